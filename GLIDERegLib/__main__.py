@@ -1,0 +1,3 @@
+from GLIDERegLib.cli import run
+
+run()

@@ -1,0 +1,59 @@
+"""The command `glidereg`; each command is a module that imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from GLIDERegLib import __version__
+from GLIDERegLib.cli import demo, evaluate, propagate, register, weights
+from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error
+from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError
+
+
+def run() -> None:
+    """Runs the command line of this process and leaves with its exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = main()
+    if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        # A native call that could not be stopped: Python's own way out would wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status (0 done, 2 input, 3 memory, 4 weights, 130 cancelled)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        return _fail(Cancelled("Cancelled; nothing was written."))
+    except GlideRegError as error:
+        return _fail(error)
+    except Exception as error:
+        if (message := describe_memory_error(error)) is None:
+            raise
+        return _fail(OutOfMemoryError(message))
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="glidereg",
+        description="Deformable registration of CT scans. Research software, not a diagnostic device.",
+    )
+    parser.add_argument("--version", action="version", version=f"glidereg {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for module in (register, propagate, evaluate, demo, weights):
+        module.add_parser(commands)
+    return parser
+
+
+def _fail(error: GlideRegError) -> int:
+    print("glidereg: error:", " ".join(str(error).split()), file=sys.stderr)
+    return error.exit_status

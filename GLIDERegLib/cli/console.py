@@ -1,0 +1,148 @@
+"""What the commands share: progress on standard error, tables, errors as one line, a stop on Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from GLIDERegLib.errors import Cancelled
+
+if TYPE_CHECKING:
+    from GLIDERegLib.registration.progress import CancelToken, Progress, ProgressCallback
+
+T = TypeVar("T")
+WORKER_THREAD = "glidereg-work"
+# How long a cancelled step may take to end by itself; the process is gone within two seconds.
+GRACE_SECONDS = 1.2
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and whose options cannot be abbreviated."""
+
+    def __init__(self, **keywords):
+        super().__init__(**{"allow_abbrev": False, **keywords})
+
+    def error(self, message: str):
+        self.exit(2, f"glidereg: error: {message}; see `{self.prog} --help`\n")
+
+
+def interruptible(work: Callable[[CancelToken], T]) -> T:
+    """Runs `work` with a cancel token and returns its result; Ctrl-C and SIGTERM raise Cancelled soon.
+
+    The work has a thread of its own, because Python reacts to a signal only between steps of the main thread:
+    a long call into native code there would delay it.
+    """
+    from GLIDERegLib.registration.progress import CancelToken
+
+    token, outcome = CancelToken(), Future()
+
+    def target() -> None:
+        try:
+            outcome.set_result(work(token))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=target, name=WORKER_THREAD, daemon=True)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    earlier = {number: signal.signal(number, lambda *_: token.cancel()) for number in signals}
+    try:
+        thread.start()
+        while thread.is_alive() and not token.cancelled:
+            thread.join(0.1)
+        if token.cancelled:
+            thread.join(GRACE_SECONDS)
+            raise Cancelled("Cancelled; nothing was written.")
+        return outcome.result()
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def progress_reporter(quiet: bool) -> Iterator[ProgressCallback]:
+    """Yields a progress callback: a bar on a terminal, plain lines in a log file, nothing when quiet."""
+    if quiet:
+        yield lambda progress: None
+        return
+    reporter = _Bar() if sys.stderr.isatty() else _Lines()
+    try:
+        yield reporter
+    finally:
+        reporter.close()
+
+
+class _Bar:
+    """One bar for each stage."""
+
+    def __init__(self):
+        from tqdm import tqdm
+
+        self._tqdm = tqdm
+        self._bar: tqdm | None = None
+        self._stage = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage != self._stage:
+            self.close()
+            self._stage = progress.stage
+            shape = "{desc:<20} {percentage:3.0f} % |{bar:30}| {elapsed}"
+            self._bar = self._tqdm(total=1.0, desc=progress.stage, bar_format=shape)
+        if progress.message:
+            self._tqdm.write(progress.message, file=sys.stderr)
+        self._bar.n = progress.fraction
+        self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Lines:
+    """A line at the end of each stage, every ten seconds, and for each message."""
+
+    def __init__(self):
+        self._start = self._last = time.monotonic()
+        self._ended = ""
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        ends = progress.fraction >= 1 and self._ended != progress.stage
+        self._ended = progress.stage if progress.fraction >= 1 else ""
+        if ends or progress.message or now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            told = f": {progress.message}" if progress.message else ""
+            line = f"[{now - self._start:6.1f} s] {progress.stage} {100 * progress.fraction:.0f} %{told}"
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Lines need no end."""
+
+
+def describe_memory_error(error: Exception) -> str | None:
+    """One sentence when the error says that memory ran out, on whatever device; None otherwise."""
+    texts = ("out of memory", "can't allocate memory", "Failed to allocate memory", "bad_alloc")
+    if isinstance(error, MemoryError) or any(text in str(error) for text in texts):
+        return (
+            "There is not enough memory for these images and settings; use --preset fast, a coarser "
+            "--spacing, or --device cpu where the graphics card is small."
+        )
+    return None
+
+
+def comparison(rows: list[tuple[str, float | None, float | None]]) -> str:
+    """A table of figures before and after a registration; None stands for what does not apply."""
+    cells = [(name, *("" if value is None else f"{value:.3f}" for value in values)) for name, *values in rows]
+    return "\n".join(f"{name:<50}{a:>9}{b:>9}" for name, a, b in [("", "before", "after"), *cells])
+
+
+def print_warnings(warnings: list[str]) -> None:
+    for text in warnings:
+        print("Warning:", text)

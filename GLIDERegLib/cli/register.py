@@ -1,0 +1,211 @@
+"""`glidereg register`: one pair of files in, one folder of results out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, progress_reporter
+from GLIDERegLib.cli.options import settings_of, settings_options
+
+if TYPE_CHECKING:
+    from GLIDERegLib.api import Result
+    from GLIDERegLib.files.outputs import OutputFolder
+    from GLIDERegLib.files.points import PointSet
+    from GLIDERegLib.registration.geometry import Grid, Volume
+    from GLIDERegLib.registration.progress import CancelToken, ProgressCallback
+    from GLIDERegLib.registration.settings import Settings
+
+TRANSFORM, WARPED, REPORT = "transform.h5", "warped.nii.gz", "report.json"
+POINTS = {
+    "moving": ("points_moving.csv", "points_moving.mrk.json"),
+    "fixed": ("points_fixed.csv", "points_fixed.mrk.json"),
+}
+OUTPUTS = (TRANSFORM, WARPED, REPORT, *POINTS["moving"], *POINTS["fixed"])
+# Three float64 for each node of the field.
+BYTES_PER_NODE = 24
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of one registration; None for what is not given."""
+
+    fixed: Path
+    moving: Path
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    initial_transform: Path | None = None
+    fixed_points: Path | None = None
+    moving_points: Path | None = None
+
+    def given(self) -> dict[str, Path]:
+        """The paths that are given, by name."""
+        paths = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: path for name, path in paths.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A finished registration: the images, the result, and the report with the part of the files."""
+
+    fixed: Volume
+    moving: Volume
+    result: Result
+    report: dict
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "register",
+        parents=[settings_options()],
+        help="register one pair of images",
+        description="Registers the moving image to the fixed image. Each is a NIfTI, NRRD or MetaImage file, "
+        "or a folder with one DICOM series.",
+    )
+    add = parser.add_argument
+    add("fixed", type=Path, metavar="FIXED", help="the image that stays as it is")
+    add("moving", type=Path, metavar="MOVING", help="the image that is warped onto the fixed one")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    for role in ("fixed", "moving"):
+        text = f"image on the {role} image's grid, not zero where the {role} image counts"
+        add(f"--{role}-mask", type=Path, metavar="FILE", help=text)
+    for role, other in (("fixed", "moving"), ("moving", "fixed")):
+        text = f"points in the {role} image (.csv, .mrk.json or .fcsv) to carry to the {other} image"
+        add(f"--{role}-points", type=Path, metavar="FILE", help=text)
+    text = "transform from fixed to moving points to start from; the result includes it"
+    add("--initial-transform", type=Path, metavar="FILE", help=text)
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting, write_json
+
+    inputs = Inputs(**{item.name: getattr(options, item.name) for item in fields(Inputs)})
+    settings = settings_of(options)
+    folder = options.output
+    refuse_overwriting(inputs.given().values(), [folder, *(folder / name for name in OUTPUTS)])
+    with OutputFolder(folder) as out, progress_reporter(options.quiet) as progress:
+        done = interruptible(lambda cancel: register_files(inputs, settings, out, progress, cancel))
+        write_json(done.report, out / REPORT)
+    if not options.quiet:
+        print_summary(done.report, folder)
+
+
+def register_files(
+    inputs: Inputs, settings: Settings, out: OutputFolder, progress: ProgressCallback, cancel: CancelToken
+) -> Registered:
+    """Reads the files, registers them, and writes into `out` all results but the report.
+
+    Raises InputError for files that cannot be used, before anything is computed.
+    """
+    from GLIDERegLib.api import register
+    from GLIDERegLib.files.points import read_points
+    from GLIDERegLib.files.transforms import read_transform, write_transform
+    from GLIDERegLib.files.volumes import read_mask, read_volume, write_volume
+
+    given = inputs.given()
+    points = {
+        role: read_points(given[f"{role}_points"])
+        for role in ("fixed", "moving")
+        if f"{role}_points" in given
+    }
+    initial = read_transform(inputs.initial_transform) if inputs.initial_transform else None
+    fixed, moving = read_volume(inputs.fixed, "fixed"), read_volume(inputs.moving, "moving")
+    fixed_mask = read_mask(inputs.fixed_mask, fixed.grid, "fixed") if inputs.fixed_mask else None
+    moving_mask = read_mask(inputs.moving_mask, moving.grid, "moving") if inputs.moving_mask else None
+    out.require_free(_bytes_to_write(fixed, moving, settings))
+
+    result = register(
+        fixed,
+        moving,
+        settings,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        initial_transform=initial,
+        progress=progress,
+        cancel=cancel,
+    )
+    write_transform(result.transform, out / TRANSFORM)
+    write_volume(result.warped, out / WARPED)
+    report = {"inputs": given, **result.report, "warnings": list(result.report["warnings"])}
+    report |= _carry_points(points, result, fixed.grid, out, report["warnings"])
+    return Registered(fixed, moving, result, report)
+
+
+def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:
+    """What the transform and the warped image take at most."""
+    from GLIDERegLib.registration.lattice import working_spacing
+
+    spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
+    nodes = fixed.grid.extent.prod() / spacing**3
+    return int(BYTES_PER_NODE * nodes + moving.array.itemsize * fixed.array.size)
+
+
+def _carry_points(
+    points: dict[str, PointSet], result: Result, grid: Grid, out: OutputFolder, warnings: list[str]
+) -> dict:
+    """Writes the points carried to the other image; returns what the report tells of them."""
+    from GLIDERegLib.files.points import write_points
+    from GLIDERegLib.files.transforms import propagate
+
+    for role, other in (("fixed", "moving"), ("moving", "fixed")):
+        if role not in points:
+            continue
+        carried, columns = propagate(points[role], result.transform, f"{role}-to-{other}")
+        in_fixed = points[role] if role == "fixed" else carried
+        columns["inside_field"] &= grid.contains(in_fixed.points)
+        outside = [
+            label for label, inside in zip(carried.labels, columns["inside_field"], strict=True) if not inside
+        ]
+        if outside:
+            warnings.append(
+                f"{len(outside)} {role} points lie outside the fixed image, where the motion is not known "
+                f"(inside_field is false): {', '.join(outside)}."
+            )
+        for name in POINTS[other]:
+            write_points(carried, out / name, columns)
+    return _registration_error(points, result) if len(points) == 2 else {}
+
+
+def _registration_error(points: dict[str, PointSet], result: Result) -> dict:
+    """Target registration error before and after, mm, over the labels that both point sets have once."""
+    from GLIDERegLib.evaluation.metrics import target_registration_error
+    from GLIDERegLib.files.transforms import map_points
+
+    fixed, moving = (
+        {label: p for label, p in zip(s.labels, s.points, strict=True) if s.labels.count(label) == 1}
+        for s in (points["fixed"], points["moving"])
+    )
+    labels = [label for label in fixed if label in moving]
+    if not labels:
+        return {}
+    start, goal = [fixed[label] for label in labels], [moving[label] for label in labels]
+    error = {"initial": start, "final": map_points(result.transform, start)}
+    return {
+        "target_registration_error": {
+            name: target_registration_error(p, goal)[1] for name, p in error.items()
+        }
+    }
+
+
+def print_summary(report: dict, folder: Path) -> None:
+    """What a user wants to know at once, in a few lines."""
+    written = [TRANSFORM, WARPED, REPORT]
+    for role, other in (("fixed", "moving"), ("moving", "fixed")):
+        written += POINTS[other] if f"{role}_points" in report["inputs"] else ()
+    print(f"Results in {folder}: {', '.join(written)}")
+    seconds = sum(stage["seconds"] for stage in report["stages"].values())
+    print(f"Registered with {report['features']} features in {seconds:.1f} s on {report['device']}.")
+    correlation = [
+        report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
+    ]
+    rows = [("normalised cross-correlation", *correlation)]
+    if error := report.get("target_registration_error"):
+        means = [error[when]["mean"] for when in ("initial", "final")]
+        rows.append((f"distance of {error['final']['n']} points, mean (mm)", *means))
+    rows.append(("folded share of the body (%)", None, 100 * report["jacobian"]["share_not_positive"]))
+    print(comparison(rows))
+    print_warnings(report["warnings"])

@@ -1,0 +1,1 @@
+"""How a registration is judged: metrics, the phantom with its known truth, and the demo."""

@@ -1,0 +1,237 @@
+"""Judges any registration by its transform: fixed points to moving points, LPS mm, whatever tool made it."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..files.itk import itk_calls
+from ..files.points import PointSet
+from ..files.transforms import in_field, inverse_points, map_points
+from ..files.volumes import to_sitk
+from ..registration.geometry import Grid, Volume
+from ..registration.lattice import prepare_alone
+from . import metrics
+
+AIR_HU = -1024.0
+FINEST_MM = 2.0
+MOST_VOXELS = 200**3
+BODY_SPACING_MM = 4.0
+ROUND_TRIP_POINTS = 1000
+
+
+def evaluate_transform(
+    transform: sitk.Transform,
+    fixed: Volume,
+    moving: Volume,
+    fixed_points: PointSet | np.ndarray | None = None,
+    moving_points: PointSet | np.ndarray | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    mask: Volume | None = None,
+    inverse_transform: sitk.Transform | None = None,
+) -> dict:
+    """A report on a transform, ready for JSON; what was not given (points, labels) is left out.
+
+    transform: fixed points to moving points, LPS mm. Points: two point sets, matched by label where labels
+    tell, or two arrays (N, 3) in LPS mm, matched by row. fixed_labels and mask lie on the fixed image's grid;
+    labels are whole numbers. Points, labels and similarity are also judged for the identity ("initial").
+    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image.
+    inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
+    the transform is inverted numerically.
+
+    Similarity and Jacobian are sampled at every n-th fixed voxel, see "sampling" in the report. Outside the
+    moving image, the warped image is filled with its minimum. Raises InputError for input that does not fit.
+    """
+    if transform.GetDimension() != 3:
+        raise InputError(f"The transform is {transform.GetDimension()}-D; give a 3-D transform.")
+    _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels)
+    for volume, what in ((fixed_labels, "fixed labels"), (mask, "mask")):
+        if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
+            raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    stride, sampled = _sampled(fixed)
+    inside, region = _region(fixed, mask, stride, sampled.grid)
+    field = displacement_on(transform, sampled.grid)
+    length = np.linalg.norm(field, axis=-1)[inside]
+    report = {
+        "sampling": {
+            "every_nth_voxel": stride,
+            "spacing_mm": list(sampled.grid.spacing),
+            "size": list(sampled.grid.size),
+            "region": region,
+            "voxels": int(inside.sum()),
+        },
+        "displacement": {"mean_mm": float(length.mean()), "max_mm": float(length.max())},
+        "jacobian": metrics.jacobian_statistics(metrics.jacobian_determinant(field, sampled.grid), inside),
+        "similarity": _similarity(identity, transform, sampled, moving, inside),
+        "inverse_consistency": _round_trip(transform, inverse_transform, sampled.grid, inside),
+        "warnings": [],
+    }
+    uncovered = 1 - in_field(transform, _scattered(sampled.grid, inside)).mean()
+    if uncovered > 0:
+        report["warnings"].append(
+            f"The transform's field leaves out {100 * uncovered:.1f} % of the region and moves nothing there."
+        )
+    if fixed_points is not None:
+        start, goal, labels, matching = _match(fixed_points, moving_points)
+        report |= _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}
+    if fixed_labels is not None:
+        before, after = (
+            metrics.dice(fixed_labels.array.astype(np.int32), _labels_on(t, moving_labels, fixed.grid))
+            for t in (identity, transform)
+        )
+        report["dice"] = {"initial": before, "final": after}
+    return report
+
+
+def displacement_on(transform: sitk.Transform, grid: Grid) -> np.ndarray:
+    """Displacements (z, y, x, 3) of a transform at a grid's voxel centres, float64, LPS mm."""
+    with itk_calls("The transform cannot be evaluated on the fixed image's grid."):
+        field = sitk.TransformToDisplacementField(
+            transform, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
+        )
+    return sitk.GetArrayFromImage(field)
+
+
+def warp(
+    volume: Volume, transform: sitk.Transform, grid: Grid, fill: float, interpolator: int = sitk.sitkLinear
+) -> Volume:
+    """The moving volume read at the transformed voxels of a fixed grid, in its own type; `fill` outside."""
+    with itk_calls(f"The {volume.name} cannot be resampled through the transform."):
+        image = sitk.Resample(
+            to_sitk(volume),
+            grid.size,
+            transform,
+            interpolator,
+            grid.origin,
+            grid.spacing,
+            grid.direction,
+            fill,
+        )
+    return Volume(sitk.GetArrayFromImage(image), grid, f"warped {volume.name}")
+
+
+def _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels) -> None:
+    for a, b, what in (
+        (fixed_points, moving_points, "points"),
+        (fixed_labels, moving_labels, "labels"),
+    ):
+        if (a is None) != (b is None):
+            raise InputError(f"Give the {what} of both images, fixed and moving, or of neither.")
+
+
+def _sampled(fixed: Volume) -> tuple[list[int], Volume]:
+    """Every n-th voxel of the fixed image: at most 2 mm apart where the image is finer, and at most 200^3."""
+    size, spacing = np.asarray(fixed.grid.size), np.asarray(fixed.grid.spacing)
+    stride = np.maximum(1, np.floor(FINEST_MM / spacing + 1e-6)).astype(int)
+    while np.prod(np.ceil(size / stride)) > MOST_VOXELS:
+        stride[np.argmin(stride * spacing)] += 1
+    array = fixed.array[:: stride[2], :: stride[1], :: stride[0]]
+    spacing = tuple((spacing * stride).tolist())
+    grid = Grid(array.shape[::-1], spacing, fixed.grid.origin, fixed.grid.direction)
+    return stride.tolist(), Volume(array, grid, fixed.name)
+
+
+def _region(fixed: Volume, mask: Volume | None, stride: list[int], grid: Grid) -> tuple[np.ndarray, str]:
+    """Where the transform is judged, bool on the sampled grid, and its name."""
+    if mask is not None:
+        inside = mask.array[:: stride[2], :: stride[1], :: stride[0]] > 0
+        if not inside.any():
+            raise InputError("The mask is empty or thinner than the sampling; give a larger mask.")
+        return inside, "mask"
+    coarse = prepare_alone(fixed, fixed.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
+    body = warp(
+        Volume(coarse.weight.astype(np.uint8), coarse.grid, "body mask"),
+        sitk.Transform(3, sitk.sitkIdentity),
+        grid,
+        0,
+        sitk.sitkNearestNeighbor,
+    )
+    return body.array > 0, "body"
+
+
+def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:
+    """Similarity of fixed and moving before and after, values below air taken as air."""
+    fill = max(float(moving.array.min()), AIR_HU)
+    moving = Volume(np.maximum(moving.array, fill).astype(np.float32), moving.grid, moving.name)
+    reference = np.maximum(fixed.array, AIR_HU)
+    return {
+        name: metrics.similarity(reference, warp(moving, t, fixed.grid, fill).array, inside)
+        for name, t in (("initial", identity), ("final", transform))
+    }
+
+
+def _scattered(grid: Grid, inside: np.ndarray) -> np.ndarray:
+    """Up to 1000 voxel centres (N, 3) spread evenly over the region, the same at every call."""
+    voxels = np.flatnonzero(inside)
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(voxels, min(ROUND_TRIP_POINTS, len(voxels)), replace=False)
+    return grid.to_physical(np.stack(np.unravel_index(chosen, inside.shape), axis=-1)[:, ::-1])
+
+
+def _round_trip(transform, inverse_transform, grid: Grid, inside: np.ndarray) -> dict:
+    """Residuals in mm of points carried to the moving image and back."""
+    points = _scattered(grid, inside)
+    there = map_points(transform, points)
+    if inverse_transform is None:
+        back, method = inverse_points(transform, there)[0], "numerical inverse"
+    else:
+        back, method = map_points(inverse_transform, there), "given inverse"
+    residual = np.linalg.norm(back - points, axis=1)
+    return {
+        "method": method,
+        "n": len(points),
+        "mean_mm": float(residual.mean()),
+        "p95_mm": float(np.percentile(residual, 95)),
+        "max_mm": float(residual.max()),
+    }
+
+
+def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict]:
+    """Corresponding fixed and moving points (N, 3), their labels, and how they were matched.
+
+    By label where both sets have unique labels and share some; else by order where the numbers agree.
+    """
+    sets = [p if isinstance(p, PointSet) else None for p in (fixed, moving)]
+    arrays = [np.asarray(p.points if isinstance(p, PointSet) else p, float) for p in (fixed, moving)]
+    if all(sets):
+        rows = [{label: row for row, label in enumerate(s.labels)} for s in sets]
+        common = [label for label in sets[0].labels if label in rows[1]]
+        if common and all(len(r) == len(s) for r, s in zip(rows, sets, strict=True)):
+            start, goal = (a[[r[label] for label in common]] for a, r in zip(arrays, rows, strict=True))
+            alone = {
+                f"only_{name}": [label for label in s.labels if label not in other]
+                for name, s, other in (("fixed", sets[0], rows[1]), ("moving", sets[1], rows[0]))
+            }
+            return start, goal, common, {"matched_by": "label", "n": len(common)} | alone
+    if arrays[0].shape != arrays[1].shape:
+        raise InputError(
+            f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched; "
+            "give corresponding points the same unique label."
+        )
+    labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
+    return arrays[0], arrays[1], labels, {"matched_by": "order", "n": len(labels)}
+
+
+def _points_report(start: np.ndarray, carried: np.ndarray, goal: np.ndarray, labels: list[str]) -> dict:
+    """Target registration error and centre point matching before and after, with each point's error."""
+    initial, initial_summary = metrics.target_registration_error(start, goal)
+    final, final_summary = metrics.target_registration_error(carried, goal)
+    each = [
+        {"label": label, "initial_mm": float(before), "final_mm": float(after)}
+        for label, before, after in zip(labels, initial, final, strict=True)
+    ]
+    matching = {
+        name: {f"within_{mm:g}_mm": share for mm, share in metrics.centre_point_matching(p, goal).items()}
+        for name, p in (("initial", start), ("final", carried))
+    }
+    error = {"initial": initial_summary, "final": final_summary, "each": each}
+    return {"target_registration_error": error, "centre_point_matching": matching}
+
+
+def _labels_on(transform: sitk.Transform, labels: Volume, grid: Grid) -> np.ndarray:
+    """Moving labels on the fixed grid, nearest neighbour, int32; 0 outside."""
+    whole = Volume(labels.array.astype(np.int32), labels.grid, labels.name)
+    return warp(whole, transform, grid, 0, sitk.sitkNearestNeighbor).array

@@ -1,0 +1,154 @@
+"""The measures a registration is judged by. Points and displacements are physical, LPS mm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from ..registration.geometry import Grid
+
+SLAB = 16
+
+
+def target_registration_error(displaced: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Distance in mm of each carried point (N, 3) from its reference (N, 3): distances (N,) and a summary.
+
+    The summary has mean, std, median, p25, p75, p90, p95, max (mm) and n. Raises InputError when the points
+    do not pair.
+    """
+    displaced, reference = _paired(displaced, reference)
+    distance = np.linalg.norm(displaced - reference, axis=1)
+    p25, median, p75, p90, p95 = np.percentile(distance, (25, 50, 75, 90, 95))
+    summary = {
+        "mean": distance.mean(),
+        "std": distance.std(),
+        "median": median,
+        "p25": p25,
+        "p75": p75,
+        "p90": p90,
+        "p95": p95,
+        "max": distance.max(),
+    }
+    return distance, {key: float(value) for key, value in summary.items()} | {"n": len(distance)}
+
+
+def centre_point_matching(
+    predicted: np.ndarray, reference: np.ndarray, distances_mm: tuple[float, ...] = (2, 5, 10)
+) -> dict[float, float]:
+    """Share of the predicted points (N, 3) that lie within each distance (mm) of their reference (N, 3)."""
+    distance, _ = target_registration_error(predicted, reference)
+    return {limit: float((distance <= limit).mean()) for limit in distances_mm}
+
+
+def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict:
+    """Dice overlap 2 |A and B| / (|A| + |B|) of every label (not 0) found in either array of the same shape.
+
+    Returns {"per_label": {label: value}, "mean": value}; the mean is None where there is no label.
+    """
+    if labels_a.shape != labels_b.shape:
+        raise InputError(
+            f"Labels of shapes {labels_a.shape} and {labels_b.shape} must be on one grid; resample one."
+        )
+    in_a, in_b = _count(labels_a), _count(labels_b)
+    common = _count(labels_a[labels_a == labels_b])
+    per_label = {
+        label: 2 * common.get(label, 0) / (in_a.get(label, 0) + in_b.get(label, 0))
+        for label in sorted((in_a.keys() | in_b.keys()) - {0})
+    }
+    return {"per_label": per_label, "mean": float(np.mean(list(per_label.values()))) if per_label else None}
+
+
+def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:
+    """Determinant of d(x + u)/dx for displacements u (z, y, x, 3) in mm on a grid; (z, y, x) float32.
+
+    Central differences inside, one-sided ones at the faces, in physical space: whatever the grid's direction
+    and spacing, an affine u gives its exact determinant.
+    """
+    if vectors.shape != (*grid.shape, 3):
+        raise InputError(f"A field of shape {vectors.shape} does not fit a grid of shape {grid.shape}.")
+    determinant = np.empty(grid.shape, np.float32)
+    to_physical_axes = np.linalg.inv(grid.axes)
+    # Slabs with one slice of overlap keep nine derivatives of a large field out of memory.
+    for first in range(0, grid.shape[0], SLAB):
+        last = min(first + SLAB, grid.shape[0])
+        low, high = max(first - 1, 0), min(last + 1, grid.shape[0])
+        slab = np.asarray(vectors[low:high], float)
+        along_index = np.stack([_derivative(slab, 2 - a, grid.spacing[a]) for a in range(3)], axis=-1)
+        # Chain rule: derivatives along the index axes, times the inverse direction, are those along x, y, z.
+        jacobian = (along_index @ to_physical_axes)[first - low : last - low] + np.eye(3)
+        a, b, c = jacobian[..., 0], jacobian[..., 1], jacobian[..., 2]
+        determinant[first:last] = np.sum(a * np.cross(b, c), axis=-1)
+    return determinant
+
+
+def jacobian_statistics(determinant: np.ndarray, mask: np.ndarray | None = None) -> dict:
+    """min, max, share_not_positive, std_log and n of the raw determinant, inside a mask of its shape.
+
+    Folding is counted as determinant <= 0, without an offset. std_log is the standard deviation of the
+    natural logarithm over the positive values (None where there are none).
+    """
+    values = _inside(determinant, mask)[0]
+    if not np.isfinite(values).all():
+        raise InputError("The displacement field holds values that are not finite; compute it again.")
+    positive = values[values > 0]
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "share_not_positive": float((values <= 0).mean()),
+        "std_log": float(np.log(positive).std(dtype=float)) if positive.size else None,
+        "n": int(values.size),
+    }
+
+
+def similarity(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> dict:
+    """How alike two images on one grid are inside a mask.
+
+    normalised_cross_correlation (None where an image is constant), mean_absolute_difference in the images'
+    unit, and mutual_information in nats from a joint histogram of 64 x 64 bins between the 0.5 and 99.5
+    percentiles.
+    """
+    a, b = (values.astype(np.float64) for values in _inside(a, mask, b))
+    correlation, spread = np.mean((a - a.mean()) * (b - b.mean())), a.std() * b.std()
+    joint = np.histogram2d(*(np.clip(v, *np.percentile(v, (0.5, 99.5))) for v in (a, b)), bins=64)[0]
+    joint /= joint.sum()
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return {
+        "normalised_cross_correlation": float(correlation / spread) if spread else None,
+        "mean_absolute_difference": float(np.abs(a - b).mean()),
+        "mutual_information": float(np.sum(joint[seen] * np.log(joint[seen] / apart[seen]))),
+    }
+
+
+def _derivative(values: np.ndarray, axis: int, spacing: float) -> np.ndarray:
+    """Central differences, one-sided at the faces; zero along an axis with a single voxel."""
+    return np.gradient(values, spacing, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
+
+
+def _count(labels: np.ndarray) -> dict[int, int]:
+    """Voxels of each label."""
+    names, counts = np.unique(labels, return_counts=True)
+    return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 3 or not len(a):
+        raise InputError(f"Points must come as two equal lists of x, y, z, not as {a.shape} and {b.shape}.")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("Points hold coordinates that are not finite; remove or correct them.")
+    return a, b
+
+
+def _inside(values: np.ndarray, mask: np.ndarray | None, *others: np.ndarray) -> list[np.ndarray]:
+    """The values of arrays of one shape inside a mask, or all of them."""
+    arrays = [values, *others]
+    for other in [*others, *([] if mask is None else [mask])]:
+        if other.shape != values.shape:
+            raise InputError(f"Arrays of shapes {values.shape} and {other.shape} must be on one grid.")
+    if mask is None:
+        return [array.ravel() for array in arrays]
+    mask = np.asarray(mask) > 0
+    if not mask.any():
+        raise InputError("The mask is empty on the fixed image's grid; check that both belong together.")
+    return [array[mask] for array in arrays]

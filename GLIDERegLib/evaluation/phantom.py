@@ -1,0 +1,301 @@
+"""A pair of chest CT volumes whose true displacement is known at every point.
+
+The anatomy is a function of points in the fixed space. The fixed image samples it at its voxels x, the moving
+image at phi^-1(y) of its voxels y, phi(x) = x + u(x), so both are exact and neither is a resampled copy of
+the other. The fixed image is breathed out, the moving one breathed in: the diaphragm goes down, the front of
+the chest goes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.interpolate import CubicSpline
+
+from ..errors import InputError
+from ..registration.geometry import Grid, Volume
+from .thorax import Capsules, Thorax
+
+LABELS = {
+    1: "lung_left",
+    2: "lung_right",
+    3: "heart",
+    4: "skeleton",
+    5: "liver",
+    6: "airway",
+    7: "lung_vessels",
+    8: "nodules",
+}
+NOISE_HU = 25.0
+NUMBER_OF_LANDMARKS = 300
+SLAB = 8
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """Two volumes and the truth between them.
+
+    Points (N, 3) are LPS mm; row n of a fixed array corresponds to row n of the moving one. Volumes hold
+    Hounsfield units (int16), label volumes the keys of `LABELS` (uint8).
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Volume
+    moving_labels: Volume
+    fixed_landmarks: np.ndarray
+    moving_landmarks: np.ndarray
+    fixed_nodules: np.ndarray
+    moving_nodules: np.ndarray
+    nodule_labels: tuple[str, ...]
+    deformation: Breathing
+
+    def displacement(self, points: np.ndarray) -> np.ndarray:
+        """Exact displacement u (..., 3) in mm at fixed points (..., 3); fixed point + u = moving point."""
+        return self.deformation.displacement(points)
+
+
+class Breathing:
+    """A diffeomorphism like a breath: phi(x) = x + u(x), fixed to moving, LPS mm.
+
+    amplitude_mm: largest length of u inside the chest, the shift left out. shift_mm: added everywhere.
+    """
+
+    def __init__(self, amplitude_mm: float, shift_mm: tuple[float, float, float], seed: int):
+        rng = np.random.default_rng([seed, 2])
+        self.shift = np.asarray(shift_mm, float)
+        # Constants are Python floats, so that float32 points give float32 displacements.
+        self.domes = (np.array([[70, 8, -42], [-70, 8, -36]], float) + rng.uniform(-8, 8, (2, 3))).tolist()
+        self.strength = rng.uniform(0.85, 1.0, 2).tolist()
+        self.front = float(rng.uniform(0.2, 0.3))
+        heading = rng.standard_normal((6, 3))
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+        self.waves = heading * (2 * np.pi / rng.uniform(60, 80, (6, 1)))
+        self.phases = rng.uniform(0, 2 * np.pi, 6).tolist()
+        swing = rng.standard_normal((6, 3))
+        self.swings = (0.07 * swing / np.linalg.norm(swing, axis=1, keepdims=True)).tolist()
+        self.amplitude = 1.0
+        chest = np.stack(np.meshgrid(*[np.arange(-r, r + 1, 6.0) for r in (130, 90, 130)], indexing="ij"), -1)
+        largest = np.linalg.norm(self.displacement(chest) - self.shift, axis=-1).max()
+        self.amplitude = float(amplitude_mm / largest)
+
+    def displacement(self, points: np.ndarray) -> np.ndarray:
+        """u (..., 3) in mm at points (..., 3), in the floating-point type of the points."""
+        points = np.asarray(points)
+        dtype = points.dtype if points.dtype.kind == "f" else np.float64
+        points = points.astype(dtype, copy=False)
+        x, y, z = points[..., 0], points[..., 1], points[..., 2]
+        down = 0.15 * np.exp(-((y / 110) ** 2) - ((z + 60) / 130) ** 2)
+        for (cx, cy, cz), strength in zip(self.domes, self.strength, strict=True):
+            along = (z - cz) / np.where(z > cz, 82, 120)
+            down += strength * np.exp(-(((x - cx) / 62) ** 2) - ((y - cy) / 68) ** 2 - along**2)
+        ring = np.exp(-(((z + 5) / 110) ** 2))
+        u = np.empty(points.shape, dtype)
+        u[..., 0] = 0.08 * ring * np.tanh(x / 80) * np.exp(-((x / 150) ** 4))
+        u[..., 1] = -self.front * ring * np.exp(-((x / 95) ** 2) - ((y + 105) / 75) ** 2)
+        u[..., 2] = -down
+        local = np.exp(-((x / 125) ** 4) - (y / 85) ** 4 - ((z - 10) / 150) ** 4)
+        for wave, phase, swing in zip(self.waves.astype(dtype), self.phases, self.swings, strict=True):
+            height = local * np.sin(points @ wave + phase)
+            for axis in range(3):
+                u[..., axis] += swing[axis] * height
+        return u * self.amplitude + self.shift.astype(dtype)
+
+    def inverse(self, points: np.ndarray) -> np.ndarray:
+        """The fixed points (..., 3) that phi carries to these moving points, by x <- y - u(x), to 1e-6 mm."""
+        points = np.asarray(points, float)
+        fixed = points - self.shift
+        for _ in range(200):
+            update = points - self.displacement(fixed) - fixed
+            fixed = fixed + update
+            if np.abs(update).max(initial=0) < 1e-6:
+                return fixed
+        raise InputError("The phantom's amplitude is too large to invert; choose at most 40 mm.")
+
+    def inverse_on(self, grid: Grid) -> np.ndarray:
+        """phi^-1 at all voxel centres of a grid, (z, y, x, 3) float32, within 0.01 mm.
+
+        Inverted on a coarse lattice, carried to the voxels by cubic splines, corrected by one analytic step.
+        """
+        step = [max(1, min(int(8 // s), (n - 1) // 4)) for n, s in zip(grid.size, grid.spacing, strict=True)]
+        coarse = [np.arange(0, n - 1 + k, k, dtype=float) for n, k in zip(grid.size, step, strict=True)]
+        lattice = np.stack(np.meshgrid(*coarse[::-1], indexing="ij")[::-1], -1)
+        back = self.inverse(grid.to_physical(lattice)) - grid.to_physical(lattice)
+        for axis, (at, n) in enumerate(zip(coarse[::-1], grid.shape, strict=True)):
+            back = CubicSpline(at, back, axis=axis)(np.arange(n)).astype(np.float32)
+        points = grid.points().astype(np.float32)
+        for k in range(0, grid.shape[0], SLAB):
+            slab = slice(k, k + SLAB)
+            back[slab] = points[slab] - self.displacement(points[slab] + back[slab])
+        return back
+
+
+def make_phantom(
+    size: tuple[int, int, int] = (192, 192, 160),
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
+    amplitude_mm: float = 20.0,
+    seed: int = 0,
+    shift_mm: tuple[float, float, float] = (0, 0, 0),
+) -> Phantom:
+    """Generate a pair of chest CT volumes with known truth.
+
+    size, spacing: voxels and mm along x, y, z of both images. The chest always measures about 330 x 230 x
+    300 mm; a smaller field of view crops it. amplitude_mm: largest displacement by breathing, 0 to 40 mm
+    (no folding). seed: another patient, another breath and other scanner noise. shift_mm: the moving scan's
+    coordinate frame, its origin included, is displaced by this much.
+
+    Raises InputError for an amplitude or a size out of range.
+    """
+    if not 0 <= amplitude_mm <= 40:
+        raise InputError(f"The phantom's amplitude must lie between 0 and 40 mm, not {amplitude_mm}.")
+    if min(size) < 8 or min(spacing) <= 0:
+        raise InputError(f"The phantom needs at least 8 voxels along each axis, not {size}.")
+    size, spacing = tuple(int(n) for n in size), tuple(float(s) for s in spacing)
+    origin = -(np.asarray(size) - 1) / 2 * np.asarray(spacing)
+    fixed_grid = Grid(size, spacing, tuple(origin.tolist()))
+    moving_grid = Grid(size, spacing, tuple((origin + np.asarray(shift_mm)).tolist()))
+    thorax = Thorax(seed)
+    rest, deformation = Breathing(0.0, (0, 0, 0), seed), Breathing(amplitude_mm, shift_mm, seed)
+    # Breathing in thins the parenchyma; 0.6 % per mm gives about 30 HU at 20 mm.
+    density = 1 - 0.006 * amplitude_mm
+    fixed, fixed_labels = _scan(thorax, rest, fixed_grid, 1.0, (seed, 3), "fixed")
+    moving, moving_labels = _scan(thorax, deformation, moving_grid, density, (seed, 4), "moving")
+    landmarks = _landmarks(thorax, deformation, fixed_grid, moving_grid, np.random.default_rng([seed, 5]))
+    nodules = thorax.nodules
+    seen = _visible(nodules, deformation, fixed_grid, moving_grid, 0.0)
+    return Phantom(
+        fixed,
+        moving,
+        fixed_labels,
+        moving_labels,
+        landmarks,
+        landmarks + deformation.displacement(landmarks),
+        nodules[seen],
+        nodules[seen] + deformation.displacement(nodules[seen]),
+        tuple(f"nodule {n + 1}" for n in np.flatnonzero(seen)),
+        deformation,
+    )
+
+
+def _scan(thorax, deformation, grid, lung_density, noise_seed, name) -> tuple[Volume, Volume]:
+    """One CT scan and its labels: the anatomy at phi^-1 of every voxel, with the scanner's noise."""
+    source = deformation.inverse_on(grid)
+    edge = float(np.prod(grid.spacing) ** (1 / 3))
+    airway = Capsules.join([tree.capsules for tree in thorax.airways])
+    sets = {
+        "rib": thorax.ribs,
+        "vessel": Capsules.join([tree.capsules for tree in thorax.vessels]),
+        "great": thorax.great_vessels,
+        "portal": thorax.liver_vessels.capsules,
+        "nodule": Capsules(thorax.nodules, thorax.nodules, thorax.nodule_radii, thorax.nodule_radii),
+        "wall": airway.wider(1.2),
+        "lumen": airway,
+    }
+    tubes = {key: _paint(capsules, source, grid, deformation, edge) for key, capsules in sets.items()}
+    hu = np.empty(grid.shape, np.float32)
+    labels = np.zeros(grid.shape, np.uint8)
+    for k in range(0, grid.shape[0], SLAB):
+        slab = slice(k, k + SLAB)
+        points = np.ascontiguousarray(source[slab].reshape(-1, 3).T)
+        share = {key: value[slab].reshape(-1) for key, value in tubes.items()}
+        values, marks = _compose(thorax, points, share, edge, lung_density)
+        hu[slab], labels[slab] = values.reshape(hu[slab].shape), marks.reshape(hu[slab].shape)
+    noise = np.random.default_rng(noise_seed).standard_normal(grid.shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, 0.6, mode="wrap")
+    hu += noise * (NOISE_HU / noise.std())
+    hu = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+    return Volume(hu, grid, name), Volume(labels, grid, f"{name} labels")
+
+
+def _compose(thorax, points, share, edge, lung_density) -> tuple[np.ndarray, np.ndarray]:
+    """Hounsfield units and labels at fixed points (3, N) from the tissue and the shares of the tubes."""
+    organ = thorax.organs(points)
+    hu, lungs = thorax.tissue(points, organ, edge, lung_density)
+    in_lung = lungs.max(axis=0)
+    cavity = np.clip(0.5 + organ["cavity"] / edge, 0, 1)
+    vessel, liver_vessel = share["vessel"] * in_lung, share["portal"] * np.clip(organ["liver"] / edge, 0, 1)
+    nodule = share["nodule"] * in_lung
+    body = np.clip(organ["body"] / edge, 0, 1)
+    for value, part in (
+        (170, share["great"] * cavity),
+        (70, vessel),
+        (210, liver_vessel),
+        (-300, share["wall"] * body * (organ["heart"] < 0)),
+        (-985, share["lumen"] * body * (organ["heart"] < 0)),
+        (45, nodule),
+        (420, share["rib"] * body),
+    ):
+        hu += part * (value - hu)
+    labels = np.zeros(hu.shape, np.uint8)
+    for key, inside in (
+        (1, lungs[0] > 0.5),
+        (2, lungs[1] > 0.5),
+        (5, organ["liver"] > 0),
+        (3, organ["heart"] > 0),
+        (7, vessel > 0.5),
+        (6, (share["lumen"] > 0.5) & (organ["heart"] < 0)),
+        (8, nodule > 0.5),
+        (4, (organ["spine"] > 0) | (share["rib"] > 0.5)),
+    ):
+        labels[inside] = key
+    return hu, labels
+
+
+def _paint(tubes: Capsules, source, grid: Grid, deformation: Breathing, edge: float) -> np.ndarray:
+    """Share (z, y, x) of each voxel that lies in the tubes.
+
+    Distances are measured in the fixed space, so the tubes bend with the tissue. A tube thinner than a voxel
+    keeps the area of its cross-section by a smaller share.
+    """
+    share = np.zeros(grid.shape, np.float32)
+    ends = np.stack([tubes.start, tubes.end])
+    index = grid.to_index(ends + deformation.displacement(ends))
+    radius = np.maximum(tubes.start_radius, tubes.end_radius)
+    # The tube may bow out of the box around its moved ends.
+    margin = (1.4 * radius + edge + 0.12 * np.linalg.norm(tubes.end - tubes.start, axis=1))[:, None]
+    low = np.floor(index.min(axis=0) - margin / grid.spacing).astype(int)
+    high = np.ceil(index.max(axis=0) + margin / grid.spacing).astype(int) + 1
+    low, high = np.clip(low, 0, grid.size), np.clip(high, 0, grid.size)
+    for n in np.flatnonzero((low < high).all(axis=1)):
+        box = tuple(slice(low[n, a], high[n, a]) for a in (2, 1, 0))
+        start, axis = tubes.start[n].astype(np.float32), (tubes.end[n] - tubes.start[n]).astype(np.float32)
+        offset = source[box] - start
+        length = max(float(axis @ axis), 1e-6)
+        along = np.clip(offset @ axis / length, 0, 1)
+        apart = np.linalg.norm(offset - along[..., None] * axis, axis=-1)
+        tube = tubes.start_radius[n] + along * (tubes.end_radius[n] - tubes.start_radius[n])
+        drawn = np.maximum(tube, edge / 2)
+        part = np.clip(0.5 + (drawn - apart) / edge, 0, 1) * (tube / drawn) ** 2
+        np.maximum(share[box], part, out=share[box], casting="same_kind")
+    return share
+
+
+def _landmarks(thorax, deformation, fixed_grid, moving_grid, rng) -> np.ndarray:
+    """Fixed points (N, 3) that can be found again: branchings of vessels and airways, mostly in the lungs."""
+    lung_candidates = np.concatenate([t.branchings[t.branching_radii > 1.1] for t in thorax.vessels])
+    organ = thorax.organs(lung_candidates.T)
+    lung_candidates = lung_candidates[np.maximum(organ["lung_left"], organ["lung_right"]) > 4]
+    airway = np.concatenate([t.branchings[t.branching_radii > 2] for t in thorax.airways])
+    liver = thorax.liver_vessels.branchings
+    liver = liver[thorax.organs(liver.T)["liver"] > 5]
+    chosen: list[np.ndarray] = []
+    for candidates, number in ((airway, 20), (liver, 20), (lung_candidates, NUMBER_OF_LANDMARKS)):
+        seen = candidates[_visible(candidates, deformation, fixed_grid, moving_grid, 8.0)]
+        limit = min(len(chosen) + number, NUMBER_OF_LANDMARKS)
+        for point in rng.permutation(seen):
+            if len(chosen) == limit:
+                break
+            if not chosen or np.linalg.norm(np.array(chosen) - point, axis=1).min() > 5:
+                chosen.append(point)
+    return np.array(chosen).reshape(-1, 3)
+
+
+def _visible(points, deformation, fixed_grid, moving_grid, margin_mm) -> np.ndarray:
+    """True where a fixed point and its moving point lie inside both images, this far from their faces."""
+    inside = np.ones(len(points), bool)
+    for grid, where in ((fixed_grid, points), (moving_grid, points + deformation.displacement(points))):
+        depth = np.minimum(grid.to_index(where) + 0.5, np.asarray(grid.size) - 0.5 - grid.to_index(where))
+        inside &= (depth * grid.spacing > margin_mm).all(axis=1)
+    return inside

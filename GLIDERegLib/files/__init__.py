@@ -1,0 +1,1 @@
+"""Volumes, transforms, points, checkpoints and cached features to and from disk."""

@@ -1,0 +1,105 @@
+"""What ITK does not say about a NIfTI file: that it is cut off, or that its geometry had to be guessed."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..registration.geometry import apply_affine
+from .itk import itk_calls
+
+SUFFIXES = (".nii", ".nii.gz")
+# NIfTI datatype codes of floating-point values.
+FLOATS = {16: "f4", 64: "f8"}
+
+
+def check_nifti(path: Path, what: str) -> None:
+    """Raises InputError for what ITK passes over: a cut-off file, NaN (read as 0), zero spacing (read as 1).
+
+    `what` names the file at the start of messages.
+    """
+    with itk_calls(f"{what} cannot be read; its header is damaged or its axes are skewed; export it again."):
+        complete, bad = _scan(path)
+    if not complete:
+        raise InputError(f"{what} is damaged or incomplete; copy or export it again.")
+    if bad:
+        raise InputError(f"{what} holds {bad} voxels that are NaN or infinite; replace them by air (-1024).")
+    header, order = _header(path)
+    if header[:2] in (b"\x5c\x01", b"\0\0"):  # NIfTI-1
+        spacing = np.frombuffer(header, order + "f4", count=3, offset=80)
+        if not np.all(np.isfinite(spacing)) or np.any(spacing == 0):
+            raise InputError(f"{what} has a voxel spacing of zero or NaN; mend its header.")
+
+
+def is_complete(path: Path) -> bool:
+    """True where the file, unpacked and with its checksum right, is as long as its header says.
+
+    Raises RuntimeError where ITK cannot read the header.
+    """
+    return _scan(path)[0]
+
+
+def _scan(path: Path) -> tuple[bool, int]:
+    """Whether the file is complete, and how many of its stored values are not finite."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        order = _header(path)[1]
+        reader.ReadImageInformation()
+        field = {name: int(float(reader.GetMetaData(name))) for name in ("datatype", "bitpix", "vox_offset")}
+        shape = [
+            int(reader.GetMetaData(f"dim[{n}]")) for n in range(1, int(reader.GetMetaData("dim[0]")) + 1)
+        ]
+        kind = FLOATS.get(field["datatype"])
+        length = bad = 0
+        with _open(path) as stream:
+            stream.read(field["vox_offset"])
+            while block := stream.read(1 << 22):
+                length += len(block)
+                if kind:
+                    values = np.frombuffer(block, order + kind, count=len(block) // int(kind[1]))
+                    bad += int(np.count_nonzero(~np.isfinite(values)))
+    except (OSError, EOFError, zlib.error):
+        return False, 0
+    return length >= math.prod(shape) * field["bitpix"] // 8, bad
+
+
+def check_sform(image: sitk.Image, what: str) -> None:
+    """Raises InputError when the image read by ITK does not lie where the file's sform says.
+
+    ITK falls back to the qform or the spacing where the sform is skewed or scaled. That is right when the
+    qform names another space than the sform, as after a normalisation to a template, and wrong otherwise.
+    """
+    sform, qform = (int(image.GetMetaData(key)) for key in ("sform_code", "qform_code"))
+    dimension = image.GetDimension()
+    if sform == 0 or qform not in (0, sform) or dimension < 3:
+        return
+    spacing = np.asarray(image.GetSpacing()[:3])
+    rows = [[float(value) for value in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"]
+    stored = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])  # RAS to LPS
+    used = np.eye(4)
+    used[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * spacing
+    used[:3, 3] = image.GetOrigin()[:3]
+    corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.GetSize()[:3]])).reshape(3, -1).T
+    apart = np.abs(apply_affine(stored, corners) - apply_affine(used, corners)).max()
+    if not apart <= 0.1 * spacing.min():
+        raise InputError(
+            f"{what} has an sform that is skewed or contradicts its spacing; resample it to a regular grid."
+        )
+
+
+def _open(path: Path):
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _header(path: Path) -> tuple[bytes, str]:
+    """The first 348 bytes, all of NIfTI-1's header, and the byte order of the file as numpy writes it."""
+    with _open(path) as stream:
+        header = stream.read(348)
+    return header, ">" if header[:2] == b"\0\0" else "<"

@@ -1,0 +1,180 @@
+"""Results appear whole or not at all: written beside their place, and moved there when all is done."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+# Bytes; a disk with less left after a write may have cut the file off, which not every writer of ITK reports.
+FULL_DISK = 4096
+
+
+class OutputFolder:
+    """A folder whose new files appear together at the end of the `with` block, or not at all.
+
+        with OutputFolder("result") as out:
+            write_volume(warped, out / "warped.nii.gz")
+            write_json(report, out / "report.json")
+
+    Files of the same name are replaced, other files in the folder stay. After any exception, an interrupt
+    included, the folder is as it was before; folders made for the occasion are removed.
+    Raises InputError when the folder cannot be made, written or filled.
+    """
+
+    def __init__(self, path: str | PathLike):
+        self.path = Path(path)
+        self._made: list[Path] = []
+
+    def __enter__(self) -> OutputFolder:
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            for folder in reversed(missing):
+                folder.mkdir()
+                self._made.append(folder)
+            self._temporary = Path(tempfile.mkdtemp(prefix=".glidereg-", dir=self.path))
+        except OSError as error:
+            self._remove_made()
+            raise _cannot_write(self.path, error) from error
+        return self
+
+    def __truediv__(self, name: str) -> Path:
+        """Where to write the file that will be called `name` in this folder."""
+        return self._temporary / name
+
+    def require_free(self, needed: int) -> None:
+        """Raises InputError unless the disk has `needed` bytes left."""
+        free = shutil.disk_usage(self._temporary).free
+        if free < needed:
+            raise InputError(
+                f"The disk of '{self.path}' has {free / 1e6:.0f} MB left, but about {needed / 1e6:.0f} MB "
+                "are needed; free some space or choose another folder."
+            )
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None:
+                self._publish()
+        except OSError as failure:
+            raise _cannot_write(self.path, failure) from failure
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._remove_made()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _cannot_write(self.path, error) from error
+        if isinstance(error, InputError) and str(self._temporary) in str(error):
+            raise InputError(str(error).replace(str(self._temporary), str(self.path))) from error
+
+    def _publish(self) -> None:
+        """Moves all files to their places; on any failure the earlier files are put back."""
+        replaced = self._temporary / ".replaced"
+        files = sorted(self._temporary.iterdir())
+        replaced.mkdir()
+        moved: list[str] = []
+        try:
+            for file in files:
+                place = self.path / file.name
+                if place.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place))
+                if place.exists():
+                    os.replace(place, replaced / file.name)
+                moved.append(file.name)
+                os.replace(file, place)
+        except BaseException:
+            for name in moved:
+                (self.path / name).unlink(missing_ok=True)
+            for file in replaced.iterdir():
+                os.replace(file, self.path / file.name)
+            raise
+
+    def _remove_made(self) -> None:
+        """Removes the folders made here, innermost first, as long as they are empty."""
+        with suppress(OSError):
+            for folder in reversed(self._made):
+                folder.rmdir()
+
+
+@contextmanager
+def whole_file(path: str | PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, with the same ending; it becomes `path` when the block succeeds.
+
+    Raises InputError when the file cannot be written there or the disk is full.
+    """
+    path = Path(path)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".glidereg-", dir=path.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield folder / path.name
+        _refuse_full(folder)
+        os.replace(folder / path.name, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    except InputError as error:
+        try:
+            _refuse_full(folder)
+        except OSError as full:
+            raise _cannot_write(path, full) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_overwriting(inputs: Iterable[str | PathLike], outputs: Iterable[str | PathLike]) -> None:
+    """Raises InputError when an output is the same file as an input, by whatever path, link or spelling."""
+    inputs = [Path(path) for path in inputs]
+    for output in map(Path, outputs):
+        for path in inputs:
+            same = os.path.realpath(path) == os.path.realpath(output)
+            if same or (path.exists() and output.exists() and path.samefile(output)):
+                raise InputError(
+                    f"The output '{output}' would overwrite the input '{path}'; choose another output."
+                )
+
+
+def write_json(data: Any, path: str | PathLike) -> None:
+    """Writes data as JSON (UTF-8): numpy scalars and arrays as numbers and lists, NaN and infinity null."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(_plain(data), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (np.ndarray, np.generic)):
+        return _plain(data.tolist())
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return str(data) if isinstance(data, PathLike) else data
+
+
+def _refuse_full(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < FULL_DISK:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"The disk of '{path}' is full; free some space or choose another folder.")
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return InputError(
+            f"Cannot write '{path}': a file is in the way of the folder; choose another folder."
+        )
+    return InputError(
+        f"Cannot write '{path}': {error.strerror or error}; choose a folder that can be written."
+    )

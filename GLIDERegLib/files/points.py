@@ -1,0 +1,250 @@
+"""Landmarks to and from disk: CSV and 3D Slicer's markups (.mrk.json, .fcsv). In memory always LPS mm."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .outputs import whole_file
+
+SUFFIXES = (".csv", ".mrk.json", ".fcsv")
+RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+# Slicer wrote numbers into .fcsv files up to version 4.10.
+SYSTEMS = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
+FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+SCHEMA = (
+    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.3.json#"
+)
+
+
+@dataclass(frozen=True)
+class PointSet:
+    """Labelled points: `labels` (N) need not be unique, `points` (N, 3) are LPS mm."""
+
+    labels: list[str]
+    points: np.ndarray
+
+    def __post_init__(self):
+        if np.shape(self.points) != (len(self.labels), 3):
+            raise ValueError(f"{len(self.labels)} labels do not fit points of shape {np.shape(self.points)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_points(path: str | PathLike) -> PointSet:
+    """Reads points from .csv, .mrk.json or .fcsv and turns them into LPS mm; empty labels become P1, P2, ...
+
+    CSV: a header with x, y, z (or Slicer's l, p, s or r, a, s) and, if wished, label; further columns are
+    ignored. LPS, unless a line `# CoordinateSystem = RAS` before the header says otherwise.
+    Raises InputError when the file cannot be read, holds no point, or a point has no valid position.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise InputError(f"The points file '{path}' is of an unknown type; give .csv, .mrk.json or .fcsv.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise InputError(f"The points file '{path}' cannot be read: {reason}.") from error
+    labels, points = (
+        _parse_json(text, path) if path.name.lower().endswith(".json") else _parse_table(text, path)
+    )
+    if not labels:
+        raise InputError(f"The points file '{path}' holds no points.")
+    labels = [label.strip() or f"P{number}" for number, label in enumerate(labels, 1)]
+    return PointSet(labels, np.array(points))
+
+
+def write_points(
+    pointset: PointSet, path: str | PathLike, extra_columns: Mapping[str, Sequence[Any]] | None = None
+) -> None:
+    """Writes points in LPS mm as .csv, .mrk.json or .fcsv by the name of `path`; whole or not at all.
+
+    extra_columns: name to one value per point (residual_mm, ...); Slicer's files keep it in the description.
+    Raises InputError for another type of file or when it cannot be written.
+    """
+    path = Path(path)
+    columns = {name: [_text(value) for value in values] for name, values in (extra_columns or {}).items()}
+    if any(len(values) != len(pointset) for values in columns.values()):
+        raise ValueError("Each extra column needs one value per point")
+    writers = {".csv": _csv_text, ".mrk.json": _json_text, ".fcsv": _fcsv_text}
+    for suffix, writer in writers.items():
+        if path.name.lower().endswith(suffix):
+            with whole_file(path) as temporary:
+                temporary.write_text(writer(pointset, columns), encoding="utf-8", newline="\n")
+            return
+    raise InputError(f"Cannot write points to '{path}': name the file .csv, .mrk.json or .fcsv.")
+
+
+def _parse_table(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
+    """Labels and LPS points of a CSV or .fcsv file: comment lines, a header in CSV, one point a line."""
+    slicer = path.name.lower().endswith(".fcsv")
+    system, header = ("RAS", FCSV_COLUMNS.split(",")) if slicer else ("LPS", None)
+    lines = list(io.StringIO(text))
+    start = 0
+    while start < len(lines) and (lines[start].startswith("#") or not lines[start].strip()):
+        if match := re.match(r"#\s*(coordinatesystem|columns)\s*=(.*)", lines[start], re.IGNORECASE):
+            if match[1].lower() == "columns":
+                header = match[2].split(",")
+            else:
+                system = _system(match[2].split(",")[0], path)
+        start += 1
+    rows = csv.reader(lines[start:])
+    try:
+        header = [name.strip().lower() for name in (next(rows, []) if not slicer else header)]
+        columns, system = _coordinate_columns(header, system, path)
+        labels, points = [], []
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                where = f"line {start + rows.line_num} of the points file '{path}'"
+                _refuse_unplaced(row, header, where)
+                points.append(_position([row[c] if c < len(row) else "" for c in columns], system, where))
+                label = header.index("label") if "label" in header else len(row)
+                labels.append(row[label] if label < len(row) else "")
+    except csv.Error as error:
+        raise InputError(f"The points file '{path}' is no valid CSV: {error}.") from error
+    return labels, points
+
+
+def _coordinate_columns(header: list[str], system: str, path: Path) -> tuple[list[int], str]:
+    """Where the coordinates stand, and their system: the columns of Slicer's tables name it themselves."""
+    for names, named_system in (("xyz", system), ("lps", "LPS"), ("ras", "RAS")):
+        if all(name in header for name in names):
+            return [header.index(name) for name in names], named_system
+    missing = ", ".join(name for name in "xyz" if name not in header)
+    raise InputError(
+        f"The points file '{path}' lacks the column(s) {missing}; its first line that is no comment must "
+        "read label,x,y,z."
+    )
+
+
+def _refuse_unplaced(row: list[str], header: list[str], where: str) -> None:
+    """Slicer keeps points that were never placed: 0 under `defined`, not 2 in column 15 of .fcsv."""
+    undefined = "defined" in header and row[header.index("defined") :][:1] == ["0"]
+    if undefined or ("associatednodeid" in header and len(row) > 14 and row[14].strip() not in ("", "2")):
+        raise InputError(f"The point in {where} was never placed; place or delete it in Slicer.")
+
+
+def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
+    """Labels and LPS points of all lists in a Slicer markups file."""
+    try:
+        lists = json.loads(text)["markups"]
+        labels, points = [], []
+        for markup in lists:
+            system = _system(str(markup.get("coordinateSystem", "LPS")), path)
+            if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
+                raise InputError(
+                    f"The points file '{path}' is in {markup['coordinateUnits']}; save it in mm."
+                )
+            for point in markup.get("controlPoints", []):
+                where = f"point {len(labels) + 1} ('{point.get('label', '')}') of '{path}'"
+                status = point.get("positionStatus", "defined")
+                if status != "defined":
+                    raise InputError(f"The position of {where} is {status}; place or delete it in Slicer.")
+                points.append(_position(point.get("position"), system, where))
+                labels.append(str(point.get("label") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"The points file '{path}' is no valid Slicer markups file; save it again from Slicer."
+        ) from error
+    return labels, points
+
+
+def _system(text: str, path: Path) -> str:
+    try:
+        return SYSTEMS[text.strip().upper()]
+    except KeyError:
+        raise InputError(
+            f"The points file '{path}' is in the unknown coordinate system '{text.strip()}'; use LPS or RAS."
+        ) from None
+
+
+def _position(values: Any, system: str, where: str) -> np.ndarray:
+    """Three numbers in the given system as LPS mm."""
+    numbers = []
+    for value in values if isinstance(values, list) else []:
+        try:
+            numbers.append(float(value))
+        except (TypeError, ValueError):
+            raise InputError(f"'{value}' in {where} is not a number; write coordinates like -12.5.") from None
+    if len(numbers) != 3 or not np.all(np.isfinite(numbers)):
+        raise InputError(f"The position in {where} is not three finite numbers; mend or delete it.")
+    return np.array(numbers) * (RAS_TO_LPS if system == "RAS" else 1.0)
+
+
+def _text(value: Any) -> str:
+    """A value as people and spreadsheets read it: true/false, numbers to six decimals, NaN empty."""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (float, np.floating)):
+        return _number(value) if np.isfinite(value) else ""
+    return str(value)
+
+
+def _number(value: float) -> str:
+    return repr(round(float(value), 6) + 0.0)  # adding 0.0 turns -0.0 into 0.0
+
+
+def _csv_text(pointset: PointSet, columns: dict[str, list[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    stream.write("# CoordinateSystem = LPS\n")
+    writer.writerow(["label", "x", "y", "z", *columns])
+    for number, (label, point) in enumerate(zip(pointset.labels, pointset.points, strict=True)):
+        writer.writerow([label, *map(_number, point), *(values[number] for values in columns.values())])
+    return stream.getvalue()
+
+
+def _fcsv_text(pointset: PointSet, columns: dict[str, list[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    stream.write("# Markups fiducial file version = 5.6\n# CoordinateSystem = LPS\n")
+    stream.write(f"# columns = {FCSV_COLUMNS}\n")
+    for number, (label, point) in enumerate(zip(pointset.labels, pointset.points, strict=True)):
+        description = _description(columns, number)
+        writer.writerow([number + 1, *map(_number, point), 0, 0, 0, 1, 1, 1, 0, label, description, "", 2, 0])
+    return stream.getvalue()
+
+
+def _json_text(pointset: PointSet, columns: dict[str, list[str]]) -> str:
+    control_points = [
+        {
+            "id": str(number + 1),
+            "label": label,
+            "description": _description(columns, number),
+            "associatedNodeID": "",
+            "position": [round(float(value), 6) for value in point],
+            "selected": True,
+            "locked": False,
+            "visibility": True,
+            "positionStatus": "defined",
+        }
+        for number, (label, point) in enumerate(zip(pointset.labels, pointset.points, strict=True))
+    ]
+    markup = {
+        "type": "Fiducial",
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "locked": False,
+        "labelFormat": "%N-%d",
+        "lastUsedControlPointNumber": len(pointset),
+        "controlPoints": control_points,
+    }
+    return json.dumps({"@schema": SCHEMA, "markups": [markup]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _description(columns: dict[str, list[str]], number: int) -> str:
+    """Extra values of one point as one text, without commas: older Slicers split .fcsv lines at each."""
+    return "; ".join(f"{name}: {values[number]}" for name, values in columns.items()).replace(",", " ")

@@ -1,0 +1,229 @@
+"""Spatial transforms to and from disk, and points through them in both directions.
+
+A transform maps fixed points to moving points, LPS mm, as ITK, ANTs and Slicer's files store it.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..registration.geometry import Grid
+from .itk import itk_calls
+from .nifti import SUFFIXES as NIFTI
+from .nifti import check_nifti
+from .outputs import whole_file
+from .points import PointSet
+
+TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")
+FIELD_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+DIRECTIONS = ("fixed-to-moving", "moving-to-fixed")
+# mm; far above the rounding of float64, far below a voxel, so that a linearly interpolated field shows one
+# cell's slope.
+JACOBIAN_STEP = 1e-3
+# Nodes along each axis of a field's grid where the search for an inverse may start.
+START_NODES = 12
+
+
+def read_transform(path: str | PathLike) -> sitk.Transform:
+    """Reads a 3-D ITK transform (.h5, .tfm, .txt, .mat) or a displacement field stored as a vector image.
+
+    A field's vectors are taken as LPS mm, which is what ITK, ANTs and Slicer store in NRRD, MetaImage and
+    NIfTI of intent 1007; NIfTI of intent 1006 is RAS by its standard, and ITK turns it to LPS while reading.
+    Raises InputError when the file is missing, damaged or not such a transform.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"The transform '{path}' does not exist; check the path.")
+    damaged = f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."
+    if path.name.lower().endswith(FIELD_SUFFIXES):
+        return _read_field(path, damaged)
+    if not path.name.lower().endswith(TRANSFORM_SUFFIXES):
+        known = ", ".join(TRANSFORM_SUFFIXES + FIELD_SUFFIXES)
+        raise InputError(f"The transform '{path}' is of an unknown type; give one of {known}.")
+    with itk_calls(damaged):
+        transform = sitk.ReadTransform(str(path)).Downcast()
+    if transform.GetDimension() != 3:
+        raise InputError(f"The transform '{path}' is {transform.GetDimension()}-D; give a 3-D transform.")
+    composite = isinstance(transform, sitk.CompositeTransform)
+    if (
+        path.suffix.lower() in (".tfm", ".txt")
+        and not composite
+        and path.read_bytes().count(b"\nTransform:") > 1
+    ):
+        # SimpleITK would return the first of them alone.
+        raise InputError(
+            f"The transform '{path}' holds several separate transforms; save them as one composite."
+        )
+    return transform
+
+
+def write_transform(transform: sitk.Transform, path: str | PathLike) -> None:
+    """Writes the transform as an ITK transform file (.h5, .hdf5, .tfm or .txt); whole or not at all.
+
+    Raises InputError for another type of file or when it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITABLE:
+        raise InputError(f"Cannot write the transform '{path}': name it .h5, .tfm or .txt.")
+    failure = f"Cannot write '{path}': check that the disk has space and the folder can be written."
+    with whole_file(path) as temporary:
+        with itk_calls(failure):
+            sitk.WriteTransform(transform, str(temporary))
+
+
+def map_points(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """Fixed points (N, 3) to moving points (N, 3), LPS mm."""
+    points = np.asarray(points, float).reshape(-1, 3)
+    return np.array([transform.TransformPoint(point) for point in points.tolist()]).reshape(-1, 3)
+
+
+def inverse_points(
+    transform: sitk.Transform, points: np.ndarray, tolerance_mm: float = 1e-3, iterations: int = 50
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed points x (N, 3) with T(x) = y for moving points y (N, 3), and the residual |T(x) - y| (N), mm.
+
+    Needs the forward map T alone: Newton's method with a finite-difference Jacobian and step halving, started
+    at the closest of several candidates. Where T folds or leaves y out, the best point found is returned and
+    its residual tells; a residual above `tolerance_mm` means that y has no exact counterpart. All in LPS mm.
+    """
+    target = np.asarray(points, float).reshape(-1, 3)
+    best = _closest_start(transform, target)
+    error = map_points(transform, best) - target
+    residual = np.linalg.norm(error, axis=1)
+    active = residual > tolerance_mm
+    for _ in range(iterations):
+        index = np.flatnonzero(active)
+        if not len(index):
+            break
+        newton = np.einsum("nij,nj->ni", np.linalg.pinv(_jacobian(transform, best[index])), error[index])
+        improved = np.zeros(len(index), bool)
+        # The error itself, a damped fixed-point step, serves where Newton's direction does not help.
+        for step in (newton, newton / 2, newton / 4, newton / 16, error[index], error[index] / 4):
+            rest = np.flatnonzero(~improved)
+            if not len(rest):
+                break
+            trial = best[index[rest]] - step[rest]
+            trial_error = map_points(transform, trial) - target[index[rest]]
+            better = np.linalg.norm(trial_error, axis=1) < residual[index[rest]]
+            chosen = index[rest[better]]
+            best[chosen], error[chosen] = trial[better], trial_error[better]
+            residual[chosen] = np.linalg.norm(error[chosen], axis=1)
+            improved[rest[better]] = True
+        active[index] = improved & (residual[index] > tolerance_mm)
+    return best, residual
+
+
+def in_field(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """True (N) where fixed points (N, 3), LPS mm, lie in the domain of every displacement field or B-spline.
+
+    Outside of it ITK applies no displacement. All True for a transform that has no such part.
+    """
+    points = np.asarray(points, float).reshape(-1, 3)
+    inside = np.ones(len(points), bool)
+    for part in _parts(transform):
+        domain = _domain(part)
+        if domain is not None:
+            inside &= domain.contains(points)
+        points = map_points(part, points)
+    return inside
+
+
+def propagate(
+    points: PointSet, transform: sitk.Transform, direction: str
+) -> tuple[PointSet, dict[str, np.ndarray]]:
+    """Carries points "fixed-to-moving" through the transform or "moving-to-fixed" through its inverse.
+
+    Returns the points and two columns with one value per point: residual_mm, the distance (mm) between a
+    given point and itself after going there and back; inside_field, whether the transform is defined there
+    (see `in_field`).
+    Raises InputError for another direction.
+    """
+    if direction not in DIRECTIONS:
+        raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
+    given = np.asarray(points.points, float)
+    if direction == "moving-to-fixed":
+        mapped, residual = inverse_points(transform, given)
+        inside = in_field(transform, mapped)
+    else:
+        mapped = map_points(transform, given)
+        back, _ = inverse_points(transform, mapped)
+        residual = np.linalg.norm(back - given, axis=1)
+        inside = in_field(transform, given)
+    return PointSet(list(points.labels), mapped), {"residual_mm": residual, "inside_field": inside}
+
+
+def _read_field(path: Path, damaged: str) -> sitk.Transform:
+    if path.name.lower().endswith(NIFTI):
+        check_nifti(path, f"The displacement field '{path}'")
+    with itk_calls(damaged):
+        image = sitk.ReadImage(str(path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+        raise InputError(
+            f"'{path}' is no displacement field: it needs three values (LPS mm) for each voxel of a 3-D "
+            "image, in NIfTI stored with intent 1007 (vector)."
+        )
+    field = sitk.Cast(image, sitk.sitkVectorFloat64)
+    if not np.isfinite(sitk.GetArrayViewFromImage(field)).all():
+        raise InputError(
+            f"The displacement field '{path}' holds values that are NaN or infinite; compute it again."
+        )
+    return sitk.DisplacementFieldTransform(field)
+
+
+def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
+    """The transform's elementary parts in the order in which a point goes through them."""
+    transform = transform.Downcast()
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    # ITK applies the transform that was added last first.
+    nested = [transform.GetNthTransform(n) for n in reversed(range(transform.GetNumberOfTransforms()))]
+    return [part for item in nested for part in _parts(item)]
+
+
+def _domain(part: sitk.Transform) -> Grid | None:
+    """The box in which a displacement field or B-spline is defined, as a grid; None for other transforms."""
+    if isinstance(part, sitk.DisplacementFieldTransform):
+        field = part.GetDisplacementField()
+        return Grid(field.GetSize(), field.GetSpacing(), field.GetOrigin(), field.GetDirection())
+    if isinstance(part, sitk.BSplineTransform):
+        size, direction = part.GetTransformDomainMeshSize(), part.GetTransformDomainDirection()
+        spacing = np.asarray(part.GetTransformDomainPhysicalDimensions()) / size
+        first = np.asarray(part.GetTransformDomainOrigin()) + np.reshape(direction, (3, 3)) @ (spacing / 2)
+        return Grid(size, tuple(spacing.tolist()), tuple(first.tolist()), direction)
+    return None
+
+
+def _closest_start(transform: sitk.Transform, target: np.ndarray) -> np.ndarray:
+    """Of y, y - u(y) and the nodes of a field, the x (N, 3) whose image T(x) is closest to y (N, 3)."""
+    image = map_points(transform, target)
+    start, distance = target.copy(), np.linalg.norm(image - target, axis=1)
+    own = 2 * target - image
+    candidates = [(own, map_points(transform, own))]
+    domains = [domain for part in _parts(transform) if (domain := _domain(part)) is not None]
+    if domains:
+        low, high = -0.5 + 1e-6, np.asarray(domains[0].size) - 0.5 - 1e-6
+        axes = [np.linspace(low, end, START_NODES) for end in high]
+        nodes = domains[0].to_physical(np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3))
+        images = map_points(transform, nodes)
+        nearest = np.array([np.sum((images - point) ** 2, axis=1).argmin() for point in target], int)
+        candidates.append((nodes[nearest], images[nearest]))
+    for candidate, image in candidates:
+        apart = np.linalg.norm(image - target, axis=1)
+        closer = apart < distance
+        start[closer], distance[closer] = candidate[closer], apart[closer]
+    return start
+
+
+def _jacobian(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
+    """Central differences of the transform at points (N, 3): (N, 3, 3), rows are components of T."""
+    steps = np.eye(3) * JACOBIAN_STEP
+    differences = [
+        map_points(transform, points + step) - map_points(transform, points - step) for step in steps
+    ]
+    return np.stack(differences, axis=-1) / (2 * JACOBIAN_STEP)

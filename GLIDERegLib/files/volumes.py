@@ -1,0 +1,203 @@
+"""CT volumes and masks to and from disk: NIfTI, NRRD, MetaImage and DICOM.
+
+What a registration cannot use is refused here, in one sentence, before any time is spent on it.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..registration.geometry import Grid, Volume
+from .dicom import read_dicom
+from .itk import itk_calls
+from .nifti import SUFFIXES as NIFTI
+from .nifti import check_nifti, check_sform, is_complete
+from .outputs import whole_file
+
+READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+WRITABLE = (*NIFTI, ".nrrd", ".mha")
+# Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
+ROUNDING, LARGEST_SKEW = 1e-6, 1e-3
+
+
+def to_sitk(volume: Volume) -> sitk.Image:
+    """The volume as a SimpleITK image, geometry in LPS mm; bool becomes uint8, float16 float32."""
+    array = volume.array
+    if array.dtype in (np.bool_, np.float16):
+        array = array.astype(np.uint8 if array.dtype == bool else np.float32)
+    image = sitk.GetImageFromArray(array.astype(array.dtype.newbyteorder("="), copy=False))
+    image.SetSpacing(volume.grid.spacing)
+    image.SetOrigin(volume.grid.origin)
+    image.SetDirection(volume.grid.direction)
+    return image
+
+
+def from_sitk(image: sitk.Image, name: str = "image") -> Volume:
+    """A 3-D scalar SimpleITK image as a Volume: array (z, y, x) of the same type, geometry in LPS mm."""
+    grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    return Volume(sitk.GetArrayFromImage(image), grid, name)
+
+
+def read_volume(path: str | PathLike, role: str = "fixed") -> Volume:
+    """Reads a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or the series of one DICOM file.
+
+    Returns the array (z, y, x) in the file's own integer or float type, with its grid in LPS mm; rotated and
+    flipped (left-handed) axes are kept. `role` ("fixed", "moving") names the image in messages.
+    Raises InputError for everything that cannot be read or registered.
+    """
+    volume = _read(Path(path), f"{role} image")
+    check_volume(volume)
+    return volume
+
+
+def check_volume(volume: Volume) -> None:
+    """Raises InputError unless the volume is 3-D, finite, not constant and has a usable geometry."""
+    grid, what = volume.grid, f"The {volume.name}"
+    if min(grid.size) < 2:
+        raise InputError(
+            f"{what} has only one slice along an axis (size {_times(grid.size)}); give a 3-D volume."
+        )
+    if not np.all(np.isfinite(grid.matrix)) or min(grid.spacing) <= 0:
+        raise InputError(
+            f"{what} has a spacing, origin or direction that is zero or not finite; mend its header."
+        )
+    if np.issubdtype(volume.array.dtype, np.floating):
+        bad = volume.array.size - int(np.isfinite(volume.array).sum())
+        if bad:
+            raise InputError(
+                f"{what} holds {bad} voxels that are NaN or infinite; replace them by air (-1024)."
+            )
+    if volume.array.min() == volume.array.max():
+        raise InputError(
+            f"{what} is constant (every voxel is {volume.array.min()}); there is nothing to align."
+        )
+
+
+def read_labels(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
+    """Reads a label map that lies on `grid` (its image's grid): whole numbers, int32, (z, y, x).
+
+    Raises InputError when the grids differ or a value is not a whole number.
+    """
+    volume = _read(Path(path), f"{role} label map")
+    return _labels_on(volume, grid)
+
+
+def read_mask(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
+    """Reads a mask that lies on `grid` (its image's grid): True where the file is not zero, bool (z, y, x).
+
+    Raises InputError when the grids differ, a value is not a whole number, or no voxel is inside.
+    """
+    volume = _read(Path(path), f"{role} mask")
+    mask = _labels_on(volume, grid) != 0
+    if not mask.any():
+        raise InputError(
+            f"The {role} mask '{path}' is empty; draw the region to register or leave the mask out."
+        )
+    return mask
+
+
+def write_volume(volume: Volume, path: str | PathLike, dtype: np.dtype | type | None = None) -> None:
+    """Writes the volume as .nii, .nii.gz, .nrrd or .mha by the name of `path`; whole or not at all.
+
+    dtype: type to store, the array's own by default; an integer type rounds and clips.
+    Raises InputError for another type of file or when the file cannot be written.
+    """
+    path = Path(path)
+    if not _has_suffix(path, WRITABLE):
+        raise InputError(f"Cannot write '{path}': name the volume {_any_of(WRITABLE)}.")
+    image = to_sitk(Volume(_cast(volume.array, dtype), volume.grid))
+    failure = f"Cannot write '{path}': check that the disk has space and the folder can be written."
+    with whole_file(path) as temporary:
+        with itk_calls(failure):
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        # ITK does not report a full disk while it writes NIfTI.
+        if _has_suffix(path, NIFTI) and not is_complete(temporary):
+            raise InputError(failure)
+
+
+def _cast(array: np.ndarray, dtype: np.dtype | type | None) -> np.ndarray:
+    """The array in another type; integers are rounded and clipped instead of wrapped."""
+    if dtype is None or np.dtype(dtype) == array.dtype:
+        return array
+    if np.issubdtype(dtype, np.integer) and array.dtype != bool:
+        limits = np.iinfo(dtype)
+        array = np.clip(np.rint(array), limits.min, limits.max)
+    return array.astype(dtype)
+
+
+def _labels_on(volume: Volume, grid: Grid) -> np.ndarray:
+    if not volume.grid.matches(grid, tolerance=0.01):
+        raise InputError(
+            f"The {volume.name} does not lie on its image's grid (size {_times(volume.grid.size)} against "
+            f"{_times(grid.size)}, or another spacing, origin or direction); resample it onto the image."
+        )
+    labels = volume.array
+    if not (np.issubdtype(labels.dtype, np.integer) or np.array_equal(labels, np.rint(labels))):
+        raise InputError(f"The {volume.name} holds values that are not whole numbers; threshold it first.")
+    return labels.astype(np.int32)
+
+
+def _read(path: Path, what: str) -> Volume:
+    """Any supported file or folder as a Volume whose geometry ITK and the file agree on."""
+    if not path.exists():
+        raise InputError(f"The {what} '{path}' does not exist; check the path.")
+    named = f"The {what} '{path}'"
+    if path.is_file() and _has_suffix(path, READABLE):
+        nifti = _has_suffix(path, NIFTI)
+        if nifti:
+            check_nifti(path, named)
+        with itk_calls(f"{named} cannot be read; the file is damaged or not of the type its name says."):
+            image = sitk.ReadImage(str(path))
+        if nifti:
+            check_sform(image, named)
+    elif path.is_dir() or sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
+        image = read_dicom(path, what)
+    else:
+        raise InputError(
+            f"{named} is of a type that is not supported, or damaged; give {_any_of(READABLE)} or DICOM."
+        )
+    return from_sitk(_as_scalar_3d(image, named), what)
+
+
+def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
+    """The image without single frames and rounding in its axes; InputError unless 3-D and scalar."""
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = image[..., 0]
+    if image.GetDimension() > 3:
+        raise InputError(
+            f"{what} is {image.GetDimension()}-D (size {_times(image.GetSize())}); extract one frame of it."
+        )
+    if image.GetDimension() < 3:
+        raise InputError(f"{what} is a 2-D image; give a 3-D volume.")
+    values = image.GetNumberOfComponentsPerPixel()
+    if values > 1:
+        raise InputError(f"{what} has {values} values per voxel (colour or vectors); give a scalar image.")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{what} holds complex numbers; give a scalar image.")
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    skew = np.abs(axes.T @ axes - np.eye(3)).max()
+    if not skew <= LARGEST_SKEW:
+        raise InputError(
+            f"{what} has skewed axes (a sheared grid), which is not supported; resample it to a regular grid."
+        )
+    if skew > ROUNDING:
+        u, _, vt = np.linalg.svd(axes)
+        image.SetDirection((u @ vt).ravel().tolist())
+    return image
+
+
+def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.name.lower().endswith(suffixes)
+
+
+def _any_of(suffixes: tuple[str, ...]) -> str:
+    return ", ".join(suffixes[:-1]) + " or " + suffixes[-1]
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in size)

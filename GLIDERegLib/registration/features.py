@@ -1,0 +1,152 @@
+"""Steps 2 to 4 for a prepared pair: local (MIND) and global (encoder, reduced) features at any resolution of the lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool
+from GLIDERegLib.registration.encoders import FeatureVolume, SliceEncoder, encode_volume
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.lattice import Prepared
+from GLIDERegLib.registration.mind import mind_and_variance
+from GLIDERegLib.registration.reduction import Reduction, TokenPool, Tokens, between_grids
+from GLIDERegLib.registration.refine import ControlGrid
+from GLIDERegLib.registration.sampling import sample
+
+# Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's range.
+_BYTE_SCALE = 0.2
+# A cell or feature voxel counts where at least half of its voxels do.
+_LEAST_SHARE = 0.5
+
+
+@dataclass
+class LocalFeatures:
+    """MIND of one image. values (12, Z, Y, X); usable: where it can be trusted; confidence: weight of a voxel, (Z, Y, X)."""
+
+    values: torch.Tensor
+    usable: torch.Tensor
+    confidence: torch.Tensor
+    offset: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, image: Prepared, usable: np.ndarray, device, radius: int, dilation: int, noise: float) -> LocalFeatures:
+        """confidence is V / (V + noise * median V), V the local variance: where there is only noise, noise must not steer."""
+        values, variance = mind_and_variance(torch.from_numpy(image.array).to(device), radius, dilation)
+        usable = torch.from_numpy(usable).to(device)
+        typical = variance[usable].median() if usable.any() else variance.median()
+        return cls(values, usable, variance / (variance + noise * typical), image.offset)
+
+    def cells(self, factor: int) -> CellFeatures:
+        values, share = pool(self.values, self.usable, factor)
+        return CellFeatures(values, share, factor, tuple(o // factor for o in self.offset))
+
+    def packed(self, factor: int) -> PackedFeatures:
+        values, share = pool(self.values, self.usable, factor)
+        confidence = pool(self.confidence[None], self.usable, factor)[0][0]
+        weight = torch.where(share >= _LEAST_SHARE, confidence, 0.0)
+        return PackedFeatures.pack(values, weight, factor, tuple(o // factor for o in self.offset))
+
+
+def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
+    """Where similarity is measured: inside the mask (the fixed image's: inside the body), `reach` voxels off the scan's border.
+
+    Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that keep all.
+    """
+    allowed = image.weight if is_fixed or image.masked else image.valid
+    inner = ndimage.binary_erosion(image.valid, iterations=reach)
+    usable = allowed & inner
+    return usable if usable.sum() > 0.25 * allowed.sum() else allowed
+
+
+class GlobalFeatures:
+    """Encoder tokens of a pair and their present reduction, read out on the lattice of working voxels."""
+
+    def __init__(self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int):
+        self.images = images
+        tokens = [
+            Tokens.of(volume, _foreground_tokens(image, volume.grid).to(volume.features.device))
+            for image, volume in zip(images, volumes, strict=True)
+        ]
+        self.pool = TokenPool(*tokens, seed)
+        self.reduction: Reduction | None = None
+        self._maps: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def refresh(self) -> None:
+        """Recomputes the reduced features of both images from the reduction as it is now."""
+        self._maps = self.reduction.reduced()
+
+    def cells(self, image: int, factor: int) -> CellFeatures:
+        """Reduced features at the centres of cells; differences of random cells have a mean square of two."""
+        values, share, offset = self._on(image, factor)
+        return CellFeatures(values, share, factor, offset)
+
+    def packed(self, image: int, factor: int) -> PackedFeatures:
+        values, share, offset = self._on(image, factor)
+        return PackedFeatures.pack(0.5 + _BYTE_SCALE * values, (share >= _LEAST_SHARE).float(), factor, offset)
+
+    @staticmethod
+    def packed_weight(weight: float) -> float:
+        """The weight that makes the SSD of packed features that of the reduced ones."""
+        return weight / _BYTE_SCALE**2
+
+    def _on(self, image: int, factor: int):
+        prepared, tokens, reduced = self.images[image], self.pool.images[image], self._maps[image]
+        usable = torch.from_numpy(usable_voxels(prepared, image == 0, 1)).to(reduced.device)
+        _, share = pool(usable[None].float(), usable, factor)
+        grid = _cell_grid(prepared.grid, factor, share.shape)
+        axes = [torch.arange(n, dtype=torch.float32, device=reduced.device) for n in share.shape]
+        values = torch.empty((reduced.shape[0], *share.shape), device=reduced.device)
+        for k, z in enumerate(axes[0]):
+            y, x = torch.meshgrid(axes[1], axes[2], indexing="ij")
+            index = torch.stack([x, y, z.expand_as(x)])
+            values[:, k] = sample(reduced, between_grids(grid, tokens.grid, index))
+        return values, share, tuple(o // factor for o in prepared.offset)
+
+
+def encode_pair(
+    images: tuple[Prepared, Prepared], encoder: SliceEncoder, slice_step: int, cache, step, cancel
+) -> tuple[FeatureVolume, FeatureVolume]:
+    """Step 2: encoder features of both images, slices padded to squares of the same side."""
+    side = max(max(image.grid.size[:2]) * image.grid.spacing[0] for image in images)
+    volumes = []
+    for number, image in enumerate(images):
+        volume = Volume(image.array, image.grid, ("fixed", "moving")[number])
+
+        def progress(fraction: float, done: int = number) -> None:
+            step((done + fraction) / 2)
+
+        volumes.append(encode_volume(volume, image.weight, encoder, side, slice_step, cache, progress, cancel))
+    return volumes[0], volumes[1]
+
+
+def displacement_reader(coefficients_to_nodes, grid: ControlGrid, fixed: Prepared, tokens: Grid):
+    """A function for `ReductionTrainer`: the present field in mm at token indices (3, N) of the fixed image."""
+    nodes = coefficients_to_nodes
+    spacing = fixed.grid.spacing[0]
+
+    def displacement_at(index: torch.Tensor) -> torch.Tensor:
+        voxel = between_grids(tokens, fixed.grid, index)
+        first = (grid.spacing - 1) / 2 - grid.spacing
+        return sample(nodes, (voxel - first) / grid.spacing) * spacing
+
+    return displacement_at
+
+
+def _cell_grid(grid: Grid, factor: int, shape: tuple[int, int, int]) -> Grid:
+    """The centres of cells of `factor` voxels."""
+    origin = grid.to_physical(np.full(3, (factor - 1) / 2))
+    spacing = tuple(s * factor for s in grid.spacing)
+    return Grid(tuple(shape[::-1]), spacing, tuple(origin.tolist()), grid.direction)
+
+
+def _foreground_tokens(image: Prepared, tokens: Grid) -> torch.Tensor:
+    """Which tokens (Z, H, W) have their centre in the body."""
+    z, y, x = np.meshgrid(*[np.arange(n) for n in tokens.shape], indexing="ij")
+    index = np.rint(image.grid.to_index(tokens.to_physical(np.stack([x, y, z], axis=-1)))).astype(int)
+    inside = ((index >= 0) & (index < np.asarray(image.grid.size))).all(axis=-1)
+    i, j, k = np.moveaxis(np.where(inside[..., None], index, 0), -1, 0)
+    return torch.from_numpy(inside & image.weight[k, j, i])

@@ -1,0 +1,142 @@
+"""Step 7: the result, a displacement field in mm that knows where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from GLIDERegLib.registration.geometry import Grid, apply_affine
+
+INVERSE_TOLERANCE_MM = 1e-3
+INVERSE_ITERATIONS = 100
+LONGEST_FADE = 40  # nodes
+
+
+@dataclass
+class DisplacementField:
+    """A map from fixed to moving points (LPS mm): x + u(x), u trilinear between nodes.
+
+    vectors: u at the nodes, (z, y, x, 3) float32 mm, components x, y, z. grid: the nodes.
+    background: 4 x 4 matrix of the linear map that continues the field beyond its grid; the identity unless told.
+    residual_mm: of an inverse, its largest distance from the exact inverse; None otherwise.
+    """
+
+    vectors: np.ndarray
+    grid: Grid
+    background: np.ndarray | None = None
+    residual_mm: float | None = None
+
+    def __post_init__(self):
+        if self.background is None:
+            self.background = np.eye(4)
+
+    @classmethod
+    def of_transform(cls, transform: sitk.Transform, grid: Grid) -> DisplacementField:
+        """Any SimpleITK transform sampled on a grid."""
+        image = sitk.TransformToDisplacementField(
+            transform, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
+        )
+        return cls(sitk.GetArrayFromImage(image).astype(np.float32), grid)
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Displacement (..., 3) in mm at LPS points (..., 3); beyond the grid that of the background."""
+        points = np.asarray(points, float)
+        background = apply_affine(self.background, points) - points
+        return np.where(self.grid.contains(points)[..., None], self._interpolate(self.vectors, points), background)
+
+    def transform_points(self, points: np.ndarray) -> np.ndarray:
+        """Fixed points (..., 3) to moving points, LPS mm."""
+        return np.asarray(points, float) + self.at(points)
+
+    def _interpolate(self, vectors: np.ndarray, points: np.ndarray) -> np.ndarray:
+        index = np.moveaxis(self.grid.to_index(points)[..., ::-1], -1, 0)
+        channels = [ndimage.map_coordinates(vectors[..., c], index, order=1, mode="nearest") for c in range(3)]
+        return np.stack(channels, axis=-1).astype(float)
+
+    def beyond_background(self) -> np.ndarray:
+        """w (z, y, x, 3) such that x + u(x) = background(x + w(x)) at the nodes, mm."""
+        points = self.grid.points()
+        return apply_affine(np.linalg.inv(self.background), points + self.vectors) - points
+
+    def inverse(self, grid: Grid | None = None) -> DisplacementField:
+        """The map from moving to fixed points, by fixed-point iteration v = -w(background^-1(y) + v) (Chen et al., 2008).
+
+        grid: where it is wanted, in moving space; by default over all points this field reaches, at its own spacing.
+        """
+        linear = np.linalg.inv(self.background)
+        grid = grid or self._reached()
+        deformation = self.beyond_background()
+        start = apply_affine(linear, grid.points())
+        offset = np.zeros_like(start)
+        for _ in range(INVERSE_ITERATIONS):
+            update = -self._interpolate(deformation, start + offset) - offset
+            offset += update
+            if np.abs(update).max() < INVERSE_TOLERANCE_MM / 10:
+                break
+        residual = np.linalg.norm(offset + self._interpolate(deformation, start + offset), axis=-1)
+        vectors = (start + offset - grid.points()).astype(np.float32)
+        return DisplacementField(vectors, grid, linear, float(residual.max()))
+
+    def faded(self) -> DisplacementField:
+        """The field on a larger grid, at whose faces it has gone smoothly to zero, slowly enough not to fold.
+
+        ITK ends a field with a jump to the background, 3D Slicer continues its border value; at zero both agree.
+        """
+        border = [self.vectors.take([0, -1], axis=axis) for axis in range(3)]
+        largest = max(float(np.linalg.norm(face, axis=-1).max()) for face in border)
+        # The slope of a raised cosine of width 2 a is pi / 4 of a over its width: well below one.
+        width = min(int(np.ceil(2 * largest / min(self.grid.spacing))), LONGEST_FADE) + 1
+        vectors = np.pad(self.vectors, [(width, width)] * 3 + [(0, 0)], mode="edge")
+        for axis in range(3):
+            ramp = np.ones(vectors.shape[axis], np.float32)
+            rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(width) / width)
+            ramp[:width], ramp[-width:] = rise, rise[::-1]
+            vectors *= ramp.reshape([-1 if a == axis else 1 for a in range(4)])
+        grid = self.grid.resized(self.grid.spacing, (width,) * 3, (width,) * 3)
+        return DisplacementField(vectors, grid, self.background)
+
+    def _reached(self) -> Grid:
+        """A grid of this field's axes and spacing over all points that its nodes are carried to."""
+        index = self.grid.to_index(self.grid.points() + self.vectors).reshape(-1, 3)
+        low = np.floor(index.min(axis=0)).astype(int)
+        size = np.ceil(index.max(axis=0)).astype(int) - low + 1
+        origin = self.grid.to_physical(low)
+        return Grid(tuple(int(n) for n in size), self.grid.spacing, tuple(origin.tolist()), self.grid.direction)
+
+    def jacobian_determinant(self) -> np.ndarray:
+        """Determinant of d(x + u)/dx at the nodes, (z, y, x); not positive where the field folds."""
+        return jacobian_determinant(self.vectors, self.grid)
+
+    def to_sitk(self) -> sitk.Transform:
+        """An ITK transform of the same map: the background after a displacement field, or the field alone."""
+        if np.allclose(self.background, np.eye(4), atol=1e-12):
+            return self._to_field_transform(self.vectors)
+        affine = sitk.AffineTransform(3)
+        affine.SetMatrix(self.background[:3, :3].ravel().tolist())
+        affine.SetTranslation(self.background[:3, 3].tolist())
+        return sitk.CompositeTransform([affine, self._to_field_transform(self.beyond_background())])
+
+    def _to_field_transform(self, vectors: np.ndarray) -> sitk.DisplacementFieldTransform:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(vectors, dtype=np.float64), isVector=True)
+        image.SetSpacing(self.grid.spacing)
+        image.SetOrigin(self.grid.origin)
+        image.SetDirection(self.grid.direction)
+        return sitk.DisplacementFieldTransform(image)
+
+
+def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:
+    """Determinant of d(x + u)/dx, (z, y, x), by central differences, one-sided at the faces; vectors (z, y, x, 3) mm.
+
+    Derivatives along the index axes are turned into physical ones by the grid's direction, so any orientation may come in.
+    """
+    derivatives = [
+        np.gradient(vectors, grid.spacing[axis], axis=2 - axis)
+        if vectors.shape[2 - axis] > 1
+        else np.zeros_like(vectors)
+        for axis in range(3)
+    ]
+    by_index = np.stack(derivatives, axis=-1)
+    return np.linalg.det(np.eye(3) + by_index @ grid.axes.T)

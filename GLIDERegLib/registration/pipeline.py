@@ -1,0 +1,224 @@
+"""The method from two volumes to a displacement field, step by step in the paper's order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from GLIDERegLib.registration import energy, start
+from GLIDERegLib.registration.encoders import FeatureStore, SliceEncoder
+from GLIDERegLib.registration.features import (
+    GlobalFeatures,
+    LocalFeatures,
+    displacement_reader,
+    encode_pair,
+    usable_voxels,
+)
+from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.folding import without_folds
+from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.lattice import Prepared, prepare_pair, working_spacing
+from GLIDERegLib.registration.prealign import linear_parts, prealign
+from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.reduction import Reduction, ReductionTrainer
+from GLIDERegLib.registration.refine import ControlGrid, Energy, Term, refine_level, to_coefficients
+from GLIDERegLib.registration.settings import Settings
+
+
+@dataclass
+class Direction:
+    """One direction of a pair: its images and features as fixed and moving, and the voxel size in mm."""
+
+    fixed: Prepared
+    moving: Prepared
+    local: tuple[LocalFeatures, LocalFeatures] | None
+    wide: GlobalFeatures | None
+    order: tuple[int, int]
+    spacing: float
+
+
+@dataclass
+class Outcome:
+    """What `register_pair` returns. displacement: fixed to moving points, all parts included. initial: the pre-alignment."""
+
+    displacement: DisplacementField
+    initial: sitk.Transform
+    spacing: float
+    warnings: list[str]
+
+
+def register_pair(
+    fixed: Volume,
+    moving: Volume,
+    settings: Settings,
+    stages: Stages,
+    device: torch.device,
+    encoder: SliceEncoder | None = None,
+    cache: FeatureStore | None = None,
+    fixed_mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None,
+    initial: sitk.Transform | None = None,
+) -> Outcome:
+    """Registers a pair; `encoder` None means local features only. Raises InputError, Cancelled."""
+    with stages.stage("pre-alignment"):
+        if initial is None:
+            initial = prealign(fixed, moving, settings.align, fixed_mask, moving_mask)
+    with stages.stage("working grid"):
+        spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
+        factor = start.cell_factor(settings.cell_size, spacing)
+        lattice = math.lcm(factor, *(level.feature_factor for level in settings.levels), *_node_spacings(settings, encoder))
+        images = prepare_pair(fixed, moving, initial, spacing, settings.search_range, lattice, fixed_mask, moving_mask)
+
+    local = wide = None
+    if settings.features in ("both", "global") and encoder is not None:
+        with stages.stage("global features"):
+            volumes = encode_pair(images, encoder, settings.encoder_slice_step, cache, stages.step, stages.cancel)
+            volumes = tuple(replace(v, features=v.features.to(device)) for v in volumes)
+            wide = GlobalFeatures(images, volumes, settings.seed)
+            del volumes
+        with stages.stage("reduction"):
+            _reduce(wide, settings, stages)
+    if settings.features != "global":
+        with stages.stage("local features"):
+            local = tuple(_local(image, settings, device, number == 0) for number, image in enumerate(images))
+
+    forward = Direction(*images, local, wide, (0, 1), spacing)
+    warnings: list[str] = []
+    field = _solve(forward, settings, stages, factor, warnings)
+    if settings.symmetric:
+        backward = Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing)
+        reverse = _solve(backward, settings, stages, factor, warnings)
+        with stages.stage("symmetry"):
+            inverse = reverse.inverse(field.grid)
+            field.vectors = 0.5 * (field.vectors + inverse.vectors)
+            field.vectors = without_folds(field.vectors, field.grid)
+    return Outcome(_with_initial(field, initial), initial, spacing, warnings)
+
+
+def _node_spacings(settings: Settings, encoder) -> list[int]:
+    return [level.node_spacing for level in settings.levels] if encoder is not None else []
+
+
+def _local(image: Prepared, settings: Settings, device: torch.device, is_fixed: bool) -> LocalFeatures:
+    usable = usable_voxels(image, is_fixed, settings.mind_dilation)
+    return LocalFeatures.of(
+        image, usable, device, settings.mind_radius, settings.mind_dilation, settings.noise_weight
+    )
+
+
+def _reduce(wide: GlobalFeatures, settings: Settings, stages: Stages) -> None:
+    """Step 4 up to the refinement: PCA, which is also where a VAE starts; the static VAE is trained here and then frozen."""
+    trainable = settings.reduction != "pca"
+    wide.reduction = Reduction(wide.pool, settings.latent_channels, trainable, settings.seed)
+    if settings.reduction == "static":
+        _trainer(wide, settings).pretrain(stages.step)
+    wide.refresh()
+
+
+def _trainer(wide: GlobalFeatures, settings: Settings) -> ReductionTrainer:
+    return ReductionTrainer(
+        wide.reduction, settings.vae_learning_rate, settings.kl_weight, settings.vae_tokens, settings.seed
+    )
+
+
+def _solve(pair: Direction, settings: Settings, stages: Stages, factor: int, warnings: list[str]) -> DisplacementField:
+    """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the lattice."""
+    with stages.stage("convex optimisation"):
+        cells = _start(pair, settings, stages, factor)
+    with stages.stage("refinement"):
+        return _refine(pair, settings, stages, cells, factor)
+
+
+def _start(pair: Direction, settings: Settings, stages: Stages, factor: int) -> torch.Tensor:
+    """The composed start at the fixed cells, in voxels."""
+    field = None
+    if pair.wide is not None:
+        features = [pair.wide.cells(image, factor) for image in pair.order]
+        field = start.search(*features, settings.search_range, pair.spacing, lambda f: stages.step(f / 2))
+    if pair.local is None:
+        return field
+    fixed, moving = (features.cells(factor) for features in pair.local)
+    if field is None:
+        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step)
+    margin = math.ceil(settings.search_range / 2 / pair.spacing / factor) * factor
+    warped = start.warp(pair.moving, pair.fixed, field, factor, margin)
+    moving = _local(warped, settings, field.device, False).cells(factor)
+    residual = start.search(
+        fixed, moving, settings.search_range / 2, pair.spacing, lambda f: stages.step(0.5 + f / 2)
+    )
+    return start.compose(field, residual, factor)
+
+
+def _refine(
+    pair: Direction, settings: Settings, stages: Stages, cells: torch.Tensor, factor: int
+) -> DisplacementField:
+    """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid."""
+    shape = pair.fixed.array.shape
+    field, first, spacing = cells, (factor - 1) / 2, factor
+    fused = cells.device.type == "cpu" and energy.fused_available()
+    train = pair.wide is not None and settings.reduction == "dynamic" and pair.order == (0, 1)
+    trainer = _trainer(pair.wide, settings) if train else None
+    total, done = sum(level.iterations for level in settings.levels), 0
+    for level in settings.levels:
+        grid = ControlGrid(shape, level.node_spacing)
+        terms = _terms(pair, settings, level)
+        energy_of = Energy(terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused)
+
+        def before(iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of) -> None:
+            nodes = energy.spline_samples(coefficients, energy.NODE_TAPS)
+            reader = displacement_reader(nodes, grid, pair.fixed, pair.wide.pool.images[0].grid)
+            trainer.train_with(reader, settings.global_weight)
+            if (iteration + 1) % settings.vae_refresh == 0:
+                pair.wide.refresh()
+                energy_of.replace_terms(_terms(pair, settings, level))
+
+        coefficients = to_coefficients(field, first, spacing, grid)
+        coefficients, _ = refine_level(
+            energy_of,
+            coefficients,
+            level,
+            lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total),
+            before if trainer else lambda iteration, coefficients: None,
+        )
+        field = energy.spline_samples(coefficients, energy.NODE_TAPS)
+        spacing = level.node_spacing
+        first = (spacing - 1) / 2 - spacing
+        done += level.iterations
+    return _to_field(field, pair.fixed, spacing)
+
+
+def _terms(pair: Direction, settings: Settings, level) -> list[Term]:
+    terms = []
+    if pair.wide is not None:
+        # Tokens are far coarser than nodes: reading them at the nodes loses nothing.
+        fixed, moving = (pair.wide.packed(image, level.node_spacing) for image in pair.order)
+        terms.append(Term(fixed, moving, pair.wide.packed_weight(settings.global_weight)))
+    if pair.local is not None:
+        fixed, moving = (features.packed(level.feature_factor) for features in pair.local)
+        terms.append(Term(fixed, moving, settings.local_weight))
+    return terms
+
+
+def _to_field(nodes: torch.Tensor, fixed: Prepared, spacing: int) -> DisplacementField:
+    """A field in voxels at the nodes of a control grid, as physical vectors in mm."""
+    voxel = fixed.grid.spacing[0]
+    # Nodes stand in the middle of blocks of voxels, the first one a block before the image.
+    grid = fixed.grid.resized((voxel * spacing,) * 3)
+    origin = fixed.grid.to_physical(np.full(3, (spacing - 1) / 2 - spacing))
+    grid = replace(grid, size=tuple(nodes.shape[:0:-1]), origin=tuple(origin.tolist()))
+    vectors = nodes.permute(1, 2, 3, 0).cpu().numpy() * voxel @ fixed.grid.axes.T.astype(np.float32)
+    return DisplacementField(without_folds(np.ascontiguousarray(vectors), grid), grid)
+
+
+def _with_initial(field: DisplacementField, initial: sitk.Transform) -> DisplacementField:
+    """The residual field followed by the initial transform; beyond the fixed image it fades to the latter."""
+    field = field.faded()
+    whole = DisplacementField.of_transform(sitk.CompositeTransform([initial, field.to_sitk()]), field.grid)
+    if initial.IsLinear():
+        whole.background = np.eye(4)
+        whole.background[:3, :3], whole.background[:3, 3] = linear_parts(initial)
+    return whole

@@ -1,0 +1,157 @@
+"""Pre-alignment: a translation, rigid or affine start for scans that lie apart, by SimpleITK."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.lattice import Prepared, prepare_alone, to_image
+
+MODES = ("none", "center", "rigid", "affine")
+SPACING_MM = 5.0
+REQUIRED_OVERLAP = 0.3
+ITERATIONS = 120
+MASK_MARGIN_VOXELS = 2
+
+
+def prealign(
+    fixed: Volume,
+    moving: Volume,
+    mode: str,
+    fixed_mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None,
+) -> sitk.Transform:
+    """Transform from fixed points to moving points (LPS mm): identity, a translation, or an affine transform.
+
+    `center` moves the centre of one image onto the other's. `rigid` and `affine` start from the best of: as they lie, centre on
+    centre, and the best translation of all by masked correlation; then they maximise Mattes mutual information. Masks count with
+    a margin of 10 mm: the border of an organ tells more than its inside. The result is the same bit by bit every time.
+    """
+    if mode == "none":
+        return sitk.Transform(3, sitk.sitkIdentity)
+    center = _translation(moving.grid.center - fixed.grid.center)
+    if mode == "center":
+        return center
+    coarse_fixed = _coarse(fixed, fixed_mask, "fixed")
+    coarse_moving = _coarse(moving, moving_mask, "moving")
+    images = [to_image(p.array, p.grid) for p in (coarse_fixed, coarse_moving)]
+    masks = [to_image(p.weight.astype(np.uint8), p.grid) for p in (coarse_fixed, coarse_moving)]
+    candidates = [_translation(np.zeros(3)), center, _best_translation(images, masks)]
+    scores = [_mutual_information(images, masks, candidate) for candidate in candidates]
+    best = candidates[int(np.argmin(scores))]
+    result, score = best, min(scores)
+    for model in ("rigid", "affine")[: MODES.index(mode) - 1]:
+        candidate = _optimise(images, masks, result, model, coarse_fixed)
+        candidate_score = _mutual_information(images, masks, candidate)
+        if candidate_score < score:
+            result, score = candidate, candidate_score
+    return result
+
+
+def _coarse(volume: Volume, mask: np.ndarray | None, role: str) -> Prepared:
+    prepared = prepare_alone(volume, _upright(volume.grid), mask, role)
+    if mask is None:
+        return prepared
+    weight = ndimage.binary_dilation(prepared.weight, iterations=MASK_MARGIN_VOXELS) & prepared.valid
+    return dataclasses.replace(prepared, weight=weight)
+
+
+def _upright(grid: Grid) -> Grid:
+    """A coarse grid along the LPS axes over the whole of `grid`: correlation of both scans needs common axes."""
+    corners = grid.corners()
+    box = corners.max(axis=0) - corners.min(axis=0)
+    size = np.maximum(np.ceil(box / SPACING_MM - 1e-6).astype(int), 1)
+    origin = grid.center - (size - 1) / 2 * SPACING_MM
+    return Grid(tuple(int(n) for n in size), (SPACING_MM,) * 3, tuple(origin.tolist()))
+
+
+def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk.Transform:
+    """The translation of highest masked normalised correlation over all shifts with enough overlap (Padfield, 2012)."""
+    factors = [2 if min(sizes) > 1 else 1 for sizes in zip(*(image.GetSize() for image in images), strict=True)]
+    images = [sitk.BinShrink(image, factors) for image in images]
+    masks = [sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) > 0.5 for mask in masks]
+    masks = [sitk.Cast(mask, sitk.sitkFloat32) for mask in masks]
+    for image in (*images, *masks):
+        image.SetDirection(np.eye(3).ravel())
+    anchor = [np.asarray(image.GetOrigin()) for image in images]
+    for image in (*images, *masks):
+        image.SetOrigin((0.0, 0.0, 0.0))
+    smaller = min(int(np.count_nonzero(sitk.GetArrayViewFromImage(m))) for m in masks)
+    correlation = sitk.MaskedFFTNormalizedCorrelation(*images, *masks, int(REQUIRED_OVERLAP * smaller), 0.0)
+    values = sitk.GetArrayViewFromImage(correlation)
+    peak = np.array(np.unravel_index(int(values.argmax()), values.shape))[::-1]
+    # Entry p of the full correlation means that moving voxel j lies on fixed voxel j + p - (size of moving - 1).
+    shift = (peak - (np.asarray(images[1].GetSize()) - 1)) * np.asarray(images[0].GetSpacing())
+    return _translation(anchor[1] - anchor[0] - shift)
+
+
+def _method(masks: list[sitk.Image]) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    # All voxels and one thread: ITK jitters sampled points at random and adds up its threads' sums in any order.
+    method.SetNumberOfThreads(1)
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricFixedMask(masks[0])
+    method.SetInterpolator(sitk.sitkLinear)
+    return method
+
+
+def _mutual_information(images, masks, transform: sitk.Transform) -> float:
+    """Negative mutual information weighted by the share of the fixed image that still meets the moving one; 0 without overlap."""
+    overlap = sitk.Resample(masks[1] * 0 + 1, images[0], transform, sitk.sitkNearestNeighbor, 0)
+    fixed = sitk.GetArrayViewFromImage(masks[0]) > 0
+    share = float(sitk.GetArrayViewFromImage(overlap)[fixed].mean())
+    if share < 0.05:
+        return 0.0
+    method = _method(masks)
+    method.SetInitialTransform(transform)
+    try:
+        return method.MetricEvaluate(*images) * min(1.0, share / REQUIRED_OVERLAP)
+    except RuntimeError:
+        return 0.0
+
+
+def _optimise(images, masks, start: sitk.Transform, model: str, fixed: Prepared) -> sitk.Transform:
+    """Gradient descent from a linear start; the start itself where SimpleITK gives up."""
+    center = fixed.grid.to_physical(np.argwhere(fixed.weight).mean(axis=0)[::-1])
+    transform = sitk.Euler3DTransform() if model == "rigid" else sitk.AffineTransform(3)
+    transform.SetCenter(center.tolist())
+    matrix, offset = linear_parts(start)
+    transform.SetMatrix(matrix.ravel().tolist())
+    transform.SetTranslation((matrix @ center + offset - center).tolist())
+    method = _method(masks)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=2.0, minStep=0.02, numberOfIterations=ITERATIONS, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-7
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([2 * SPACING_MM, 0.0])
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(*images)
+    except RuntimeError:
+        return start
+    matrix, offset = linear_parts(transform)
+    return to_affine(matrix, offset)
+
+
+def linear_parts(transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix (3, 3) and offset (3,) of a linear transform: y = matrix x + offset."""
+    offset = np.asarray(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.asarray(transform.TransformPoint(tuple(axis))) - offset for axis in np.eye(3).tolist()]
+    return np.stack(columns, axis=1), offset
+
+
+def to_affine(matrix: np.ndarray, offset: np.ndarray) -> sitk.AffineTransform:
+    """The affine transform y = matrix x + offset."""
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(np.asarray(matrix, float).ravel().tolist())
+    transform.SetTranslation(np.asarray(offset, float).tolist())
+    return transform
+
+
+def _translation(shift: np.ndarray) -> sitk.AffineTransform:
+    return to_affine(np.eye(3), shift)

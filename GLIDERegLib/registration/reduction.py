@@ -1,0 +1,201 @@
+"""Step 4: from 256 encoder channels to about twelve, by PCA or by a small VAE that is trained on the pair itself.
+
+Kingma and Welling, "Auto-Encoding Variational Bayes", 2014. The reduced feature is the latent mean, never a sample of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from GLIDERegLib.registration.encoders import FeatureVolume
+from GLIDERegLib.registration.geometry import Grid
+
+HIDDEN = 128
+STATIC_STEPS = 400
+_CHUNK = 65536
+_STATISTICS = 4 * _CHUNK
+
+
+@dataclass
+class Tokens:
+    """The tokens of one image: values (Z * H * W, C) in half precision, shape (Z, H, W), their grid, and which are foreground."""
+
+    values: torch.Tensor
+    shape: tuple[int, int, int]
+    grid: Grid
+    foreground: torch.Tensor
+
+    @classmethod
+    def of(cls, volume: FeatureVolume, foreground: torch.Tensor) -> Tokens:
+        """foreground: bool (Z, H, W)."""
+        features = volume.features
+        values = features.permute(1, 2, 3, 0).reshape(-1, features.shape[0]).half()
+        return cls(values, tuple(features.shape[1:]), volume.grid, foreground.flatten().nonzero()[:, 0])
+
+    def at(self, index: torch.Tensor) -> torch.Tensor:
+        """Trilinear tokens (N, C) float32 at token indices (3, N), x y z, inside the grid."""
+        size = torch.tensor(self.shape[::-1], device=index.device).view(3, 1)
+        low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
+        fraction = index - low
+        total = torch.zeros((index.shape[1], self.values.shape[1]), device=self.values.device)
+        for corner in itertools.product((0, 1), repeat=3):
+            step = torch.tensor(corner, device=index.device).view(3, 1)
+            x, y, z = torch.minimum(low + step, size - 1)
+            weight = torch.where(step.bool(), fraction, 1 - fraction).prod(dim=0)
+            total += weight[:, None] * self.values[(z * self.shape[1] + y) * self.shape[2] + x].float()
+        return total
+
+
+class TokenPool:
+    """The tokens of a pair; batches are drawn from the foreground of both images alike, standardised per channel."""
+
+    def __init__(self, fixed: Tokens, moving: Tokens, seed: int):
+        self.images = (fixed, moving)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.mean, self.deviation = torch.zeros(()), torch.ones(())
+        tokens = self.batch(_STATISTICS)
+        self.mean, self.deviation = tokens.mean(dim=0), tokens.std(dim=0).clamp(min=1e-6)
+
+    def draw(self, image: int, count: int) -> torch.Tensor:
+        """Flat positions (N,) of random foreground tokens of one image."""
+        index = self.images[image].foreground
+        chosen = torch.randint(len(index), (min(count, len(index)),), generator=self._generator)
+        return index[chosen.to(index.device)]
+
+    def batch(self, count: int) -> torch.Tensor:
+        """Random foreground tokens (N, C), half from each image."""
+        halves = [self.images[i].values[self.draw(i, count // 2)].float() for i in (0, 1)]
+        return self.standardised(torch.cat(halves))
+
+    def standardised(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Zero mean and unit deviation a channel over the foreground of the pair."""
+        return (tokens.float() - self.mean) / self.deviation
+
+
+class Reduction(nn.Module):
+    """A VAE whose latent mean starts as the PCA of the pair: mean(x) = P x + MLP(x), the MLP's last layer starting at zero.
+
+    With `trainable` False it stays that PCA. Forward maps standardised tokens (N, C) to latent means (N, d).
+    """
+
+    def __init__(self, pool: TokenPool, latent_channels: int, trainable: bool, seed: int):
+        super().__init__()
+        tokens = pool.batch(_STATISTICS)
+        channels = tokens.shape[1]
+        _, vectors = torch.linalg.eigh(tokens.T @ tokens / len(tokens))
+        components = vectors[:, -latent_channels:].flip(1)
+        # An eigenvector's sign is arbitrary; fixing it makes runs repeatable on every machine.
+        components = components * components.sum(dim=0).sign()
+        scale = (tokens @ components).square().sum(dim=1).mean().sqrt()
+        self.pool = pool
+        self.projection = nn.Linear(channels, latent_channels, bias=False)
+        self.projection.weight.data = (components / scale).T.contiguous()
+        self.projection.weight.requires_grad_(trainable)
+        self.trainable = trainable
+        if trainable:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.encoder = nn.Sequential(nn.Linear(channels, HIDDEN), nn.GELU())
+                self.mean_head = nn.Linear(HIDDEN, latent_channels)
+                self.log_variance_head = nn.Linear(HIDDEN, latent_channels)
+                self.decoder = nn.Sequential(nn.Linear(latent_channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, channels))
+            nn.init.zeros_(self.mean_head.weight)
+            nn.init.zeros_(self.mean_head.bias)
+            nn.init.constant_(self.log_variance_head.bias, -4.0)
+        self.to(tokens.device)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        mean = self.projection(tokens)
+        return mean + self.mean_head(self.encoder(tokens)) if self.trainable else mean
+
+    def loss(self, tokens: torch.Tensor, kl_weight: float, generator: torch.Generator) -> torch.Tensor:
+        """Reconstruction MSE + kl_weight * KL divergence to a unit Gaussian, of standardised tokens (N, C)."""
+        mean = self(tokens)
+        log_variance = self.log_variance_head(self.encoder(tokens)).clamp(-10, 5)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        reconstructed = self.decoder(mean + noise * (0.5 * log_variance).exp())
+        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
+        return F.mse_loss(reconstructed, tokens) + kl_weight * divergence
+
+    @torch.no_grad()
+    def reduced(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The reduced features (d, Z, H, W) of both images; over the foreground of the pair their variances sum to one."""
+        maps = []
+        for image in self.pool.images:
+            parts = [self(self.pool.standardised(part)) for part in image.values.split(_CHUNK)]
+            maps.append(torch.cat(parts))
+        inside = torch.cat([m[image.foreground] for m, image in zip(maps, self.pool.images, strict=True)])
+        center, scale = inside.mean(dim=0), inside.var(dim=0).sum().sqrt().clamp(min=1e-6)
+        first, second = (
+            ((m - center) / scale).T.reshape(-1, *image.shape) for m, image in zip(maps, self.pool.images, strict=True)
+        )
+        return first, second
+
+
+class ReductionTrainer:
+    """Trains a Reduction with its own Adam: alone for the static variant, inside the refinement for the dynamic one."""
+
+    def __init__(self, reduction: Reduction, learning_rate: float, kl_weight: float, tokens: int, seed: int):
+        self.reduction = reduction
+        self.kl_weight = kl_weight
+        self.tokens = tokens
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimiser = torch.optim.Adam(reduction.parameters(), lr=learning_rate)
+
+    def pretrain(self, step: Callable[[float], None] = lambda fraction: None) -> None:
+        """The static variant: the VAE's own losses only."""
+        for iteration in range(STATIC_STEPS):
+            self._update(None)
+            step((iteration + 1) / STATIC_STEPS)
+
+    def train_with(self, displacement_at: Callable[[torch.Tensor], torch.Tensor], weight: float) -> None:
+        """One step of the dynamic variant: the VAE's losses plus `weight` times the registration loss of the present field."""
+        self._update(lambda: weight * self.registration_loss(displacement_at))
+
+    def registration_loss(self, displacement_at: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Mean SSD of latent means between random fixed tokens and the moving tokens where the field sends them.
+
+        displacement_at: displacement (3, N) in mm along the grid's axes, at fixed token indices (3, N), x y z. Divided by the
+        variance of the latents, because a reduction that merely shrinks would lower a plain SSD for nothing.
+        """
+        pool = self.reduction.pool
+        fixed, moving = pool.images
+        flat = pool.draw(0, self.tokens)
+        z, y, x = torch.unravel_index(flat, fixed.shape)
+        index = torch.stack([x, y, z]).float()
+        target = between_grids(fixed.grid, moving.grid, index, displacement_at(index))
+        size = torch.tensor(moving.shape[::-1], device=target.device).view(3, 1)
+        inside = ((target >= 0) & (target <= size - 1)).all(dim=0)
+        if inside.sum() < 2:
+            return torch.zeros((), device=target.device)
+        latent_fixed = self.reduction(pool.standardised(fixed.values[flat[inside]]))
+        latent_moving = self.reduction(pool.standardised(moving.at(target[:, inside])))
+        variance = torch.cat([latent_fixed, latent_moving]).var(dim=0).sum().clamp(min=1e-6)
+        return (latent_fixed - latent_moving).square().sum(dim=1).mean() / variance
+
+    def _update(self, extra: Callable[[], torch.Tensor] | None) -> None:
+        pool = self.reduction.pool
+        loss = self.reduction.loss(pool.batch(self.tokens), self.kl_weight, self.generator)
+        if extra is not None:
+            loss = loss + extra()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+
+def between_grids(source: Grid, target: Grid, index: torch.Tensor, displacement: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """Indices (3, ...) in `source` to indices in `target`, displaced by (3, ...) mm; both grids have the same axes."""
+    trailing = (3,) + (1,) * (index.dim() - 1)
+
+    def column(values) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=index.device).view(trailing)
+
+    first = column(target.to_index(np.asarray(source.origin)))
+    return first + (index * column(source.spacing) + displacement) / column(target.spacing)

@@ -1,0 +1,181 @@
+"""Step 6: joint refinement of the displacement with Adam, from coarse to fine control grids.
+
+Minimises  sum over terms of weight * mean SSD  +  lambda * bending energy  over the coefficients of a cubic B-spline field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.cells import PackedFeatures
+from GLIDERegLib.registration.sampling import index_grid, sample
+
+
+# Jacobian determinants below this cost energy; lung tissue rarely shrinks to less than a third.
+FOLDING_THRESHOLD = 0.3
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: node spacing and feature size in working voxels, iterations, learning rate in node spacings."""
+
+    node_spacing: int
+    feature_factor: int
+    iterations: int
+    learning_rate: float = 0.25
+    final_rate: float = 0.05
+
+
+@dataclass
+class Term:
+    """One similarity: fixed and moving features at a level's resolution, and the weight of their mean SSD."""
+
+    fixed: PackedFeatures
+    moving: PackedFeatures
+    weight: float
+
+
+@dataclass(frozen=True)
+class ControlGrid:
+    """Nodes of one axis order (z, y, x) over a working grid of `shape` voxels: one node beyond the image on every side."""
+
+    shape: tuple[int, int, int]
+    spacing: int
+
+    @property
+    def nodes(self) -> tuple[int, int, int]:
+        return tuple(-(-n // self.spacing) + 2 for n in self.shape)
+
+    def position(self, reach: int = 0, device="cpu") -> torch.Tensor:
+        """Working-voxel positions (3, Z, Y, X), components x, y, z, of the nodes and `reach` more on every side."""
+        shape = tuple(n + 2 * reach for n in self.nodes)
+        return (index_grid(shape, device) - 1 - reach) * self.spacing + (self.spacing - 1) / 2
+
+
+def to_coefficients(field: torch.Tensor, first: float, step: float, grid: ControlGrid) -> torch.Tensor:
+    """Coefficients on `grid` of a field (3, ...) in voxels whose samples lie at first + step * index; constant beyond them."""
+    position = (grid.position(reach=2, device=field.device) - first) / step
+    return sample(field, position)
+
+
+class Energy:
+    """Value and gradient of the energy with respect to the spline coefficients (3, nodes + 4), in working voxels."""
+
+    def __init__(
+        self,
+        terms: list[Term],
+        grid: ControlGrid,
+        bending_weight: float,
+        folding_weight: float,
+        voxel_mm: float,
+        fused: bool,
+    ):
+        self.terms = terms
+        self.grid = grid
+        self.fused = fused
+        ratios = {grid.spacing // term.fixed.factor for term in terms}
+        self.phases = {ratio: energy.phases(ratio) for ratio in ratios}
+        # Squared second derivatives of mm displacements, in 1/mm^2, averaged over the nodes.
+        self.bending_scale = bending_weight / (grid.spacing**4 * voxel_mm**2 * math.prod(grid.nodes))
+        self.folding_scale = folding_weight / math.prod(grid.nodes)
+        if fused:
+            from GLIDERegLib.registration import cpu_kernels, fold_kernels
+
+            self._kernels = cpu_kernels
+            self._fold_kernels = fold_kernels
+            self._bending = cpu_kernels.BendingEnergy(tuple(n + 4 for n in grid.nodes))
+        else:
+            self._unpacked = _unpacked(terms)
+
+    def replace_terms(self, terms: list[Term]) -> None:
+        """Goes on with other features of the same resolutions."""
+        self.terms = terms
+        if not self.fused:
+            self._unpacked = _unpacked(terms)
+
+    def __call__(self, coefficients: torch.Tensor, iteration: int) -> tuple[float, torch.Tensor]:
+        """The energy at one phase of the samples, and its gradient."""
+        if self.fused:
+            return self._fused(coefficients.detach().numpy(), iteration)
+        leaf = coefficients.detach().requires_grad_(True)
+        total = self.bending_scale * energy.bending_energy(leaf)
+        for term, (fixed, fixed_weight, moving, moving_weight) in zip(self.terms, self._unpacked, strict=True):
+            ratio, start, offset, taps = self._sampling(term, iteration)
+            u = energy.spline_samples(leaf, taps)
+            value, weight = energy.ssd(
+                fixed, fixed_weight, moving, moving_weight, offset, ratio, start, 1.0 / term.fixed.factor, u
+            )
+            total = total + term.weight * value / weight.clamp(min=1)
+        if self.folding_scale:
+            u = energy.spline_samples(leaf, energy.NODE_TAPS)
+            corner = energy.CORNERS[iteration % 8]
+            penalty = energy.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
+            total = total + self.folding_scale * penalty
+        (gradient,) = torch.autograd.grad(total, leaf)
+        return float(total.detach()), gradient
+
+    def _fused(self, coefficients: np.ndarray, iteration: int) -> tuple[float, torch.Tensor]:
+        kernels = self._kernels
+        bending, gradient = self._bending.value_and_gradient(coefficients)
+        total = self.bending_scale * bending
+        gradient *= np.float32(self.bending_scale)
+        for term in self.terms:
+            ratio, start, offset, taps = self._sampling(term, iteration)
+            u = kernels.spline_samples(coefficients, taps)
+            gradient_u = np.empty_like(u)
+            value, weight = kernels.ssd_and_gradient(
+                term.fixed.data.numpy(), term.moving.data.numpy(), np.array(offset), ratio, np.array(start),
+                np.float32(1.0 / term.fixed.factor), u, gradient_u,
+            )  # fmt: skip
+            scale = term.weight / max(weight, 1.0)
+            total += scale * value
+            kernels.add_scaled(gradient, kernels.spline_samples_transposed(gradient_u, taps), np.float32(scale))
+        if self.folding_scale:
+            u = kernels.spline_samples(coefficients, energy.NODE_TAPS)
+            corner = energy.CORNERS[iteration % 8]
+            value, gradient_u = self._fold_kernels.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
+            total += self.folding_scale * value
+            spread = kernels.spline_samples_transposed(gradient_u, energy.NODE_TAPS)
+            kernels.add_scaled(gradient, spread, np.float32(self.folding_scale))
+        return total, torch.from_numpy(gradient)
+
+    def _sampling(self, term: Term, iteration: int):
+        ratio = self.grid.spacing // term.fixed.factor
+        phase, taps = self.phases[ratio][iteration % ratio**3]
+        start = tuple(p - ratio for p in phase)
+        offset = (np.asarray(term.moving.offset) - np.asarray(term.fixed.offset))[::-1]
+        return ratio, start, tuple(int(n) for n in offset), taps
+
+
+def _unpacked(terms: list[Term]) -> list[tuple[torch.Tensor, ...]]:
+    return [(t.fixed.values(), t.fixed.weight(), t.moving.values(), t.moving.weight()) for t in terms]
+
+
+def refine_level(
+    energy_of: Callable[[torch.Tensor, int], tuple[float, torch.Tensor]],
+    coefficients: torch.Tensor,
+    level: Level,
+    step: Callable[[float], None] = lambda fraction: None,
+    before: Callable[[int, torch.Tensor], None] = lambda iteration, coefficients: None,
+) -> tuple[torch.Tensor, list[float]]:
+    """Adam on one level; `before` runs ahead of every iteration (the dynamic reduction trains there)."""
+    parameters = coefficients.clone()
+    optimiser = torch.optim.Adam([parameters], lr=level.learning_rate * level.node_spacing, fused=True)
+    history = []
+    for iteration in range(level.iterations):
+        before(iteration, parameters)
+        value, gradient = energy_of(parameters, iteration)
+        parameters.grad = gradient
+        progress = iteration / max(level.iterations - 1, 1)
+        decay = level.final_rate + (1 - level.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+        optimiser.param_groups[0]["lr"] = level.learning_rate * level.node_spacing * decay
+        optimiser.step()
+        history.append(value)
+        step((iteration + 1) / level.iterations)
+    return parameters, history

@@ -1,0 +1,32 @@
+"""Reading images and fields between voxels, in plain PyTorch and voxel units."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def index_grid(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Voxel indices (3, Z, Y, X) float32, components x, y, z."""
+    axes = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([x, y, z])
+
+
+def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """Trilinear values of image (C, Z, Y, X) at voxel positions (3, ...), components x, y, z; constant beyond the faces.
+
+    grid_sample with align_corners=True maps [-1, 1] onto voxel centres 0 to N - 1, hence 2 / (N - 1).
+    """
+    size = torch.tensor(image.shape[:0:-1], dtype=position.dtype, device=position.device)
+    scale = 2.0 / (size - 1).clamp(min=1)
+    flat = position.reshape(3, 1, 1, -1)
+    normalised = flat.permute(1, 2, 3, 0) * scale - 1.0
+    values = F.grid_sample(image[None], normalised[None], mode="bilinear", padding_mode="border", align_corners=True)
+    return values.reshape(image.shape[0], *position.shape[1:])
+
+
+def sample_field(field: torch.Tensor, displacement: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """field (3, ...) read at x + displacement(x) + offset for every voxel x of `displacement`; both in voxels."""
+    position = index_grid(displacement.shape[1:], displacement.device) + displacement + offset
+    return sample(field, position)

@@ -1,0 +1,96 @@
+"""Every choice of a registration in one place, and the four presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.refine import Level
+
+CHOICES = {
+    "features": ("auto", "both", "global", "local"),
+    "reduction": ("dynamic", "static", "pca"),
+    "align": ("none", "center", "rigid", "affine"),
+    "encoder_reading": ("slice", "memory"),
+}
+PRESETS = ("fast", "default", "accurate", "paper")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one registration. Lengths in mm unless a name says voxels; weights multiply terms of the energy.
+
+    name: the preset these settings came from. features: which feature pairs drive the registration; `auto` is both where a checkpoint is present, else local.
+    reduction: how 256 encoder channels become `latent_channels`. encoder: checkpoint name; checkpoint: a file of one's own.
+    spacing: working grid, None for the fixed image's own within `finest_spacing` and `most_voxels`.
+    search_range: half axis of the ball of discrete displacements, in cells of `cell_size`, around the pre-aligned position.
+    symmetric: both directions are registered and the mean of one and the inverse of the other is the result.
+    """
+
+    name: str = "default"
+    features: str = "auto"
+    reduction: str = "dynamic"
+    align: str = "rigid"
+    spacing: float | None = None
+    finest_spacing: float = 1.0
+    most_voxels: float = 32e6
+    device: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+
+    encoder: str = "sam2.1_hiera_tiny"
+    checkpoint: str | None = None
+    encoder_input_size: int = 1024
+    encoder_slice_step: int = 1
+    encoder_reading: str = "slice"
+
+    latent_channels: int = 12
+    vae_learning_rate: float = 1e-3
+    kl_weight: float = 1e-3
+    vae_refresh: int = 20
+    vae_tokens: int = 8192
+
+    mind_radius: int = 1
+    mind_dilation: int = 2
+
+    search_range: float = 48.0
+    cell_size: float = 8.0
+    global_weight: float = 1.0
+    local_weight: float = 1.0
+    bending_weight: float = 2.0
+    folding_weight: float = 20.0
+    noise_weight: float = 4.0
+    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 48)))
+    symmetric: bool = False
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"Unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}.")
+        if self.spacing is not None and not 0.2 <= self.spacing <= 20:
+            raise InputError(f"The working spacing must be between 0.2 and 20 mm, not {self.spacing:g}.")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Settings:
+        """The settings of a preset with some of them changed; raises InputError for an unknown name."""
+        if name not in PRESETS:
+            raise InputError(f"Unknown preset '{name}': choose one of {', '.join(PRESETS)}.")
+        return cls(**{"name": name, **_PRESETS[name], **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dataclasses.asdict(self)
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"finest_spacing": 2.0, "levels": (Level(4, 4, 32), Level(4, 2, 40)), "most_voxels": 8e6},
+    "default": {},
+    "accurate": {
+        "symmetric": True,
+        "levels": (Level(4, 4, 60), Level(4, 2, 60), Level(2, 1, 96)),
+    },
+    # The paper's schedule: one level, downsampling 2, 800 iterations at a constant learning rate of 1.
+    "paper": {"levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0),), "vae_refresh": 1},
+}

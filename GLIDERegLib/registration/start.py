@@ -1,0 +1,64 @@
+"""Step 5: the start of the refinement, by coupled convex optimisation on global and local features, composed.
+
+The two searches are independent: the local one knows the global result only as a moving image that was already warped by it. Both
+estimate where content went, so searching twice from the same position and composing would move everything twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from GLIDERegLib.registration.cells import CellFeatures
+from GLIDERegLib.registration.convex import register_cells
+from GLIDERegLib.registration.lattice import AIR_HU, Prepared
+from GLIDERegLib.registration.sampling import index_grid, sample
+
+
+def cell_factor(cell_mm: float, spacing: float) -> int:
+    """Working voxels per cell."""
+    return max(2, round(cell_mm / spacing))
+
+
+def search(
+    fixed: CellFeatures, moving: CellFeatures, range_mm: float, spacing: float, step: Callable[[float], None]
+) -> torch.Tensor:
+    """Displacement (3, Z, Y, X) in voxels at the fixed cells; the search ball's half axis is `range_mm`."""
+    reach = range_mm / (fixed.factor * spacing)
+    return register_cells(fixed, moving, (reach,) * 3, step) * fixed.factor
+
+
+def at_cells(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.Tensor:
+    """A field (3, cells) in voxels, read at voxel positions (3, ...); constant beyond the outer cell centres."""
+    return sample(field, (position - (factor - 1) / 2) / factor)
+
+
+def compose(outer: torch.Tensor, inner: torch.Tensor, factor: int) -> torch.Tensor:
+    """Cells' field u with x + u(x) = y + outer(y), y = x + inner(x); all in voxels."""
+    centers = index_grid(inner.shape[1:], inner.device) * factor + (factor - 1) / 2
+    return inner + at_cells(outer, factor, centers + inner)
+
+
+def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:
+    """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around it."""
+    device = field.device
+    image = torch.from_numpy(moving.array).to(device)[None]
+    valid = torch.from_numpy(moving.valid).to(device)[None].float()
+    shape = tuple(n + 2 * margin for n in fixed.array.shape)
+    offset = torch.tensor(moving.offset, dtype=torch.float32, device=device).view(3, 1, 1, 1)
+    size = torch.tensor(moving.array.shape[::-1], device=device).view(3, 1, 1, 1)
+    values = np.empty(shape, np.float32)
+    usable = np.empty(shape, bool)
+    for k in range(shape[0]):
+        # Slice by slice: positions of a whole volume would need more memory than the volume.
+        position = index_grid((1, *shape[1:]), device) - margin
+        position[2] += k
+        position = position + at_cells(field, factor, position) - offset
+        inside = ((position >= -0.5) & (position <= size - 0.5)).all(dim=0)
+        values[k] = torch.where(inside, sample(image, position)[0], AIR_HU)[0].cpu().numpy()
+        usable[k] = (inside & (sample(valid, position)[0] > 0.5))[0].cpu().numpy()
+    grid = fixed.grid.resized(fixed.grid.spacing, (margin,) * 3, (margin,) * 3)
+    return replace(moving, array=values, valid=usable, weight=usable, grid=grid, offset=(-margin,) * 3, masked=True)
