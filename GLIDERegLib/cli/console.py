@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from GLIDERegLib.registration.progress import CancelToken, Progress, ProgressCallback
 
 T = TypeVar("T")
+# What a figure is, before the registration, after it; None where it does not apply.
+Row = tuple[str, "float | None", "float | None"]
 WORKER_THREAD = "glidereg-work"
 # How long a cancelled step may take to end by itself; the process is gone within two seconds.
 GRACE_SECONDS = 1.2
 SECONDS_BETWEEN_LINES = 10.0
+WORTH_A_LINE = 0.5
 
 
 class Parser(argparse.ArgumentParser):
@@ -106,16 +109,18 @@ class _Bar:
 
 
 class _Lines:
-    """A line at the end of each stage, every ten seconds, and for each message."""
+    """A line for each message, at the end of each stage that took a while, and every ten seconds."""
 
     def __init__(self):
-        self._start = self._last = time.monotonic()
-        self._ended = ""
+        self._start = self._last = self._stage_start = time.monotonic()
+        self._stage, self._ended = "", False
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        ends = progress.fraction >= 1 and self._ended != progress.stage
-        self._ended = progress.stage if progress.fraction >= 1 else ""
+        if progress.stage != self._stage or (self._ended and progress.fraction < 1):
+            self._stage, self._stage_start, self._ended = progress.stage, now, False
+        ends = progress.fraction >= 1 and not self._ended and now - self._stage_start >= WORTH_A_LINE
+        self._ended = progress.fraction >= 1
         if ends or progress.message or now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
             told = f": {progress.message}" if progress.message else ""
@@ -137,8 +142,8 @@ def describe_memory_error(error: Exception) -> str | None:
     return None
 
 
-def comparison(rows: list[tuple[str, float | None, float | None]]) -> str:
-    """A table of figures before and after a registration; None stands for what does not apply."""
+def comparison(rows: list[Row]) -> str:
+    """A table of figures before and after a registration."""
     cells = [(name, *("" if value is None else f"{value:.3f}" for value in values)) for name, *values in rows]
     return "\n".join(f"{name:<50}{a:>9}{b:>9}" for name, a, b in [("", "before", "after"), *cells])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, progress_reporter
-from GLIDERegLib.cli.evaluate import rows
+from GLIDERegLib.cli.evaluate import accuracy_rows
 from GLIDERegLib.cli.options import settings_of, settings_options
 from GLIDERegLib.cli.register import REPORT, TRANSFORM, Inputs, print_summary, register_files
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         for where, key in (("everywhere in the body", "body"), ("at the nodules", "nodules"))
         for name, value in (("mean", "mean"), ("95th percentile", "p95"))
     ]
-    print(comparison(errors + rows(truth, LABELS)))
+    print(comparison(errors + accuracy_rows(truth, LABELS)))
 
 
 def _demo(
@@ -78,11 +78,14 @@ def _demo(
     from GLIDERegLib.evaluation.phantom import make_phantom
     from GLIDERegLib.files.outputs import write_json
     from GLIDERegLib.files.transforms import read_transform
+    from GLIDERegLib.registration.progress import Progress
 
     if options.download_weights:
         _download(settings.encoder, options.quiet)
+    progress(Progress("generating scans", 0.0))
     phantom = make_phantom(*SIZES[options.size], seed=settings.seed)
     write_pair(phantom, out)
+    progress(Progress("generating scans", 1.0))
     inputs = Inputs(
         fixed=out / "fixed.nii.gz",
         moving=out / "moving.nii.gz",

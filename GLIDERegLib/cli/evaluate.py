@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from GLIDERegLib.cli.console import comparison, interruptible, print_warnings
+from GLIDERegLib.cli.console import Row, comparison, interruptible, print_warnings
 
 FILES = {
     "transform": "transform, fixed points to moving points: ITK's (.h5, .tfm, .mat) or a displacement field",
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         report = interruptible(lambda cancel: {"inputs": paths, **_evaluate(paths)})
         write_json(report, temporary)
     if not options.quiet:
-        print(comparison(rows(report)))
+        print(comparison(quality_rows(report) + accuracy_rows(report)))
         print_warnings(report["warnings"])
 
 
@@ -82,16 +82,21 @@ def _evaluate(paths: dict[str, Path]) -> dict:
     )
 
 
-def rows(
-    report: dict, label_names: dict[int, str] | None = None
-) -> list[tuple[str, float | None, float | None]]:
-    """The main figures of a report of `evaluate_transform`: what, before, after."""
-    names = label_names or {}
+def quality_rows(report: dict) -> list[Row]:
+    """What a report of `evaluate_transform` says without landmarks or labels."""
     similarity, jacobian = report["similarity"], report["jacobian"]
-    found = [
+    return [
         ("normalised cross-correlation", *_before_after(similarity, "normalised_cross_correlation")),
         ("mutual information (nats)", *_before_after(similarity, "mutual_information")),
+        ("Jacobian determinant, minimum", None, jacobian["min"]),
+        ("Jacobian determinant not positive (%)", None, 100 * jacobian["share_not_positive"]),
+        ("round trip there and back, mean (mm)", None, report["inverse_consistency"]["mean_mm"]),
     ]
+
+
+def accuracy_rows(report: dict, label_names: dict[int, str] | None = None) -> list[Row]:
+    """What a report of `evaluate_transform` says of landmarks and labels, where they were given."""
+    found, names = [], label_names or {}
     if error := report.get("target_registration_error"):
         number = error["final"]["n"]
         found.append((f"error at {number} landmarks, mean (mm)", *_before_after(error, "mean")))
@@ -103,9 +108,6 @@ def rows(
                 (f"Dice of {names.get(label, f'label {label}')}", before.get(label), after.get(label))
             )
         found.append(("Dice, mean", *_before_after(dice, "mean")))
-    found.append(("Jacobian determinant, minimum", None, jacobian["min"]))
-    found.append(("Jacobian determinant not positive (%)", None, 100 * jacobian["share_not_positive"]))
-    found.append(("round trip there and back, mean (mm)", None, report["inverse_consistency"]["mean_mm"]))
     return found
 
 

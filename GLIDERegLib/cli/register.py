@@ -11,7 +11,7 @@ from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, p
 from GLIDERegLib.cli.options import settings_of, settings_options
 
 if TYPE_CHECKING:
-    from GLIDERegLib.api import Result
+    from GLIDERegLib.api import Registration
     from GLIDERegLib.files.outputs import OutputFolder
     from GLIDERegLib.files.points import PointSet
     from GLIDERegLib.registration.geometry import Grid, Volume
@@ -52,7 +52,7 @@ class Registered:
 
     fixed: Volume
     moving: Volume
-    result: Result
+    result: Registration
     report: dict
 
 
@@ -74,7 +74,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         text = f"points in the {role} image (.csv, .mrk.json or .fcsv) to carry to the {other} image"
         add(f"--{role}-points", type=Path, metavar="FILE", help=text)
-    text = "transform from fixed to moving points to start from; the result includes it"
+    text = "transform from fixed to moving points to start from instead of --align; the result includes it"
     add("--initial-transform", type=Path, metavar="FILE", help=text)
     add("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
@@ -145,7 +145,7 @@ def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:
 
 
 def _carry_points(
-    points: dict[str, PointSet], result: Result, grid: Grid, out: OutputFolder, warnings: list[str]
+    points: dict[str, PointSet], result: Registration, grid: Grid, out: OutputFolder, warnings: list[str]
 ) -> dict:
     """Writes the points carried to the other image; returns what the report tells of them."""
     from GLIDERegLib.files.points import write_points
@@ -170,7 +170,7 @@ def _carry_points(
     return _registration_error(points, result) if len(points) == 2 else {}
 
 
-def _registration_error(points: dict[str, PointSet], result: Result) -> dict:
+def _registration_error(points: dict[str, PointSet], result: Registration) -> dict:
     """Target registration error before and after, mm, over the labels that both point sets have once."""
     from GLIDERegLib.evaluation.metrics import target_registration_error
     from GLIDERegLib.files.transforms import map_points
@@ -197,8 +197,8 @@ def print_summary(report: dict, folder: Path) -> None:
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         written += POINTS[other] if f"{role}_points" in report["inputs"] else ()
     print(f"Results in {folder}: {', '.join(written)}")
-    seconds = sum(stage["seconds"] for stage in report["stages"].values())
-    print(f"Registered with {report['features']} features in {seconds:.1f} s on {report['device']}.")
+    device, seconds = report["device"]["kind"], report["seconds"]
+    print(f"Registered with {report['features']} features in {seconds:.1f} s on {device}.")
     correlation = [
         report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
     ]

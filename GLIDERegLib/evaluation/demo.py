@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..files.outputs import OutputFolder
-from ..files.points import PointSet, write_points
-from ..files.transforms import map_points
-from ..files.volumes import write_volume
-from ..registration.lattice import foreground
-from .evaluate import displacement_on, evaluate_transform
-from .metrics import target_registration_error
-from .phantom import Phantom
+from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform
+from GLIDERegLib.evaluation.metrics import target_registration_error
+from GLIDERegLib.evaluation.phantom import Phantom
+from GLIDERegLib.files.outputs import OutputFolder
+from GLIDERegLib.files.points import PointSet, write_points
+from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.files.volumes import write_volume
+from GLIDERegLib.registration.lattice import foreground
 
 # Voxels and mm along x, y, z.
 SIZES = {"small": ((64, 64, 56), (6.0, 6.0, 6.0)), "full": ((192, 192, 160), (2.0, 2.0, 2.0))}

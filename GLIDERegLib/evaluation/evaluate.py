@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
-from ..files.itk import itk_calls
-from ..files.points import PointSet
-from ..files.transforms import in_field, inverse_points, map_points
-from ..files.volumes import to_sitk
-from ..registration.geometry import Grid, Volume
-from ..registration.lattice import prepare_alone
-from . import metrics
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.points import PointSet
+from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
+from GLIDERegLib.files.volumes import to_sitk
+from GLIDERegLib.registration.field import jacobian_determinant
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.lattice import prepare_alone
+from GLIDERegLib.evaluation import metrics
 
 AIR_HU = -1024.0
 FINEST_MM = 2.0
@@ -31,6 +32,7 @@ def evaluate_transform(
     moving_labels: Volume | None = None,
     mask: Volume | None = None,
     inverse_transform: sitk.Transform | None = None,
+    sampling_mm: float = FINEST_MM,
 ) -> dict:
     """A report on a transform, ready for JSON; what was not given (points, labels) is left out.
 
@@ -41,7 +43,8 @@ def evaluate_transform(
     inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
     the transform is inverted numerically.
 
-    Similarity and Jacobian are sampled at every n-th fixed voxel, see "sampling" in the report. Outside the
+    Similarity and Jacobian are sampled at every n-th fixed voxel, at most sampling_mm apart where the image is finer; see
+    "sampling" in the report. Outside the
     moving image, the warped image is filled with its minimum. Raises InputError for input that does not fit.
     """
     if transform.GetDimension() != 3:
@@ -51,7 +54,7 @@ def evaluate_transform(
         if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
             raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    stride, sampled = _sampled(fixed)
+    stride, sampled = _sampled(fixed, sampling_mm)
     inside, region = _region(fixed, mask, stride, sampled.grid)
     field = displacement_on(transform, sampled.grid)
     length = np.linalg.norm(field, axis=-1)[inside]
@@ -64,7 +67,7 @@ def evaluate_transform(
             "voxels": int(inside.sum()),
         },
         "displacement": {"mean_mm": float(length.mean()), "max_mm": float(length.max())},
-        "jacobian": metrics.jacobian_statistics(metrics.jacobian_determinant(field, sampled.grid), inside),
+        "jacobian": metrics.jacobian_statistics(jacobian_determinant(field, sampled.grid), inside),
         "similarity": _similarity(identity, transform, sampled, moving, inside),
         "inverse_consistency": _round_trip(transform, inverse_transform, sampled.grid, inside),
         "warnings": [],
@@ -122,10 +125,10 @@ def _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels) -> 
             raise InputError(f"Give the {what} of both images, fixed and moving, or of neither.")
 
 
-def _sampled(fixed: Volume) -> tuple[list[int], Volume]:
-    """Every n-th voxel of the fixed image: at most 2 mm apart where the image is finer, and at most 200^3."""
+def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:
+    """Every n-th voxel of the fixed image: at most `sampling_mm` apart where the image is finer, and at most 200^3."""
     size, spacing = np.asarray(fixed.grid.size), np.asarray(fixed.grid.spacing)
-    stride = np.maximum(1, np.floor(FINEST_MM / spacing + 1e-6)).astype(int)
+    stride = np.maximum(1, np.floor(sampling_mm / spacing + 1e-6)).astype(int)
     while np.prod(np.ceil(size / stride)) > MOST_VOXELS:
         stride[np.argmin(stride * spacing)] += 1
     array = fixed.array[:: stride[2], :: stride[1], :: stride[0]]
@@ -141,6 +144,11 @@ def _region(fixed: Volume, mask: Volume | None, stride: list[int], grid: Grid) -
         if not inside.any():
             raise InputError("The mask is empty or thinner than the sampling; give a larger mask.")
         return inside, "mask"
+    return body_on(fixed, grid), "body"
+
+
+def body_on(fixed: Volume, grid: Grid) -> np.ndarray:
+    """The body of an image, lungs included, as bool on any grid."""
     coarse = prepare_alone(fixed, fixed.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
     body = warp(
         Volume(coarse.weight.astype(np.uint8), coarse.grid, "body mask"),
@@ -149,7 +157,7 @@ def _region(fixed: Volume, mask: Volume | None, stride: list[int], grid: Grid) -
         0,
         sitk.sitkNearestNeighbor,
     )
-    return body.array > 0, "body"
+    return body.array > 0
 
 
 def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:

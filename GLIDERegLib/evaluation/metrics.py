@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
-from ..registration.geometry import Grid
+from GLIDERegLib.errors import InputError
 
-SLAB = 16
 
 
 def target_registration_error(displaced: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -58,29 +56,6 @@ def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict:
     return {"per_label": per_label, "mean": float(np.mean(list(per_label.values()))) if per_label else None}
 
 
-def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:
-    """Determinant of d(x + u)/dx for displacements u (z, y, x, 3) in mm on a grid; (z, y, x) float32.
-
-    Central differences inside, one-sided ones at the faces, in physical space: whatever the grid's direction
-    and spacing, an affine u gives its exact determinant.
-    """
-    if vectors.shape != (*grid.shape, 3):
-        raise InputError(f"A field of shape {vectors.shape} does not fit a grid of shape {grid.shape}.")
-    determinant = np.empty(grid.shape, np.float32)
-    to_physical_axes = np.linalg.inv(grid.axes)
-    # Slabs with one slice of overlap keep nine derivatives of a large field out of memory.
-    for first in range(0, grid.shape[0], SLAB):
-        last = min(first + SLAB, grid.shape[0])
-        low, high = max(first - 1, 0), min(last + 1, grid.shape[0])
-        slab = np.asarray(vectors[low:high], float)
-        along_index = np.stack([_derivative(slab, 2 - a, grid.spacing[a]) for a in range(3)], axis=-1)
-        # Chain rule: derivatives along the index axes, times the inverse direction, are those along x, y, z.
-        jacobian = (along_index @ to_physical_axes)[first - low : last - low] + np.eye(3)
-        a, b, c = jacobian[..., 0], jacobian[..., 1], jacobian[..., 2]
-        determinant[first:last] = np.sum(a * np.cross(b, c), axis=-1)
-    return determinant
-
-
 def jacobian_statistics(determinant: np.ndarray, mask: np.ndarray | None = None) -> dict:
     """min, max, share_not_positive, std_log and n of the raw determinant, inside a mask of its shape.
 
@@ -118,11 +93,6 @@ def similarity(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> 
         "mean_absolute_difference": float(np.abs(a - b).mean()),
         "mutual_information": float(np.sum(joint[seen] * np.log(joint[seen] / apart[seen]))),
     }
-
-
-def _derivative(values: np.ndarray, axis: int, spacing: float) -> np.ndarray:
-    """Central differences, one-sided at the faces; zero along an axis with a single voxel."""
-    return np.gradient(values, spacing, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
 def _count(labels: np.ndarray) -> dict[int, int]:

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from ..errors import InputError
-from ..registration.geometry import Grid, Volume
-from .thorax import Capsules, Thorax
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.evaluation.thorax import Capsules, Thorax
 
 LABELS = {
     1: "lung_left",

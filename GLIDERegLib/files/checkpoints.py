@@ -96,7 +96,7 @@ def download(
     try:
         return Path(pooch.retrieve(url, f"sha256:{entry.sha256}", entry.file, folder, downloader=downloader))
     except RequestException as error:
-        raise WeightsError(_by_hand(entry, url, folder, error)) from error
+        raise WeightsError(_by_hand(entry, url, folder, f"could not be downloaded ({error})")) from error
     except ValueError as error:
         raise WeightsError(
             f"What {url} delivered is not {entry.file}: its SHA-256 is not {entry.sha256}; nothing was kept."
@@ -154,9 +154,16 @@ def _known(name: str) -> Checkpoint:
     return CHECKPOINTS[name]
 
 
-def _by_hand(entry: Checkpoint, url: str, folder: Path, error: Exception) -> str:
+def how_to_get(name: str) -> str:
+    """What to tell a user whose run needs a checkpoint that is not there."""
+    entry = _known(name)
+    reason = f"is not here (with network: glidereg weights download {name})"
+    return _by_hand(entry, entry.url, weights_folder(), reason)
+
+
+def _by_hand(entry: Checkpoint, url: str, folder: Path, reason: str) -> str:
     return (
-        f"{entry.file} could not be downloaded ({error}).\n"
+        f"{entry.file} {reason}.\n"
         f"Download it on another machine and put it into the folder below.\n"
         f"  address: {url}\n"
         f"  SHA-256: {entry.sha256}\n"

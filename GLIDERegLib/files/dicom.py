@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
-from .itk import itk_calls
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.itk import itk_calls
 
 SERIES_UID, SERIES_DESCRIPTION, POSITION, ORIENTATION = "0020|000e", "0008|103e", "0020|0032", "0020|0037"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"

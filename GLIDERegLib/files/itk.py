@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import SimpleITK as sitk
 
-from ..errors import InputError, OutOfMemoryError
+from GLIDERegLib.errors import InputError, OutOfMemoryError
 
 
 @contextmanager

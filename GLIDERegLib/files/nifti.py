@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
-from ..registration.geometry import apply_affine
-from .itk import itk_calls
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.geometry import apply_affine
+from GLIDERegLib.files.itk import itk_calls
 
 SUFFIXES = (".nii", ".nii.gz")
 # NIfTI datatype codes of floating-point values.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from GLIDERegLib.errors import InputError
 
 # Bytes; a disk with less left after a write may have cut the file off, which not every writer of ITK reports.
 FULL_DISK = 4096

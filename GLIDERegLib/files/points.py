@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .outputs import whole_file
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.outputs import whole_file
 
 SUFFIXES = (".csv", ".mrk.json", ".fcsv")
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
-from ..registration.geometry import Grid
-from .itk import itk_calls
-from .nifti import SUFFIXES as NIFTI
-from .nifti import check_nifti
-from .outputs import whole_file
-from .points import PointSet
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
+from GLIDERegLib.files.nifti import check_nifti
+from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.files.points import PointSet
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
-from ..registration.geometry import Grid, Volume
-from .dicom import read_dicom
-from .itk import itk_calls
-from .nifti import SUFFIXES as NIFTI
-from .nifti import check_nifti, check_sform, is_complete
-from .outputs import whole_file
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.files.dicom import read_dicom
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
+from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
+from GLIDERegLib.files.outputs import whole_file
 
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")

@@ -80,11 +80,11 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
         )
         cpu_kernels.smooth_cost(cost)
         return torch.from_numpy(cost)
-    cost = _match_cost(fixed, moving, labels, shift)
+    cost = raw_cost(fixed, moving, labels, shift)
     return box_mean(box_mean(cost, 1), 1).permute(1, 2, 3, 0).contiguous()
 
 
-def _match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray) -> torch.Tensor:
+def raw_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray) -> torch.Tensor:
     """The unsmoothed cost in plain PyTorch, (L, Z, Y, X); one label at a time bounds the memory."""
     z, y, x = fixed.shape
     low = np.minimum(shift + labels.min(axis=0), 0)
@@ -108,7 +108,8 @@ def _match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, s
 def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
     """Alternates argmin_l cost(l) + c |l - d|^2 and d = smooth(argmin) with growing c: (3, Z, Y, X) in cells.
 
-    Cells whose labels all cost the same (far from anything to match) have no say in the smoothing; the others fill them.
+    Cells whose labels all cost the same (far from anything to match) have no say in the smoothing; the others
+    fill them.
     """
     table = torch.as_tensor(labels, dtype=torch.float32, device=cost.device)
     flat = cost.view(-1, len(labels))

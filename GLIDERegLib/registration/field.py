@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
+import torch
 
 from GLIDERegLib.registration.geometry import Grid, apply_affine
+from GLIDERegLib.registration.sampling import sample
 
 INVERSE_TOLERANCE_MM = 1e-3
 INVERSE_ITERATIONS = 100
 LONGEST_FADE = 40  # nodes
+_SLAB = 32
 
 
 @dataclass
@@ -52,9 +54,9 @@ class DisplacementField:
         return np.asarray(points, float) + self.at(points)
 
     def _interpolate(self, vectors: np.ndarray, points: np.ndarray) -> np.ndarray:
-        index = np.moveaxis(self.grid.to_index(points)[..., ::-1], -1, 0)
-        channels = [ndimage.map_coordinates(vectors[..., c], index, order=1, mode="nearest") for c in range(3)]
-        return np.stack(channels, axis=-1).astype(float)
+        index = np.moveaxis(self.grid.to_index(points), -1, 0).astype(np.float32)
+        image = torch.from_numpy(np.moveaxis(vectors, -1, 0).astype(np.float32))
+        return np.moveaxis(sample(image, torch.from_numpy(index)).numpy(), 0, -1)
 
     def beyond_background(self) -> np.ndarray:
         """w (z, y, x, 3) such that x + u(x) = background(x + w(x)) at the nodes, mm."""
@@ -68,17 +70,23 @@ class DisplacementField:
         """
         linear = np.linalg.inv(self.background)
         grid = grid or self._reached()
-        deformation = self.beyond_background()
-        start = apply_affine(linear, grid.points())
-        offset = np.zeros_like(start)
+        # In index units of this field, single precision and torch make each iteration one quick pass.
+        to_index = self.grid.inverse_matrix
+        deformation = torch.from_numpy(np.moveaxis(self.beyond_background() @ to_index[:3, :3].T, -1, 0)).float()
+        start = np.moveaxis(apply_affine(to_index @ linear, grid.points()), -1, 0).astype(np.float32)
+        start = torch.from_numpy(start)
+        offset = torch.zeros_like(start)
+        smallest = min(self.grid.spacing)
         for _ in range(INVERSE_ITERATIONS):
-            update = -self._interpolate(deformation, start + offset) - offset
-            offset += update
-            if np.abs(update).max() < INVERSE_TOLERANCE_MM / 10:
+            error = sample(deformation, start + offset) + offset
+            offset -= error
+            if float(error.abs().max()) * smallest < INVERSE_TOLERANCE_MM:
                 break
-        residual = np.linalg.norm(offset + self._interpolate(deformation, start + offset), axis=-1)
-        vectors = (start + offset - grid.points()).astype(np.float32)
-        return DisplacementField(vectors, grid, linear, float(residual.max()))
+        residual = np.moveaxis((sample(deformation, start + offset) + offset).numpy(), 0, -1) @ self.grid.matrix[:3, :3].T
+        inverted = np.moveaxis((start + offset).numpy(), 0, -1)
+        vectors = apply_affine(self.grid.matrix, inverted) - grid.points()
+        largest = float(np.linalg.norm(residual, axis=-1).max())
+        return DisplacementField(vectors.astype(np.float32), grid, linear, largest)
 
     def faded(self) -> DisplacementField:
         """The field on a larger grid, at whose faces it has gone smoothly to zero, slowly enough not to fold.
@@ -128,15 +136,28 @@ class DisplacementField:
 
 
 def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:
-    """Determinant of d(x + u)/dx, (z, y, x), by central differences, one-sided at the faces; vectors (z, y, x, 3) mm.
+    """Determinant of d(x + u)/dx for displacements u (z, y, x, 3) in mm on a grid; (z, y, x) float32.
 
-    Derivatives along the index axes are turned into physical ones by the grid's direction, so any orientation may come in.
+    Central differences inside, one-sided ones at the faces, in physical space: whatever the grid's direction
+    and spacing, an affine u gives its exact determinant.
     """
-    derivatives = [
-        np.gradient(vectors, grid.spacing[axis], axis=2 - axis)
-        if vectors.shape[2 - axis] > 1
-        else np.zeros_like(vectors)
-        for axis in range(3)
-    ]
-    by_index = np.stack(derivatives, axis=-1)
-    return np.linalg.det(np.eye(3) + by_index @ grid.axes.T)
+    if vectors.shape != (*grid.shape, 3):
+        raise ValueError(f"A field of shape {vectors.shape} does not fit a grid of shape {grid.shape}.")
+    determinant = np.empty(grid.shape, np.float32)
+    to_physical_axes = np.linalg.inv(grid.axes)
+    # Slabs with one slice of overlap keep nine derivatives of a large field out of memory.
+    for first in range(0, grid.shape[0], _SLAB):
+        last = min(first + _SLAB, grid.shape[0])
+        low, high = max(first - 1, 0), min(last + 1, grid.shape[0])
+        slab = np.asarray(vectors[low:high], float)
+        along_index = np.stack([_derivative(slab, 2 - a, grid.spacing[a]) for a in range(3)], axis=-1)
+        # Chain rule: derivatives along the index axes, times the inverse direction, are those along x, y, z.
+        jacobian = (along_index @ to_physical_axes)[first - low : last - low] + np.eye(3)
+        a, b, c = jacobian[..., 0], jacobian[..., 1], jacobian[..., 2]
+        determinant[first:last] = np.sum(a * np.cross(b, c), axis=-1)
+    return determinant
+
+
+def _derivative(values: np.ndarray, axis: int, spacing: float) -> np.ndarray:
+    """Central differences, one-sided at the faces; zero along an axis with a single voxel."""
+    return np.gradient(values, spacing, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)

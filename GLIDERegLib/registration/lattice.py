@@ -19,6 +19,7 @@ AIR_HU = -1024.0
 # Scanners fill what lies outside their field of view with values no tissue has (-2000, -2048, -3024).
 OUTSIDE_FIELD_OF_VIEW_HU = -1500.0
 MAXIMUM_HU = 3071.0
+NO_OVERLAP = "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
 _IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 
 
@@ -73,6 +74,9 @@ def prepare_pair(
     moving_grid, offset = _moving_grid(fixed_grid, moving.grid, initial, margin_mm, lattice)
     prepared_fixed = prepare_alone(fixed, fixed_grid, fixed_mask, "fixed")
     prepared_moving = _prepare(moving, moving_grid, initial, moving_mask, offset, "moving")
+    inner = [slice(max(-o, 0), max(n - o, 0)) for o, n in zip(offset, fixed_grid.size, strict=True)][::-1]
+    if not prepared_moving.valid[tuple(inner)].any():
+        raise InputError(NO_OVERLAP)
     return prepared_fixed, prepared_moving
 
 
@@ -85,19 +89,18 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     """The part of the fixed lattice, `margin_mm` around the fixed grid, onto which the moving image falls."""
     spacing = fixed.spacing[0]
     margin = int(np.ceil(margin_mm / spacing / lattice)) * lattice
-    # Fine enough that no scan, however thin, falls between the sampled voxels.
-    step = max(1, int(min(8.0, min(moving.extent) / 2) / spacing))
+    step = max(1, int(np.ceil(8.0 / spacing)))
     axes = [np.append(np.arange(-margin, n + margin, step), n + margin - 1) for n in fixed.size]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     mapped = np.array([initial.TransformPoint(p) for p in fixed.to_physical(index).tolist()])
-    inside = moving.contains(mapped)
-    if not inside.any():
-        raise InputError(
-            "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
-        )
-    low = np.maximum(index[inside].min(axis=0) - step, -margin)
-    high = np.minimum(index[inside].max(axis=0) + step, np.asarray(fixed.size) + margin - 1)
-    low = np.floor(low / lattice).astype(int) * lattice
+    # The diagonal of the sampled blocks: nothing of the moving scan, however thin, may fall between the samples.
+    reach = 0.5 + np.sqrt(3) * step * spacing / np.asarray(moving.spacing)
+    at = moving.to_index(mapped)
+    near = np.all((at >= -reach) & (at <= np.asarray(moving.size) - 1 + reach), axis=1)
+    if not near.any():
+        raise InputError(NO_OVERLAP)
+    low = np.floor(index[near].min(axis=0) / lattice).astype(int) * lattice
+    high = index[near].max(axis=0)
     size = high - low + 1
     origin = fixed.to_physical(low)
     grid = Grid(tuple(int(n) for n in size), fixed.spacing, tuple(origin.tolist()), fixed.direction)
@@ -112,18 +115,19 @@ def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
     if not high > low:
         low, high = float(array.min()), float(array.max())
     image = to_image(np.clip(array, low, high), volume.grid)
-    resampled = _resample(_antialias(image, grid.spacing[0]), grid, transform, sitk.sitkBSpline3, float(low))
+    # Cubic interpolation keeps the structures between thick slices; a much coarser grid cannot show them anyway.
+    fine = grid.spacing[0] < 2 * max(volume.grid.spacing)
+    interpolator = sitk.sitkBSpline3 if fine else sitk.sitkLinear
+    resampled = _resample(_antialias(image, grid.spacing[0]), grid, transform, interpolator, float(low))
     valid = _resample_mask(measured, volume.grid, grid, transform)
     if not valid.any():
-        raise InputError(
-            "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
-        )
+        raise InputError(NO_OVERLAP)
     result = np.clip(sitk.GetArrayFromImage(resampled), low, high)
     if mask is None:
         weight = valid & foreground(result, valid, grid.spacing[0], ct)
     else:
         if mask.shape != volume.grid.shape:
-            raise InputError(f"The {role} mask has another size than the {role} image: draw it on that image.")
+            raise InputError(f"The {role} mask and the {role} image differ in size: draw it on that image.")
         weight = valid & _resample_mask(mask, volume.grid, grid, transform)
         if not weight.any():
             raise InputError(f"The {role} mask covers nothing where the two images overlap: check the mask.")
@@ -167,6 +171,9 @@ def _resample_mask(mask: np.ndarray, source: Grid, target: Grid, transform: sitk
 
 
 def _resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, fill: float) -> sitk.Image:
+    here = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    if transform.GetName() == "Transform" and here.matches(grid):
+        return image
     return sitk.Resample(
         image, grid.size, transform, interpolator, grid.origin, grid.spacing, grid.direction, fill, image.GetPixelID()
     )

@@ -69,12 +69,15 @@ def register_pair(
             initial = prealign(fixed, moving, settings.align, fixed_mask, moving_mask)
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
-        factor = start.cell_factor(settings.cell_size, spacing)
-        lattice = math.lcm(factor, *(level.feature_factor for level in settings.levels), *_node_spacings(settings, encoder))
-        images = prepare_pair(fixed, moving, initial, spacing, settings.search_range, lattice, fixed_mask, moving_mask)
+        wanted = encoder is not None and settings.features in ("both", "global")
+        factors = [start.cell_factor(settings.cell_size, spacing), *(v.feature_factor for v in settings.levels)]
+        if wanted:
+            factors += [start.cell_factor(settings.global_cell_size, spacing), *(v.node_spacing for v in settings.levels)]
+        margin = max(settings.search_range, settings.global_search_range if wanted else 0.0)
+        images = prepare_pair(fixed, moving, initial, spacing, margin, math.lcm(*factors), fixed_mask, moving_mask)
 
     local = wide = None
-    if settings.features in ("both", "global") and encoder is not None:
+    if wanted:
         with stages.stage("global features"):
             volumes = encode_pair(images, encoder, settings.encoder_slice_step, cache, stages.step, stages.cancel)
             volumes = tuple(replace(v, features=v.features.to(device)) for v in volumes)
@@ -88,19 +91,15 @@ def register_pair(
 
     forward = Direction(*images, local, wide, (0, 1), spacing)
     warnings: list[str] = []
-    field = _solve(forward, settings, stages, factor, warnings)
+    field = _solve(forward, settings, stages, warnings)
     if settings.symmetric:
         backward = Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing)
-        reverse = _solve(backward, settings, stages, factor, warnings)
+        reverse = _solve(backward, settings, stages, warnings)
         with stages.stage("symmetry"):
             inverse = reverse.inverse(field.grid)
             field.vectors = 0.5 * (field.vectors + inverse.vectors)
             field.vectors = without_folds(field.vectors, field.grid)
     return Outcome(_with_initial(field, initial), initial, spacing, warnings)
-
-
-def _node_spacings(settings: Settings, encoder) -> list[int]:
-    return [level.node_spacing for level in settings.levels] if encoder is not None else []
 
 
 def _local(image: Prepared, settings: Settings, device: torch.device, is_fixed: bool) -> LocalFeatures:
@@ -125,32 +124,39 @@ def _trainer(wide: GlobalFeatures, settings: Settings) -> ReductionTrainer:
     )
 
 
-def _solve(pair: Direction, settings: Settings, stages: Stages, factor: int, warnings: list[str]) -> DisplacementField:
+def _solve(pair: Direction, settings: Settings, stages: Stages, warnings: list[str]) -> DisplacementField:
     """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the lattice."""
     with stages.stage("convex optimisation"):
-        cells = _start(pair, settings, stages, factor)
+        cells, factor = _start(pair, settings, stages, warnings)
     with stages.stage("refinement"):
         return _refine(pair, settings, stages, cells, factor)
 
 
-def _start(pair: Direction, settings: Settings, stages: Stages, factor: int) -> torch.Tensor:
-    """The composed start at the fixed cells, in voxels."""
-    field = None
-    if pair.wide is not None:
-        features = [pair.wide.cells(image, factor) for image in pair.order]
-        field = start.search(*features, settings.search_range, pair.spacing, lambda f: stages.step(f / 2))
-    if pair.local is None:
-        return field
-    fixed, moving = (features.cells(factor) for features in pair.local)
-    if field is None:
-        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step)
-    margin = math.ceil(settings.search_range / 2 / pair.spacing / factor) * factor
-    warped = start.warp(pair.moving, pair.fixed, field, factor, margin)
-    moving = _local(warped, settings, field.device, False).cells(factor)
-    residual = start.search(
-        fixed, moving, settings.search_range / 2, pair.spacing, lambda f: stages.step(0.5 + f / 2)
+def _start(pair: Direction, settings: Settings, stages: Stages, warnings: list[str]) -> tuple[torch.Tensor, int]:
+    """The composed start at the fixed cells, in voxels, and the voxels per cell."""
+    factor = start.cell_factor(settings.cell_size, pair.spacing)
+    if pair.wide is None:
+        fixed, moving = (features.cells(factor) for features in pair.local)
+        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step), factor
+    wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
+    features = [pair.wide.cells(image, wide_factor) for image in pair.order]
+    wide = start.search(
+        *features, settings.global_search_range, pair.spacing, lambda f: stages.step(f / 2), settings.global_coupling
     )
-    return start.compose(field, residual, factor)
+    if pair.local is None:
+        return wide, wide_factor
+    fixed, moving = (features.cells(factor) for features in pair.local)
+    # The local search only mends what the global one left, so half its range will do.
+    margin = math.ceil(settings.search_range / 2 / pair.spacing / factor) * factor
+    warped = start.warp(pair.moving, pair.fixed, wide, wide_factor, margin)
+    warped = _local(warped, settings, wide.device, False).cells(factor)
+    if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
+        warnings.append("The global search made the local features agree less, so its result was left out of the start.")
+        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step), factor
+    residual = start.search(
+        fixed, warped, settings.search_range / 2, pair.spacing, lambda f: stages.step(0.5 + f / 2)
+    )
+    return start.compose(wide, wide_factor, residual, factor), factor
 
 
 def _refine(

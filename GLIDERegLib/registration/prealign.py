@@ -27,9 +27,10 @@ def prealign(
 ) -> sitk.Transform:
     """Transform from fixed points to moving points (LPS mm): identity, a translation, or an affine transform.
 
-    `center` moves the centre of one image onto the other's. `rigid` and `affine` start from the best of: as they lie, centre on
-    centre, and the best translation of all by masked correlation; then they maximise Mattes mutual information. Masks count with
-    a margin of 10 mm: the border of an organ tells more than its inside. The result is the same bit by bit every time.
+    `center` moves the centre of one image onto the other's. `rigid` and `affine` start from the best of: as
+    they lie, centre on centre, and the best translation of all by masked correlation; then they maximise
+    Mattes mutual information. Masks count with a margin of 10 mm: the border of an organ tells more than its
+    inside. The same scans give the same bits.
     """
     if mode == "none":
         return sitk.Transform(3, sitk.sitkIdentity)
@@ -71,7 +72,8 @@ def _upright(grid: Grid) -> Grid:
 
 def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk.Transform:
     """The translation of highest masked normalised correlation over all shifts with enough overlap (Padfield, 2012)."""
-    factors = [2 if min(sizes) > 1 else 1 for sizes in zip(*(image.GetSize() for image in images), strict=True)]
+    sizes = np.array([image.GetSize() for image in images])
+    factors = [2 if n > 1 else 1 for n in sizes.min(axis=0)]
     images = [sitk.BinShrink(image, factors) for image in images]
     masks = [sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) > 0.5 for mask in masks]
     masks = [sitk.Cast(mask, sitk.sitkFloat32) for mask in masks]
@@ -91,8 +93,8 @@ def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk
 
 def _method(masks: list[sitk.Image]) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
-    # All voxels and one thread: ITK jitters sampled points at random and adds up its threads' sums in any order.
-    method.SetNumberOfThreads(1)
+    # All voxels, one work unit: ITK jitters sampled points at random and adds up threads' sums in any order.
+    method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricFixedMask(masks[0])
     method.SetInterpolator(sitk.sitkLinear)

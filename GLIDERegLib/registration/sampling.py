@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+_WORTH_THREADS = 20000
+
 
 def index_grid(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
     """Voxel indices (3, Z, Y, X) float32, components x, y, z."""
@@ -20,9 +22,15 @@ def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     """
     size = torch.tensor(image.shape[:0:-1], dtype=position.dtype, device=position.device)
     scale = 2.0 / (size - 1).clamp(min=1)
-    flat = position.reshape(3, 1, 1, -1)
-    normalised = flat.permute(1, 2, 3, 0) * scale - 1.0
-    values = F.grid_sample(image[None], normalised[None], mode="bilinear", padding_mode="border", align_corners=True)
+    flat = position.reshape(3, -1)
+    count = flat.shape[1]
+    # On a processor grid_sample runs one thread per batch item: the positions are dealt out to as many items.
+    batch = torch.get_num_threads() if image.device.type == "cpu" and count > _WORTH_THREADS else 1
+    padded = F.pad(flat, (0, -count % batch)) if count % batch else flat
+    normalised = (padded.T * scale - 1.0).reshape(batch, 1, 1, -1, 3)
+    images = image[None].expand(batch, *image.shape)
+    values = F.grid_sample(images, normalised, mode="bilinear", padding_mode="border", align_corners=True)
+    values = values.reshape(batch, image.shape[0], -1).transpose(0, 1).reshape(image.shape[0], -1)[:, :count]
     return values.reshape(image.shape[0], *position.shape[1:])
 
 

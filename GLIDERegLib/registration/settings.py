@@ -50,13 +50,16 @@ class Settings:
     vae_learning_rate: float = 1e-3
     kl_weight: float = 1e-3
     vae_refresh: int = 20
-    vae_tokens: int = 8192
+    vae_tokens: int = 2048
 
     mind_radius: int = 1
     mind_dilation: int = 2
 
     search_range: float = 48.0
     cell_size: float = 8.0
+    global_search_range: float = 96.0
+    global_cell_size: float = 12.0
+    global_coupling: float = 1.0
     global_weight: float = 1.0
     local_weight: float = 1.0
     bending_weight: float = 2.0

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from GLIDERegLib.registration.cells import CellFeatures
-from GLIDERegLib.registration.convex import register_cells
+from GLIDERegLib.registration.convex import raw_cost, register_cells
 from GLIDERegLib.registration.lattice import AIR_HU, Prepared
 from GLIDERegLib.registration.sampling import index_grid, sample
+
+LEAST_OVERLAP = 0.2
 
 
 def cell_factor(cell_mm: float, spacing: float) -> int:
@@ -24,11 +26,31 @@ def cell_factor(cell_mm: float, spacing: float) -> int:
 
 
 def search(
-    fixed: CellFeatures, moving: CellFeatures, range_mm: float, spacing: float, step: Callable[[float], None]
+    fixed: CellFeatures,
+    moving: CellFeatures,
+    range_mm: float,
+    spacing: float,
+    step: Callable[[float], None],
+    cost_weight: float = 1.0,
 ) -> torch.Tensor:
-    """Displacement (3, Z, Y, X) in voxels at the fixed cells; the search ball's half axis is `range_mm`."""
+    """Displacement (3, Z, Y, X) in voxels at the fixed cells; the search ball's radius is `range_mm`.
+
+    cost_weight multiplies the feature differences against the coupling.
+    """
+    if cost_weight != 1.0:
+        fixed, moving = (replace(f, values=f.values * cost_weight**0.5) for f in (fixed, moving))
     reach = range_mm / (fixed.factor * spacing)
     return register_cells(fixed, moving, (reach,) * 3, step) * fixed.factor
+
+
+def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
+    """Mean squared feature difference of the cells as they lie; infinite where hardly any fixed cell meets a moving one."""
+    shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
+    here = raw_cost(fixed, moving, np.zeros((1, 3), int), shift)[0]
+    met = here > 0
+    if met.sum() < LEAST_OVERLAP * (fixed.weight > 0).sum():
+        return float("inf")
+    return float(here[met].sum() / fixed.weight[met].sum())
 
 
 def at_cells(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.Tensor:
@@ -36,10 +58,10 @@ def at_cells(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.
     return sample(field, (position - (factor - 1) / 2) / factor)
 
 
-def compose(outer: torch.Tensor, inner: torch.Tensor, factor: int) -> torch.Tensor:
-    """Cells' field u with x + u(x) = y + outer(y), y = x + inner(x); all in voxels."""
+def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor: int) -> torch.Tensor:
+    """The cells' field u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`; all in voxels."""
     centers = index_grid(inner.shape[1:], inner.device) * factor + (factor - 1) / 2
-    return inner + at_cells(outer, factor, centers + inner)
+    return inner + at_cells(outer, outer_factor, centers + inner)
 
 
 def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:

@@ -1,0 +1,227 @@
+"""`register`: the method with everything around it that a caller expects: device, weights, seeds, report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from GLIDERegLib import __version__
+from GLIDERegLib.errors import InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.evaluation.evaluate import body_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.metrics import jacobian_statistics
+from GLIDERegLib.files import checkpoints
+from GLIDERegLib.files.feature_cache import FeatureCache
+from GLIDERegLib.files.volumes import check_volume
+from GLIDERegLib.registration.encoders import SliceEncoder
+from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.lattice import AIR_HU, is_ct
+from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.progress import CancelToken, ProgressCallback, Stages
+from GLIDERegLib.registration.settings import Settings
+
+REPORT_SAMPLING_MM = 4.0
+_PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2")
+
+
+@dataclass
+class Registration:
+    """The result of `register`.
+
+    displacement: from fixed to moving points, LPS mm, pre-alignment included. transform: the same as an ITK transform.
+    warped: the moving image on the fixed image's grid, in the moving image's intensity type. report: JSON-able.
+    """
+
+    displacement: DisplacementField
+    transform: sitk.Transform
+    warped: Volume
+    report: dict
+
+
+def register(
+    fixed: Volume,
+    moving: Volume,
+    settings: Settings | None = None,
+    *,
+    fixed_mask: np.ndarray | None = None,
+    moving_mask: np.ndarray | None = None,
+    initial_transform: sitk.Transform | None = None,
+    encoder: SliceEncoder | None = None,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> Registration:
+    """Registers `moving` to `fixed`.
+
+    Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured. initial_transform maps fixed
+    to moving points (LPS mm) and takes the place of the pre-alignment. encoder: one of your own instead of SAM2.
+    progress receives `Progress` objects; `cancel.cancel()` from another thread stops the run.
+
+    Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there), Cancelled.
+    """
+    settings = settings or Settings.preset("default")
+    for volume in (fixed, moving):
+        check_volume(volume)
+    begin = time.perf_counter()
+    device = choose_device(settings.device)
+    stages = Stages(device, progress, cancel)
+    warnings: list[str] = []
+    with _threads(settings.threads), _memory_errors():
+        torch.manual_seed(settings.seed)
+        if encoder is None:
+            settings, encoder = choose_encoder(settings, device, warnings)
+        elif settings.features == "auto":
+            settings = replace(settings, features="both")
+        outcome = register_pair(
+            fixed, moving, settings, stages, device, encoder, FeatureCache(), fixed_mask, moving_mask, initial_transform
+        )
+        with stages.stage("result"):
+            transform = outcome.displacement.to_sitk()
+            warped = warp_moving(fixed, moving, transform)
+            report = _report(fixed, moving, outcome, transform, settings, encoder, device)
+    report["warnings"] = warnings + outcome.warnings
+    report["stages"] = stages.records
+    report["seconds"] = round(time.perf_counter() - begin, 3)
+    return Registration(outcome.displacement, transform, warped, report)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device asked for, `auto` being the first GPU there is; InputError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"Unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps.") from None
+    missing = device.type not in ("cpu", "cuda", "mps")
+    missing |= device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    missing |= device.type == "mps" and not torch.backends.mps.is_available()
+    if missing:
+        raise InputError(f"The device '{name}' is not available on this machine: choose --device cpu or auto.")
+    return device
+
+
+def choose_encoder(
+    settings: Settings, device: torch.device, warnings: list[str]
+) -> tuple[Settings, SliceEncoder | None]:
+    """The SAM2 encoder the settings ask for, and the settings with `auto` decided."""
+    if settings.features == "local":
+        return settings, None
+    checkpoint = Path(settings.checkpoint) if settings.checkpoint else checkpoints.find(settings.encoder)
+    if checkpoint is None or not checkpoint.is_file():
+        if settings.checkpoint:
+            raise WeightsError(f"There is no checkpoint file {settings.checkpoint}: check the path given as --checkpoint.")
+        if settings.features == "auto":
+            warnings.append(
+                f"Local features only: the checkpoint {settings.encoder} is not here "
+                f"(get it with: glidereg weights download {settings.encoder})."
+            )
+            return replace(settings, features="local"), None
+        raise WeightsError(checkpoints.how_to_get(settings.encoder))
+    try:
+        from GLIDERegLib.registration.sam2_encoder import Sam2Encoder
+    except ImportError as error:
+        if settings.features == "auto":
+            warnings.append(f"Local features only: the package sam2 is not installed ({error}).")
+            return replace(settings, features="local"), None
+        raise WeightsError(
+            "Global features need the package sam2: install it with SAM2_BUILD_CUDA=0 pip install --no-build-isolation "
+            "--no-deps sam2==1.1.0 (see the README)."
+        ) from None
+    encoder = Sam2Encoder(
+        settings.encoder,
+        checkpoint,
+        input_size=settings.encoder_input_size,
+        reading=settings.encoder_reading,
+        device=device,
+    )
+    return (replace(settings, features="both") if settings.features == "auto" else settings), encoder
+
+
+def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Volume:
+    """The moving image on the fixed grid, trilinear, in its own type; air (CT) or its minimum where it has no data."""
+    fill = max(AIR_HU, float(moving.array.min())) if is_ct(moving) else float(moving.array.min())
+    return warp(moving, transform, fixed.grid, fill)
+
+
+def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, encoder, device) -> dict:
+    judged = evaluate_transform(transform, fixed, moving, sampling_mm=REPORT_SAMPLING_MM)
+    # The field's own nodes show every fold; a coarser sampling would miss some.
+    field = outcome.displacement
+    judged["jacobian"] = jacobian_statistics(field.jacobian_determinant(), body_on(fixed, field.grid))
+    judged["jacobian"]["sampling_mm"] = list(field.grid.spacing)
+    versions = {"glidereg": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    matrix, offset = None, None
+    if outcome.initial.IsLinear():
+        offset = list(outcome.initial.TransformPoint((0.0, 0.0, 0.0)))
+        matrix = [
+            [a - b for a, b in zip(outcome.initial.TransformPoint(axis), offset, strict=True)]
+            for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        ]
+    return {
+        "versions": versions,
+        "settings": settings.as_dict(),
+        "seed": settings.seed,
+        "device": {"kind": str(device), "name": name, "threads": torch.get_num_threads()},
+        "features": settings.features,
+        "weights": encoder.identity() if encoder is not None else None,
+        "images": {
+            role: {"name": v.name, "size": v.grid.size, "spacing_mm": v.grid.spacing}
+            for role, v in (("fixed", fixed), ("moving", moving))
+        },
+        "working_spacing_mm": outcome.spacing,
+        "initial_transform": {"columns": matrix, "offset_mm": offset},
+        **judged,
+    }
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Limits torch, numba and ITK to `count` threads while it lasts."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(count)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+    numba_before = _set_numba_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
+        _set_numba_threads(numba_before)
+
+
+def _set_numba_threads(count: int | None) -> int | None:
+    try:
+        import numba
+    except ImportError:
+        return None
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    return before
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        raise OutOfMemoryError(
+            "Not enough memory for these settings: use a coarser grid (--spacing 2), --preset fast or --features local."
+        ) from error

@@ -1,0 +1,33 @@
+import pytest
+
+from GLIDERegLib.cli import main
+
+
+@pytest.fixture
+def glidereg(capfd):
+    """Runs a command line in this process; returns its exit status, standard output and standard error."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as leaving:
+            status = leaving.code
+        return status, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def images(phantom_folder):
+    """The files of the small phantom's fixed and moving image."""
+    return [phantom_folder / f"{role}.nii.gz" for role in ("fixed", "moving")]
+
+
+@pytest.fixture(scope="session")
+def registered(images, phantom_folder, tmp_path_factory):
+    """The results of registering the small phantom, with its nodules as points of both images."""
+    folder = tmp_path_factory.mktemp("registered") / "new" / "folder"
+    points = [f"--{role}-points={phantom_folder / f'{role}_nodules.csv'}" for role in ("fixed", "moving")]
+    assert main(["register", *map(str, images), "-o", str(folder), *points, "--quiet"]) == 0
+    return folder

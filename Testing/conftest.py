@@ -1,0 +1,41 @@
+"""What tests of several layers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_checkpoint(tmp_path_factory, monkeypatch):
+    """Tests see an empty weights folder, whatever this machine's user has downloaded."""
+    monkeypatch.setenv("GLIDEREG_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(scope="session")
+def small_phantom():
+    """A pair of chest scans with known truth, 64 x 64 x 56 voxels of 6 mm."""
+    from GLIDERegLib.evaluation.phantom import make_phantom
+
+    return make_phantom((64, 64, 56), (6.0, 6.0, 6.0))
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(small_phantom, tmp_path_factory):
+    """The small phantom as files: fixed.nii.gz, moving_labels.nii.gz, fixed_landmarks.csv and so on."""
+    from GLIDERegLib.evaluation.demo import write_pair
+
+    folder = tmp_path_factory.mktemp("phantom")
+    write_pair(small_phantom, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data that lies beside some checkouts and is no part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real scans in {SHARED_DATA}, which are no part of the project")
+    return SHARED_DATA

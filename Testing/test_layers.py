@@ -1,0 +1,119 @@
+"""The import rules of the README's developer section, read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "GLIDERegLib"
+# What each layer may import of the library, beside itself.
+ALLOWED = {
+    "errors": set(),
+    "registration": {"errors"},
+    "files": {"errors", "registration"},
+    "evaluation": {"errors", "registration", "files"},
+    "api": {"errors", "registration", "files", "evaluation"},
+    "worker": {"errors", "registration", "files", "evaluation", "api"},
+    "cli": {"errors", "registration", "files", "evaluation", "api", "worker"},
+    "scene": {"errors", "registration", "files", "evaluation", "api", "worker"},
+    "panel": {"errors", "registration", "files", "evaluation", "api", "worker", "scene"},
+}
+QT, SLICER, VTK = (
+    {"qt", "ctk", "PythonQt", "PySide6", "PyQt5", "PyQt6"},
+    {"slicer", "mrml"},
+    {"vtk", "vtkmodules"},
+)
+FORBIDDEN = {
+    "errors": QT | SLICER | VTK | {"torch", "numpy"},
+    "registration": QT | SLICER | VTK | {"pooch", "requests"},
+    "files": QT | SLICER | VTK,
+    "evaluation": QT | SLICER | VTK,
+    "api": QT | SLICER | VTK,
+    "worker": QT | SLICER,
+    "cli": QT | SLICER | VTK,
+    "scene": QT,
+    "panel": set(),
+}
+SAM2 = {"sam2", "hydra", "omegaconf"}
+SLOW = {"torch", "sam2", "SimpleITK", "numba", "matplotlib"}
+
+
+def layer_of(parts: tuple[str, ...]) -> str:
+    """The layer of a module given its path inside the library: its folder, or its own name at the top."""
+    return parts[0].removesuffix(".py")
+
+
+def imports(source: str, package: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """All module paths that a source imports anywhere, `from x import y` as x.y, relative ones resolved."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            found |= {(*base, alias.name) for alias in node.names}
+    return found
+
+
+def violations(source: str, path: tuple[str, ...]) -> list[str]:
+    """What a module of the library, at this path inside it, imports against the rules."""
+    layer = layer_of(path)
+    wrong = []
+    for name in imports(source, ("GLIDERegLib", *path[:-1])):
+        inside = name[0] == "GLIDERegLib" and len(name) > 1 and not name[1].startswith("__")
+        if inside and name[1] != layer and name[1] in ALLOWED and name[1] not in ALLOWED[layer]:
+            wrong.append(".".join(name))
+        if name[0] in FORBIDDEN[layer] or (name[0] in SAM2 and path != ("registration", "sam2_encoder.py")):
+            wrong.append(".".join(name))
+    return wrong
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(LIBRARY.rglob("*.py")) if path.parent != LIBRARY or path.name[0] != "_"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_a_module_imports_only_layers_above_its_own(path):
+    parts = path.relative_to(LIBRARY).parts
+    assert layer_of(parts) in ALLOWED, "a new layer needs its rules in this test"
+    assert violations(path.read_text(encoding="utf-8"), parts) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (("registration", "x.py"), "from ..files.volumes import read_volume"),
+        (("registration", "x.py"), "from GLIDERegLib import evaluation"),
+        (("registration", "x.py"), "def f():\n    import vtk.util.numpy_support"),
+        (("registration", "x.py"), "from sam2.build_sam import build_sam2"),
+        (("files", "x.py"), "import GLIDERegLib.evaluation.metrics"),
+        (("worker", "x.py"), "import slicer"),
+        (("scene", "x.py"), "from qt import QTimer"),
+        (("cli", "x.py"), "from ..panel import widget"),
+    ],
+)
+def test_a_breach_of_the_rules_is_found(path, source):
+    assert len(violations(source, path)) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "GLIDEReg").rglob("*.py")), ids=lambda path: path.name)
+def test_what_slicer_loads_at_start_imports_nothing_slow_at_its_top(path):
+    top = ast.Module(
+        [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)], []
+    )
+    assert not {name[0] for name in imports(ast.unparse(top), ())} & SLOW
+
+
+@pytest.mark.parametrize("module", ["GLIDERegLib", "GLIDERegLib.errors", "GLIDERegLib.cli"])
+def test_importing_the_package_or_its_command_line_loads_nothing_slow(module):
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not set(done.stdout.split()) & (SLOW | {"numpy"})
