@@ -17,7 +17,7 @@ _LANE_WEIGHT = np.zeros(LANES, np.float32)
 _LANE_WEIGHT[:CHANNELS] = 1.0
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     """Sum over sampled voxels of the weighted squared feature difference, and the sum of their weights.
 
@@ -116,7 +116,7 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     return energy.sum(), weights.sum()
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _correlate(source, taps, out):
     """out[a, k, b] = sum_j taps[j] source[a, k + j, b], for out shorter than source by len(taps) - 1."""
     na, nk, nb = out.shape
@@ -132,7 +132,7 @@ def _correlate(source, taps, out):
                     out[a, k, b] += w * source[a, k + j, b]
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _correlate_rows(source, taps, out):
     """The same along the last axis: out[a, k] = sum_j taps[j] source[a, k + j]."""
     na, nk = out.shape
@@ -158,7 +158,7 @@ def spline_samples(coefficients: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return out_x.reshape(c, z - 4, y - 4, x - 4)
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _spread(source, taps, out):
     """The transpose of `_correlate`: out[a, m, b] = sum_j taps[j] source[a, m - j, b] where that exists."""
     na, nm, nb = out.shape
@@ -176,7 +176,7 @@ def _spread(source, taps, out):
                     out[a, m, b] += w * source[a, k, b]
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _spread_rows(source, taps, out):
     na, nm = out.shape
     nk = source.shape[1]
@@ -213,7 +213,7 @@ def _band(n: int, order: int) -> np.ndarray:
     return band.astype(np.float32)
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _bending_rows(c, pz, py, px, lz, ly, lx, out, dots):
     nc, nz, ny, nx = c.shape
     for row in prange(nc * nz):
@@ -286,7 +286,7 @@ class BendingEnergy:
         return value, out
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
     """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a multiple of 16."""
     nz, ny, nx, channels = fixed.shape
@@ -325,7 +325,7 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
     return cost
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _smooth_axis(cost, axis_length, stride):
     """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are independent."""
     cells, count = cost.shape
@@ -355,7 +355,7 @@ def smooth_cost(cost: np.ndarray) -> None:
         _smooth_axis(flat, length, stride)
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def coupled_argmin(cost, labels, center, coupling):
     """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
     cells, count = cost.shape
@@ -378,7 +378,7 @@ def coupled_argmin(cost, labels, center, coupling):
     return chosen
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _add_scaled(target, source, scale):
     for row in prange(target.shape[0]):
         for i in range(target.shape[1]):

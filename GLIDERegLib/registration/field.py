@@ -47,7 +47,12 @@ class DisplacementField:
         """Displacement (..., 3) in mm at LPS points (..., 3); beyond the grid that of the background."""
         points = np.asarray(points, float)
         background = apply_affine(self.background, points) - points
-        return np.where(self.grid.contains(points)[..., None], self._interpolate(self.vectors, points), background)
+        inside = self._interpolate(self.vectors, points)
+        # In the outer half voxel it is the part beside the background that stays constant, as in `to_sitk`.
+        last = np.asarray(self.grid.size) - 1
+        nearest = self.grid.to_physical(np.clip(self.grid.to_index(points), 0, last))
+        inside = inside + (points - nearest) @ (self.background[:3, :3] - np.eye(3)).T
+        return np.where(self.grid.contains(points)[..., None], inside, background)
 
     def transform_points(self, points: np.ndarray) -> np.ndarray:
         """Fixed points (..., 3) to moving points, LPS mm."""

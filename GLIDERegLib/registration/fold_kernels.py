@@ -8,7 +8,7 @@ from numba import njit, prange
 _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
 
 
-@njit(parallel=True, fastmath=True, cache=True, boundscheck=False)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _corner(u, inverse_spacing, signs, threshold, colour, gradient, sums):
     nz, ny, nx = u.shape[1:]
     sz, sy, sx = signs

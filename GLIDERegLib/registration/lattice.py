@@ -90,9 +90,15 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     spacing = fixed.spacing[0]
     margin = int(np.ceil(margin_mm / spacing / lattice)) * lattice
     step = max(1, int(np.ceil(8.0 / spacing)))
-    axes = [np.append(np.arange(-margin, n + margin, step), n + margin - 1) for n in fixed.size]
-    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    mapped = np.array([initial.TransformPoint(p) for p in fixed.to_physical(index).tolist()])
+    count = [-(-(n + 2 * margin - 1) // step) + 1 for n in fixed.size]
+    start = fixed.to_physical(np.full(3, -margin))
+    blocks = Grid(tuple(count), (step * spacing,) * 3, tuple(start.tolist()), fixed.direction)
+    moved = sitk.TransformToDisplacementField(
+        initial, sitk.sitkVectorFloat64, blocks.size, blocks.origin, blocks.spacing, blocks.direction
+    )
+    mapped = (blocks.points() + sitk.GetArrayFromImage(moved)).reshape(-1, 3)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in blocks.shape], indexing="ij"), axis=-1)
+    index = index.reshape(-1, 3)[:, ::-1] * step - margin
     # The diagonal of the sampled blocks: nothing of the moving scan, however thin, may fall between the samples.
     reach = 0.5 + np.sqrt(3) * step * spacing / np.asarray(moving.spacing)
     at = moving.to_index(mapped)
@@ -100,7 +106,7 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     if not near.any():
         raise InputError(NO_OVERLAP)
     low = np.floor(index[near].min(axis=0) / lattice).astype(int) * lattice
-    high = index[near].max(axis=0)
+    high = np.minimum(index[near].max(axis=0), np.asarray(fixed.size) + margin - 1)
     size = high - low + 1
     origin = fixed.to_physical(low)
     grid = Grid(tuple(int(n) for n in size), fixed.spacing, tuple(origin.tolist()), fixed.direction)

@@ -89,6 +89,7 @@ class Reduction(nn.Module):
         super().__init__()
         tokens = pool.batch(_STATISTICS)
         channels = tokens.shape[1]
+        latent_channels = min(latent_channels, channels)
         _, vectors = torch.linalg.eigh(tokens.T @ tokens / len(tokens))
         components = vectors[:, -latent_channels:].flip(1)
         # An eigenvector's sign is arbitrary; fixing it makes runs repeatable on every machine.

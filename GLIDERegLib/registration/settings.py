@@ -15,6 +15,7 @@ CHOICES = {
     "align": ("none", "center", "rigid", "affine"),
     "encoder_reading": ("slice", "memory"),
 }
+_LEAST = {"search_range": 1.0, "encoder_slice_step": 1, "encoder_input_size": 64, "seed": 0, "threads": 1}
 PRESETS = ("fast", "default", "accurate", "paper")
 
 
@@ -62,7 +63,7 @@ class Settings:
     global_coupling: float = 1.0
     global_weight: float = 1.0
     local_weight: float = 1.0
-    bending_weight: float = 2.0
+    bending_weight: float = 1.0
     folding_weight: float = 20.0
     noise_weight: float = 4.0
     levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 48)))
@@ -72,6 +73,12 @@ class Settings:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"Unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}.")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise InputError(f"{name.replace('_', ' ').capitalize()} must be at least {least:g}, not {value:g}.")
+        if self.encoder_input_size % 32:
+            raise InputError(f"The encoder's input size must be a multiple of 32, not {self.encoder_input_size}.")
         if self.spacing is not None and not 0.2 <= self.spacing <= 20:
             raise InputError(f"The working spacing must be between 0.2 and 20 mm, not {self.spacing:g}.")
 
@@ -95,5 +102,5 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "levels": (Level(4, 4, 60), Level(4, 2, 60), Level(2, 1, 96)),
     },
     # The paper's schedule: one level, downsampling 2, 800 iterations at a constant learning rate of 1.
-    "paper": {"levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0),), "vae_refresh": 1},
+    "paper": {"levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0, damping=0.0),), "vae_refresh": 1},
 }

@@ -46,8 +46,11 @@ def search(
 def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
     """Mean squared feature difference of the cells as they lie; infinite where hardly any fixed cell meets a moving one."""
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
-    here = raw_cost(fixed, moving, np.zeros((1, 3), int), shift)[0]
-    met = here > 0
+    rest = np.zeros((1, 3), int)
+    here = raw_cost(fixed, moving, rest, shift)[0]
+    # Features that differ everywhere cost something wherever two cells meet; the real ones may agree exactly.
+    zeros, ones = torch.zeros_like(fixed.values[:1]), torch.ones_like(moving.values[:1])
+    met = raw_cost(replace(fixed, values=zeros), replace(moving, values=ones), rest, shift)[0] > 0
     if met.sum() < LEAST_OVERLAP * (fixed.weight > 0).sum():
         return float("inf")
     return float(here[met].sum() / fixed.weight[met].sum())

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.folding import LEAST_DETERMINANT, folded_nodes, without_folds
+from GLIDERegLib.registration.geometry import Grid
+
+SPACING = 3.0
+UPRIGHT = Grid((30, 21, 22), (SPACING,) * 3)
+TILTED = Grid((30, 21, 22), (SPACING,) * 3, (1.0, 2.0, 3.0), tuple(
+    Rotation.from_euler("xyz", [20, -15, 30], degrees=True).as_matrix().ravel().tolist()
+))  # fmt: skip
+
+
+def smooth(grid):
+    """A gentle field (z, y, x, 3) in mm that does not fold."""
+    x, y, z = np.moveaxis(grid.points() * 0.1, -1, 0)
+    return np.stack([np.sin(y), np.cos(z), np.sin(x + 1)], axis=-1).astype(np.float32)
+
+
+def with_a_fold(grid):
+    """The gentle field and a squeeze along x around node (7, 10, 11) that turns space inside out."""
+    vectors = smooth(grid)
+    k, j, i = np.meshgrid(*map(np.arange, grid.shape), indexing="ij")
+    near = np.exp(-(((i - 7) / 2) ** 2 + ((j - 10) / 2) ** 2 + ((k - 11) / 2) ** 2))
+    return (vectors + (-6.0 * (i - 7) * near)[..., None] * grid.axes[:, 0]).astype(np.float32)
+
+
+def corner_determinants(vectors, grid):
+    """The determinants at all corners of all cells, computed in mm with numpy."""
+    along_axes = vectors.astype(float) @ grid.axes
+    found = []
+    for sz, sy, sx in energy.CORNERS:
+        flipped = along_axes[::sz, ::sy, ::sx] * np.array([sx, sy, sz])
+        here = flipped[:-1, :-1, :-1]
+        columns = [flipped[:-1, :-1, 1:], flipped[:-1, 1:, :-1], flipped[1:, :-1, :-1]]
+        jacobian = np.stack([(c - here) / SPACING for c in columns], axis=-1) + np.eye(3)
+        found.append(np.linalg.det(jacobian))
+    return np.stack(found)
+
+
+@pytest.fixture(params=[UPRIGHT, TILTED], ids=["upright", "tilted"])
+def grid(request):
+    return request.param
+
+
+class TestWithoutFolds:
+    def test_a_fold_is_repaired_at_all_eight_corners_of_every_cell(self, grid):
+        vectors = with_a_fold(grid)
+        assert corner_determinants(vectors, grid).min() < -0.5
+        assert corner_determinants(without_folds(vectors, grid), grid).min() > LEAST_DETERMINANT - 1e-4
+
+    def test_nodes_far_from_the_fold_stay_as_they_were(self):
+        vectors = with_a_fold(UPRIGHT)
+        repaired = without_folds(vectors, UPRIGHT)
+        assert not np.array_equal(repaired, vectors)
+        assert np.array_equal(repaired[:, :, 20:], vectors[:, :, 20:])
+
+    def test_nodes_far_from_the_fold_stay_within_rounding_on_a_tilted_grid(self):
+        vectors = with_a_fold(TILTED)
+        repaired = without_folds(vectors, TILTED)
+        np.testing.assert_allclose(repaired[:, :, 20:], vectors[:, :, 20:], atol=1e-5)
+
+    def test_a_field_without_folds_is_returned_untouched(self, grid):
+        vectors = smooth(grid)
+        before = vectors.copy()
+        assert without_folds(vectors, grid) is vectors
+        assert np.array_equal(vectors, before)
+
+    def test_the_given_vectors_are_not_changed(self):
+        vectors = with_a_fold(UPRIGHT)
+        before = vectors.copy()
+        without_folds(vectors, UPRIGHT)
+        assert np.array_equal(vectors, before)
+
+    def test_folded_nodes_are_those_where_a_corner_determinant_is_too_small(self):
+        """One node pushed past its neighbour along x: only cells that touch it can fold."""
+        u = torch.zeros(3, 7, 7, 7)
+        u[0, 3, 3, 3] = 1.2
+        folded = folded_nodes(u, 1.0)
+        assert folded[3, 3, 3] and folded[3, 3, 4]
+        assert not folded[3, 3, 2] and not folded[2].any() and not folded[4].any()
+        assert int(folded.sum()) == 2
+
+
+class TestKernel:
+    @pytest.mark.parametrize("corner", energy.CORNERS)
+    @pytest.mark.parametrize("shape", [(4, 5, 6), (9, 4, 7), (13, 3, 5), (2, 3, 9)])
+    def test_equals_the_plain_penalty_in_value_and_gradient(self, corner, shape):
+        fold_kernels = pytest.importorskip("GLIDERegLib.registration.fold_kernels", exc_type=ImportError)
+        u = np.random.default_rng(1).normal(scale=1.5, size=(3, *shape)).astype(np.float32)
+        leaf = torch.from_numpy(u.copy()).requires_grad_(True)
+        expected = energy.folding_penalty(leaf, 2.0, corner, 0.3)
+        expected.backward()
+        value, gradient = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+        assert expected > 0
+        assert value == pytest.approx(float(expected.detach()), rel=1e-4)
+        scale = float(leaf.grad.abs().max())
+        np.testing.assert_allclose(gradient, leaf.grad.numpy(), atol=1e-5 * scale, rtol=1e-4)
+
+    def test_an_unfolded_field_costs_nothing(self):
+        fold_kernels = pytest.importorskip("GLIDERegLib.registration.fold_kernels", exc_type=ImportError)
+        value, gradient = fold_kernels.folding_penalty(
+            np.zeros((3, 5, 6, 7), np.float32), 2.0, (1, -1, 1), 0.3
+        )
+        assert value == 0 and not gradient.any()
+
+    def test_is_the_same_to_the_bit_with_one_thread_and_with_two(self):
+        numba = pytest.importorskip("numba")
+        from GLIDERegLib.registration import fold_kernels
+
+        if numba.config.NUMBA_NUM_THREADS < 2:
+            pytest.skip("numba has one thread only")
+        u = np.random.default_rng(2).normal(scale=1.5, size=(3, 27, 11, 13)).astype(np.float32)
+        before, results = numba.get_num_threads(), []
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            results.append([fold_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS])
+        numba.set_num_threads(before)
+        for (value, gradient), (other, other_gradient) in zip(*results, strict=True):
+            assert value == other
+            assert np.array_equal(gradient, other_gradient)

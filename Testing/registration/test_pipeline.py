@@ -1,0 +1,205 @@
+"""The whole method on pairs whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy import ndimage
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.settings import Settings
+
+CPU = torch.device("cpu")
+SHIFT = 8
+RIM = 3  # voxels next to content that left the image, whose descriptors see beyond it
+
+
+def solve(fixed: Volume, moving: Volume, settings: Settings | None = None, **options) -> Outcome:
+    settings = settings or Settings.preset("default", features="local")
+    return register_pair(fixed, moving, settings, Stages(CPU, None, None), CPU, **options)
+
+
+def landmark_errors(outcome: Outcome, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(outcome.displacement.transform_points(fixed) - moving, axis=1)
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(size=(96, 96, 80), spacing=(4.0, 4.0, 4.0), amplitude_mm=20.0, seed=2)
+
+
+class TestShift:
+    """A shift of eight voxels is found as eight voxels, not as 8 (N - 1) / N, and not less at the faces."""
+
+    @pytest.mark.parametrize("size", [(48, 48, 48), (64, 64, 64), (96, 96, 96), (71, 67, 70), (53, 61, 47)])
+    @pytest.mark.parametrize("preset", ["default", "fast"])
+    def test_everywhere_but_where_content_left(self, size, preset):
+        if preset == "fast" and size[0] > 64:
+            pytest.skip("the small sizes show the same")
+        rng = np.random.default_rng(sum(size))
+        scene = ndimage.gaussian_filter(rng.standard_normal([n + SHIFT for n in size[::-1]]), 1.2)
+        scene = (scene / scene.std() * 300).astype(np.float32)
+        # A fixed voxel x shows what the moving image has at x + 8 along the first axis.
+        z, y, x = size[::-1]
+        moving = Volume(scene[:z, :y, :x], Grid(size))
+        fixed = Volume(scene[:z, :y, SHIFT : SHIFT + x], Grid(size))
+        settings = Settings.preset(preset, features="local", align="none", finest_spacing=1.0)
+        field = solve(fixed, moving, settings).displacement
+        kept = fixed.grid.points()[:, :, : x - SHIFT - RIM]
+        error = field.at(kept) - (SHIFT, 0, 0)
+        assert np.abs(error).max() <= 0.05
+
+
+class TestGeometry:
+    """The same anatomy under another geometry gives the same physical displacement."""
+
+    @pytest.fixture(scope="class")
+    def reference(self, phantom) -> np.ndarray:
+        outcome = solve(phantom.fixed, phantom.moving)
+        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < 1.0
+        return outcome.displacement.transform_points(phantom.fixed_landmarks)
+
+    @pytest.mark.parametrize(
+        "flips", [(True, False, False), (False, True, False), (False, False, True), (True, True, True)]
+    )
+    def test_flipped_and_feet_first(self, phantom, reference, flips):
+        fixed, moving = (flipped(v, flips) for v in (phantom.fixed, phantom.moving))
+        found = solve(fixed, moving).displacement.transform_points(phantom.fixed_landmarks)
+        assert np.linalg.norm(found - reference, axis=1).mean() <= 0.3
+
+    def test_axes_in_another_order(self, phantom, reference):
+        fixed = reordered(phantom.fixed)
+        found = solve(fixed, phantom.moving).displacement.transform_points(phantom.fixed_landmarks)
+        assert np.linalg.norm(found - reference, axis=1).mean() <= 0.3
+
+    def test_the_whole_scene_rotated_and_moved(self, phantom, reference):
+        motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.3, -0.2, 0.4, (150.0, -80.0, 900.0))
+        fixed, moving = (carried(v, motion) for v in (phantom.fixed, phantom.moving))
+        outcome = solve(fixed, moving)
+        here = np.array([motion.TransformPoint(p) for p in phantom.fixed_landmarks.tolist()])
+        back = motion.GetInverse()
+        found = np.array([back.TransformPoint(p) for p in outcome.displacement.transform_points(here).tolist()])
+        assert np.linalg.norm(found - reference, axis=1).mean() <= 0.3
+
+    def test_anisotropic_oblique_moving_scan_on_a_shifted_origin(self, phantom, reference):
+        motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.1, 0.05, -0.15, (4.0, -7.0, 5.0))
+        axes = np.asarray(motion.GetMatrix()).reshape(3, 3)
+        size, spacing = np.array((120, 130, 64)), np.array((3.3, 3.1, 5.5))
+        origin = phantom.moving.grid.center - axes @ ((size - 1) / 2 * spacing)
+        grid = Grid(tuple(size.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()), tuple(axes.ravel().tolist()))
+        found = solve(phantom.fixed, resampled(phantom.moving, grid)).displacement
+        errors = np.linalg.norm(found.transform_points(phantom.fixed_landmarks) - phantom.moving_landmarks, axis=1)
+        straight = np.linalg.norm(reference - phantom.moving_landmarks, axis=1)
+        assert errors.mean() <= straight.mean() + 0.3
+
+
+class TestStart:
+    def test_scans_far_apart_need_no_option(self, phantom):
+        far = replace(phantom.moving, grid=replace(phantom.moving.grid, origin=(800.0, -500.0, 1200.0)))
+        offset = np.asarray(far.grid.origin) - phantom.moving.grid.origin
+        errors = landmark_errors(solve(phantom.fixed, far), phantom.fixed_landmarks, phantom.moving_landmarks + offset)
+        assert errors.mean() < 1.0
+
+    def test_scans_far_apart_are_refused_when_they_must_stay(self, phantom):
+        far = replace(phantom.moving, grid=replace(phantom.moving.grid, origin=(800.0, -500.0, 1200.0)))
+        with pytest.raises(InputError, match="do not overlap"):
+            solve(phantom.fixed, far, Settings.preset("default", features="local", align="none"))
+
+    def test_an_initial_transform_composes(self, phantom):
+        initial = sitk.TranslationTransform(3, (0.0, 0.0, -12.0))
+        outcome = solve(phantom.fixed, phantom.moving, initial=initial)
+        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < 1.0
+        beyond = np.array([[0.0, 0.0, 5000.0]])
+        assert np.allclose(outcome.displacement.at(beyond), [[0.0, 0.0, -12.0]])
+
+    def test_a_curved_initial_transform_composes(self, phantom):
+        grid = phantom.fixed.grid.resized((16.0,) * 3, (2,) * 3, (2,) * 3)
+        half = 0.5 * phantom.displacement(grid.points()).astype(np.float32)
+        outcome = solve(phantom.fixed, phantom.moving, initial=DisplacementField(half, grid).to_sitk())
+        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < 1.0
+
+
+class TestResult:
+    def test_nothing_folds(self, phantom):
+        for preset in ("default", "fast"):
+            field = solve(phantom.fixed, phantom.moving, Settings.preset(preset, features="local")).displacement
+            assert (field.jacobian_determinant() > 0).all()
+
+    def test_the_same_seed_gives_the_same_bits(self, phantom):
+        first, second = (solve(phantom.fixed, phantom.moving).displacement.vectors for _ in range(2))
+        assert np.array_equal(first, second)
+
+    def test_the_plain_pytorch_path_gives_the_same_field(self, phantom, monkeypatch):
+        fused = solve(phantom.fixed, phantom.moving, Settings.preset("fast", features="local"))
+        for module in ("pipeline.energy", "convex"):
+            monkeypatch.setattr(f"GLIDERegLib.registration.{module}.fused_available", lambda: False)
+        plain = solve(phantom.fixed, phantom.moving, Settings.preset("fast", features="local"))
+        apart = fused.displacement.at(phantom.fixed_landmarks) - plain.displacement.at(phantom.fixed_landmarks)
+        assert np.linalg.norm(apart, axis=1).mean() < 0.1
+
+    def test_both_directions_agree_when_symmetric(self, phantom):
+        settings = Settings.preset("fast", features="local", symmetric=True)
+        there = solve(phantom.fixed, phantom.moving, settings).displacement
+        back = solve(phantom.moving, phantom.fixed, settings).displacement
+        points = phantom.fixed_landmarks
+        round_trip = np.linalg.norm(back.transform_points(there.transform_points(points)) - points, axis=1)
+        alone = Settings.preset("fast", features="local")
+        there, back = solve(phantom.fixed, phantom.moving, alone), solve(phantom.moving, phantom.fixed, alone)
+        carried = there.displacement.transform_points(points)
+        without = np.linalg.norm(back.displacement.transform_points(carried) - points, axis=1)
+        assert round_trip.mean() < 0.7 * without.mean()
+
+    def test_a_mask_shuts_out_what_must_not_count(self, phantom):
+        spoiled = phantom.moving.array.copy()
+        spoiled[:, :, :30] = np.random.default_rng(0).integers(-1000, 1000, spoiled[:, :, :30].shape)
+        moving_mask = np.ones(spoiled.shape, bool)
+        moving_mask[:, :, :34] = False
+        away = phantom.moving.grid.to_index(phantom.moving_landmarks)[:, 0] > 46
+        outcome = solve(
+            phantom.fixed,
+            replace(phantom.moving, array=spoiled),
+            Settings.preset("default", features="local", align="none"),
+            moving_mask=moving_mask,
+        )
+        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks)[away].mean() < 1.0
+
+
+def flipped(volume: Volume, flips: tuple[bool, bool, bool]) -> Volume:
+    """The same image with its x, y, z index axes turned round."""
+    array = volume.array[tuple(slice(None, None, -1 if f else None) for f in flips[::-1])]
+    first = [n - 1 if f else 0 for n, f in zip(volume.grid.size, flips, strict=True)]
+    axes = volume.grid.axes * [-1 if f else 1 for f in flips]
+    origin = volume.grid.to_physical(np.array(first))
+    grid = replace(volume.grid, origin=tuple(origin.tolist()), direction=tuple(axes.ravel().tolist()))
+    return Volume(np.ascontiguousarray(array), grid)
+
+
+def reordered(volume: Volume) -> Volume:
+    """The same image stored with its index axes in the order z, x, y."""
+    order = [2, 0, 1]
+    grid = volume.grid
+    axes = grid.axes[:, order]
+    array = np.ascontiguousarray(volume.array.transpose([2 - a for a in order[::-1]]))
+    size, spacing = ([values[a] for a in order] for values in (grid.size, grid.spacing))
+    return Volume(array, Grid(tuple(size), tuple(spacing), grid.origin, tuple(axes.ravel().tolist())))
+
+
+def carried(volume: Volume, motion: sitk.Transform) -> Volume:
+    """The same image moved rigidly: new origin and direction, the same voxels."""
+    axes = np.asarray(motion.GetMatrix()).reshape(3, 3) @ volume.grid.axes
+    origin = motion.TransformPoint(volume.grid.origin)
+    return Volume(volume.array, replace(volume.grid, origin=origin, direction=tuple(axes.ravel().tolist())))
+
+
+def resampled(volume: Volume, grid: Grid) -> Volume:
+    index = np.moveaxis(volume.grid.to_index(grid.points())[..., ::-1], -1, 0)
+    return Volume(ndimage.map_coordinates(volume.array.astype(np.float32), index, order=1, cval=-1000.0), grid)

@@ -1,0 +1,312 @@
+"""`register`, the one call that does everything, on small pairs with known truth."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from GLIDERegLib import api
+from GLIDERegLib.errors import Cancelled, InputError, WeightsError
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
+from GLIDERegLib.files.feature_cache import FeatureCache
+from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.progress import CancelToken
+from GLIDERegLib.registration.refine import Level
+from GLIDERegLib.registration.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """48 x 48 x 40 voxels of 8 mm."""
+    return make_phantom((48, 48, 40), (8.0, 8.0, 8.0))
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "FeatureCache", lambda: FeatureCache(tmp_path / "features"))
+
+
+def quick(**changes):
+    """Settings that take a second or two at 8 mm."""
+    options = {
+        "features": "local", "align": "none", "spacing": 8.0, "cell_size": 16.0, "global_cell_size": 16.0,
+        "global_search_range": 32.0,
+        "levels": (Level(2, 2, 16), Level(2, 1, 32)),
+    }  # fmt: skip
+    return Settings.preset("fast", **{**options, **changes})
+
+
+def error_mm(result, pair):
+    """Mean target registration error on the landmarks."""
+    found = result.displacement.transform_points(pair.fixed_landmarks)
+    return float(np.linalg.norm(found - pair.moving_landmarks, axis=1).mean())
+
+
+def initial_error_mm(pair):
+    return float(np.linalg.norm(pair.fixed_landmarks - pair.moving_landmarks, axis=1).mean())
+
+
+def mapped(transform, points):
+    return np.array([transform.TransformPoint(p) for p in points.tolist()])
+
+
+class Averages:
+    """A slice encoder of our own: the mean intensities of 16 squares are a token's channels."""
+
+    name, channels = "averages", 16
+
+    def identity(self):
+        return {"encoder": self.name}
+
+    def encode(self, slices, masks, progress=None, cancel=None):
+        pooled = F.adaptive_avg_pool2d(slices[:, None].clamp(-1000, 400) / 1000, (64, 64))
+        return F.pixel_unshuffle(pooled, 4)
+
+
+@pytest.fixture(scope="module")
+def local_result(pair):
+    told = []
+    return api.register(pair.fixed, pair.moving, quick(), progress=told.append), told
+
+
+class TestResult:
+    def test_landmarks_come_closer(self, local_result, pair):
+        result, _ = local_result
+        assert error_mm(result, pair) < 0.5 * initial_error_mm(pair)
+
+    def test_displacement_and_transform_say_the_same(self, local_result, pair):
+        result, _ = local_result
+        points = pair.fixed.grid.corners() * 1.2
+        points = np.concatenate([points, pair.fixed_landmarks])
+        np.testing.assert_allclose(
+            result.displacement.transform_points(points), mapped(result.transform, points), atol=1e-3
+        )
+
+    def test_the_warped_image_has_the_fixed_grid_and_the_moving_type(self, local_result, pair):
+        result, _ = local_result
+        assert result.warped.grid == pair.fixed.grid
+        assert result.warped.array.dtype == pair.moving.array.dtype
+        before, after = (
+            np.abs(a.astype(float) - pair.fixed.array).mean()
+            for a in (pair.moving.array, result.warped.array)
+        )
+        assert after < before
+
+    def test_nothing_folds(self, local_result):
+        result, _ = local_result
+        assert result.displacement.jacobian_determinant().min() > 0
+        assert result.report["jacobian"]["share_not_positive"] == 0
+
+    def test_the_report_is_json_able_and_tells_what_was_done(self, local_result):
+        result, _ = local_result
+        report = json.loads(json.dumps(result.report))
+        expected = (
+            "versions settings seed device features weights images working_spacing_mm initial_transform "
+            "similarity jacobian displacement inverse_consistency warnings stages seconds"
+        )
+        assert set(expected.split()) <= set(report)
+        assert report["features"] == "local" and report["weights"] is None
+        assert report["working_spacing_mm"] == 8.0
+        assert report["device"]["kind"] in ("cpu", "cuda")
+        assert report["versions"]["torch"] == torch.__version__
+        assert report["similarity"]["final"] != report["similarity"]["initial"]
+        assert report["seconds"] >= max(stage["seconds"] for stage in report["stages"].values()) > 0
+        assert all(stage["peak_memory_mb"] > 0 for stage in report["stages"].values())
+
+    def test_progress_names_the_stages_in_order_with_fractions_that_grow_from_zero_to_one(self, local_result):
+        result, told = local_result
+        order = list(dict.fromkeys(p.stage for p in told))
+        assert order == list(result.report["stages"])
+        assert {"convex optimisation", "refinement", "result"} <= set(order)
+        for stage in order:
+            fractions = [p.fraction for p in told if p.stage == stage]
+            assert fractions[0] == 0.0 and fractions[-1] == 1.0
+            assert fractions == sorted(fractions)
+
+    def test_the_same_seed_gives_the_same_field(self, local_result, pair):
+        again = api.register(pair.fixed, pair.moving, quick())
+        assert np.array_equal(again.displacement.vectors, local_result[0].displacement.vectors)
+
+
+class TestCancel:
+    @pytest.mark.parametrize("stage", ["working grid", "convex optimisation", "refinement"])
+    def test_from_a_callback_stops_before_the_next_report(self, pair, stage):
+        token, told = CancelToken(), []
+
+        def callback(progress):
+            told.append(progress)
+            if progress.stage == stage:
+                token.cancel()
+
+        with pytest.raises(Cancelled):
+            api.register(pair.fixed, pair.moving, quick(), progress=callback, cancel=token)
+        assert told[-1].stage == stage
+        assert sum(p.stage == stage for p in told) == 1
+
+
+class TestMasks:
+    def test_what_lies_outside_the_masks_hardly_matters(self, pair):
+        """A block of noise in the moving scan, with and without masks that leave it out."""
+        spoilt = pair.moving.array.copy()
+        block = (slice(8, 30), slice(6, 20), slice(6, 20))
+        spoilt[block] = np.random.default_rng(0).integers(-1000, 1500, spoilt[block].shape)
+        mask = np.ones(spoilt.shape, bool)
+        mask[4:34, 2:24, 2:24] = False
+        masks = {"fixed_mask": mask, "moving_mask": mask}
+        spoilt = Volume(spoilt, pair.moving.grid, "moving")
+        clean = api.register(pair.fixed, pair.moving, quick(), **masks)
+        masked = api.register(pair.fixed, spoilt, quick(), **masks)
+        unmasked = api.register(pair.fixed, spoilt, quick())
+        landmarks = pair.fixed_landmarks
+        i, j, k = np.rint(pair.fixed.grid.to_index(landmarks)).astype(int).T
+        landmarks = landmarks[mask[k, j, i]]
+        reference, with_masks, without = (
+            r.displacement.transform_points(landmarks) for r in (clean, masked, unmasked)
+        )
+        off = np.linalg.norm(with_masks - reference, axis=1).mean()
+        assert off < 0.5
+        assert off < 0.5 * np.linalg.norm(without - reference, axis=1).mean()
+
+    def test_a_mask_of_another_size_is_refused(self, pair):
+        with pytest.raises(InputError, match="The fixed mask and the fixed image differ in size"):
+            api.register(pair.fixed, pair.moving, quick(), fixed_mask=np.ones((3, 3, 3), bool))
+
+
+SHIFT = (60.0, -50.0, 80.0)
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """A moving scan whose frame is displaced by far more than the search reaches."""
+    return make_phantom((48, 48, 40), (8.0, 8.0, 8.0), shift_mm=SHIFT)
+
+
+class TestInitialTransform:
+    def test_a_translation_is_part_of_the_result_everywhere(self, shifted):
+        initial = sitk.TranslationTransform(3, SHIFT)
+        result = api.register(shifted.fixed, shifted.moving, quick(), initial_transform=initial)
+        assert initial_error_mm(shifted) > 100
+        assert error_mm(result, shifted) < 6
+        far = np.array([[900.0, -700.0, 1200.0]])
+        np.testing.assert_allclose(result.displacement.at(far), [SHIFT], atol=1e-3)
+        np.testing.assert_allclose(mapped(result.transform, far) - far, [SHIFT], atol=1e-3)
+        np.testing.assert_allclose(result.report["initial_transform"]["offset_mm"], SHIFT)
+
+    def test_a_displacement_field_is_composed_with_what_is_found(self, pair):
+        """The field knows half of the truth; the registration finds the rest, and the result holds both."""
+        image = sitk.GetImageFromArray(0.5 * pair.displacement(pair.fixed.grid.points()), isVector=True)
+        image.SetSpacing(pair.fixed.grid.spacing)
+        image.SetOrigin(pair.fixed.grid.origin)
+        initial = sitk.DisplacementFieldTransform(image)
+        result = api.register(pair.fixed, pair.moving, quick(), initial_transform=initial)
+        half = np.linalg.norm(mapped(initial, pair.fixed_landmarks) - pair.moving_landmarks, axis=1).mean()
+        assert half == pytest.approx(0.5 * initial_error_mm(pair), rel=0.1)
+        assert error_mm(result, pair) < 0.7 * half
+        assert result.report["initial_transform"]["columns"] is None
+
+    def test_that_leaves_no_overlap_is_refused(self, pair):
+        with pytest.raises(InputError, match="do not overlap"):
+            api.register(
+                pair.fixed,
+                pair.moving,
+                quick(),
+                initial_transform=sitk.TranslationTransform(3, (5000.0, 0, 0)),
+            )
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("name", ["abacus", "cuda:99", "meta"])
+    def test_a_device_that_is_not_there(self, pair, name):
+        with pytest.raises(InputError, match=f"'{name}'.*choose"):
+            api.register(pair.fixed, pair.moving, quick(device=name))
+
+    @pytest.mark.parametrize("features", ["both", "global"])
+    def test_global_features_without_a_checkpoint_name_file_hash_and_folder(self, pair, features):
+        with pytest.raises(WeightsError) as refusal:
+            api.register(pair.fixed, pair.moving, quick(features=features))
+        message = str(refusal.value)
+        assert "sam2.1_hiera_tiny.pt" in message
+        assert CHECKPOINTS["sam2.1_hiera_tiny"].sha256 in message
+        assert str(weights_folder()) in message
+
+    def test_a_checkpoint_file_that_is_not_there(self, pair, tmp_path):
+        path = tmp_path / "none.pt"
+        with pytest.raises(WeightsError, match="none.pt"):
+            api.register(pair.fixed, pair.moving, quick(features="auto", checkpoint=str(path)))
+
+    def test_an_image_that_is_no_number_somewhere(self, pair):
+        array = pair.moving.array.astype(np.float32)
+        array[20, 20, 20] = np.nan
+        with pytest.raises(InputError):
+            api.register(pair.fixed, Volume(array, pair.moving.grid, "moving"), quick())
+
+
+class TestFeatures:
+    def test_auto_without_a_checkpoint_is_local_and_says_so(self, pair, local_result):
+        result = api.register(pair.fixed, pair.moving, quick(features="auto"))
+        assert result.report["features"] == result.report["settings"]["features"] == "local"
+        assert any("sam2.1_hiera_tiny" in warning for warning in result.report["warnings"])
+        assert np.array_equal(result.displacement.vectors, local_result[0].displacement.vectors)
+
+    @pytest.mark.parametrize("reduction", ["dynamic", "static", "pca"])
+    def test_both_run_with_every_reduction_and_are_reported(self, pair, reduction):
+        settings = quick(features="auto", reduction=reduction, vae_tokens=256, vae_refresh=4)
+        result = api.register(pair.fixed, pair.moving, settings, encoder=Averages())
+        report = json.loads(json.dumps(result.report))
+        assert report["features"] == "both"
+        assert report["settings"]["reduction"] == reduction
+        assert report["weights"] == {"encoder": "averages"}
+        assert {"global features", "reduction", "local features"} <= set(report["stages"])
+        assert not report["warnings"], "the start is composed of the global and the local search"
+        assert error_mm(result, pair) < 0.5 * initial_error_mm(pair)
+
+    def test_a_global_search_that_leads_astray_is_left_out_of_the_start_and_said_so(self, pair):
+        class Noise(Averages):
+            def identity(self):
+                return {"encoder": "noise"}
+
+            def encode(self, slices, masks, progress=None, cancel=None):
+                generator = torch.Generator().manual_seed(int(slices.sum()) % 1000)
+                return torch.randn((len(slices), 16, 16, 16), generator=generator)
+
+        settings = quick(reduction="pca", features="both")
+        result = api.register(pair.fixed, pair.moving, settings, encoder=Noise())
+        assert any("left out of the start" in warning for warning in result.report["warnings"])
+        assert error_mm(result, pair) < 0.6 * initial_error_mm(pair)
+
+    def test_global_alone_runs_and_helps(self, pair):
+        settings = quick(features="global", reduction="pca")
+        result = api.register(pair.fixed, pair.moving, settings, encoder=Averages())
+        assert result.report["features"] == "global"
+        assert "local features" not in result.report["stages"]
+        assert error_mm(result, pair) < initial_error_mm(pair)
+
+    def test_features_are_encoded_once(self, pair):
+        calls = []
+
+        class Counting(Averages):
+            def encode(self, *arguments):
+                calls.append(1)
+                return super().encode(*arguments)
+
+        settings = quick(features="global", reduction="pca", levels=(Level(2, 2, 2),))
+        first, second = (
+            api.register(pair.fixed, pair.moving, settings, encoder=Counting()) for _ in range(2)
+        )
+        assert len(calls) == 2
+        assert np.array_equal(first.displacement.vectors, second.displacement.vectors)
+
+
+class TestThreads:
+    def test_are_limited_while_it_runs_and_restored_after(self, pair):
+        before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        seen = set()
+        result = api.register(
+            pair.fixed, pair.moving, quick(threads=1), progress=lambda p: seen.add(torch.get_num_threads())
+        )
+        assert seen == {1} and result.report["device"]["threads"] == 1
+        assert (torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) == before
