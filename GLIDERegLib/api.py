@@ -37,8 +37,9 @@ _PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2")
 class Registration:
     """The result of `register`.
 
-    displacement: from fixed to moving points, LPS mm, pre-alignment included. transform: the same as an ITK transform.
-    warped: the moving image on the fixed image's grid, in the moving image's intensity type. report: JSON-able.
+    displacement: from fixed to moving points, LPS mm, pre-alignment included. transform: the same as an ITK
+    transform. warped: the moving image on the fixed image's grid, in the moving image's intensity type.
+    report: JSON-able.
     """
 
     displacement: DisplacementField
@@ -61,11 +62,13 @@ def register(
 ) -> Registration:
     """Registers `moving` to `fixed`.
 
-    Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured. initial_transform maps fixed
-    to moving points (LPS mm) and takes the place of the pre-alignment. encoder: one of your own instead of SAM2.
-    progress receives `Progress` objects; `cancel.cancel()` from another thread stops the run.
+    Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured.
+    initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment. encoder:
+    one of your own instead of SAM2. progress receives `Progress` objects; `cancel.cancel()` from another
+    thread stops the run.
 
-    Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there), Cancelled.
+    Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there),
+    Cancelled.
     """
     settings = settings or Settings.preset("default")
     for volume in (fixed, moving):
@@ -81,7 +84,16 @@ def register(
         elif settings.features == "auto":
             settings = replace(settings, features="both")
         outcome = register_pair(
-            fixed, moving, settings, stages, device, encoder, FeatureCache(), fixed_mask, moving_mask, initial_transform
+            fixed,
+            moving,
+            settings,
+            stages,
+            device,
+            encoder,
+            FeatureCache(),
+            fixed_mask,
+            moving_mask,
+            initial_transform,
         )
         with stages.stage("result"):
             transform = outcome.displacement.to_sitk()
@@ -105,7 +117,9 @@ def choose_device(name: str) -> torch.device:
     missing |= device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     missing |= device.type == "mps" and not torch.backends.mps.is_available()
     if missing:
-        raise InputError(f"The device '{name}' is not available on this machine: choose --device cpu or auto.")
+        raise InputError(
+            f"The device '{name}' is not available on this machine: choose --device cpu or auto."
+        )
     return device
 
 
@@ -118,7 +132,9 @@ def choose_encoder(
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else checkpoints.find(settings.encoder)
     if checkpoint is None or not checkpoint.is_file():
         if settings.checkpoint:
-            raise WeightsError(f"There is no checkpoint file {settings.checkpoint}: check the path given as --checkpoint.")
+            raise WeightsError(
+                f"There is no checkpoint file {settings.checkpoint}: check the path given as --checkpoint."
+            )
         if settings.features == "auto":
             warnings.append(
                 f"Local features only: the checkpoint {settings.encoder} is not here "
@@ -133,8 +149,8 @@ def choose_encoder(
             warnings.append(f"Local features only: the package sam2 is not installed ({error}).")
             return replace(settings, features="local"), None
         raise WeightsError(
-            "Global features need the package sam2: install it with SAM2_BUILD_CUDA=0 pip install --no-build-isolation "
-            "--no-deps sam2==1.1.0 (see the README)."
+            "Global features need the package sam2: install it with SAM2_BUILD_CUDA=0 pip install "
+            "--no-build-isolation --no-deps sam2==1.1.0 (see the README)."
         ) from None
     encoder = Sam2Encoder(
         settings.encoder,
@@ -147,7 +163,9 @@ def choose_encoder(
 
 
 def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Volume:
-    """The moving image on the fixed grid, trilinear, in its own type; air (CT) or its minimum where it has no data."""
+    """The moving image on the fixed grid, trilinear, in its own type; air (CT) or its minimum where it has no
+    data.
+    """
     fill = max(AIR_HU, float(moving.array.min())) if is_ct(moving) else float(moving.array.min())
     return warp(moving, transform, fixed.grid, fill)
 
@@ -164,7 +182,11 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     matrix, offset = None, None
     if outcome.initial.IsLinear():
         offset = list(outcome.initial.TransformPoint((0.0, 0.0, 0.0)))
@@ -223,5 +245,6 @@ def _memory_errors() -> Iterator[None]:
         yield
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         raise OutOfMemoryError(
-            "Not enough memory for these settings: use a coarser grid (--spacing 2), --preset fast or --features local."
+            "Not enough memory for these settings: use a coarser grid (--spacing 2), --preset fast or "
+            "--features local."
         ) from error

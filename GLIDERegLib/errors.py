@@ -2,7 +2,9 @@
 
 
 class GlideRegError(Exception):
-    """Base of all errors a user can do something about; the message is one sentence that says what and how to mend it."""
+    """Base of all errors a user can do something about; the message is one sentence that says what and how to
+    mend it.
+    """
 
     exit_status = 1
 

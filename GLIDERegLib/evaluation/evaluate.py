@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
@@ -13,7 +14,6 @@ from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import prepare_alone
-from GLIDERegLib.evaluation import metrics
 
 AIR_HU = -1024.0
 FINEST_MM = 2.0
@@ -43,9 +43,9 @@ def evaluate_transform(
     inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
     the transform is inverted numerically.
 
-    Similarity and Jacobian are sampled at every n-th fixed voxel, at most sampling_mm apart where the image is finer; see
-    "sampling" in the report. Outside the
-    moving image, the warped image is filled with its minimum. Raises InputError for input that does not fit.
+    Similarity and Jacobian are sampled at every n-th fixed voxel, at most sampling_mm apart where the image
+    is finer; see "sampling" in the report. Outside the moving image, the warped image is filled with its
+    minimum. Raises InputError for input that does not fit.
     """
     if transform.GetDimension() != 3:
         raise InputError(f"The transform is {transform.GetDimension()}-D; give a 3-D transform.")
@@ -126,7 +126,9 @@ def _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels) -> 
 
 
 def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:
-    """Every n-th voxel of the fixed image: at most `sampling_mm` apart where the image is finer, and at most 200^3."""
+    """Every n-th voxel of the fixed image: at most `sampling_mm` apart where the image is finer, and at most
+    200^3.
+    """
     size, spacing = np.asarray(fixed.grid.size), np.asarray(fixed.grid.spacing)
     stride = np.maximum(1, np.floor(sampling_mm / spacing + 1e-6)).astype(int)
     while np.prod(np.ceil(size / stride)) > MOST_VOXELS:

@@ -18,12 +18,12 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
+from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import is_ct
-from GLIDERegLib.evaluation.metrics import target_registration_error
 
 CT_WINDOW = (-1000.0, 400.0)
 LONGEST_SIDE_PIXELS = 400

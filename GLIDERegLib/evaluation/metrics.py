@@ -7,7 +7,6 @@ import numpy as np
 from GLIDERegLib.errors import InputError
 
 
-
 def target_registration_error(displaced: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, dict]:
     """Distance in mm of each carried point (N, 3) from its reference (N, 3): distances (N,) and a summary.
 

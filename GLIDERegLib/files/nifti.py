@@ -11,8 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import apply_affine
 from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.registration.geometry import apply_affine
 
 SUFFIXES = (".nii", ".nii.gz")
 # NIfTI datatype codes of floating-point values.

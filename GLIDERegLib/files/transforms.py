@@ -12,12 +12,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
+from GLIDERegLib.registration.geometry import Grid
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")

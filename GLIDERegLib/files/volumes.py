@@ -12,12 +12,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.files.dicom import read_dicom
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.registration.geometry import Grid, Volume
 
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")

@@ -14,7 +14,8 @@ LANES = 16
 
 @dataclass
 class CellFeatures:
-    """values: (C, Z, Y, X) float32. weight: (Z, Y, X), share of the cell that is usable. factor: working voxels per cell.
+    """values: (C, Z, Y, X) float32. weight: (Z, Y, X), share of the cell that is usable. factor: working
+    voxels per cell.
 
     offset: this image's first cell in cells (x, y, z) of the fixed lattice.
     """
@@ -40,8 +41,9 @@ class CellFeatures:
 class PackedFeatures:
     """Up to twelve channels in [0, 1] as bytes, (Z, Y, X, 16) uint8: channels, then a weight, then padding.
 
-    A byte is a quarter of the memory traffic of a float and its rounding, 0.001 in a channel, is far below the noise of a scan.
-    factor: working voxels per feature voxel. offset: first voxel in feature voxels (x, y, z) of the fixed lattice.
+    A byte is a quarter of the memory traffic of a float and its rounding, 0.001 in a channel, is far below
+    the noise of a scan. factor: working voxels per feature voxel. offset: first voxel in feature voxels (x,
+    y, z) of the fixed lattice.
     """
 
     data: torch.Tensor
@@ -49,8 +51,12 @@ class PackedFeatures:
     offset: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
-    def pack(cls, values: torch.Tensor, weight: torch.Tensor, factor: int, offset=(0, 0, 0)) -> PackedFeatures:
-        """values: (C, Z, Y, X) in [0, 1], C at most twelve. weight: (Z, Y, X) in [0, 1], zero where not usable."""
+    def pack(
+        cls, values: torch.Tensor, weight: torch.Tensor, factor: int, offset=(0, 0, 0)
+    ) -> PackedFeatures:
+        """values: (C, Z, Y, X) in [0, 1], C at most twelve. weight: (Z, Y, X) in [0, 1], zero where not
+        usable.
+        """
         data = torch.zeros((*weight.shape, LANES), dtype=torch.uint8, device=values.device)
         for channel, image in enumerate(values):
             data[..., channel] = _to_bytes(image)
@@ -72,14 +78,19 @@ def _to_bytes(image: torch.Tensor) -> torch.Tensor:
 
 
 def pool(values: torch.Tensor, usable: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of values (C, Z, Y, X) over the usable voxels of each cell, and the share of voxels that were usable (Z, Y, X).
+    """Mean of values (C, Z, Y, X) over the usable voxels of each cell, and the share of voxels that were
+    usable (Z, Y, X).
 
-    The last cells of a size that `factor` does not divide are filled up with unusable voxels: nothing is cut or stretched.
+    The last cells of a size that `factor` does not divide are filled up with unusable voxels: nothing is cut
+    or stretched.
     """
     if factor == 1:
         return values, usable.to(torch.float32)
     padding = [n for length in values.shape[:0:-1] for n in (0, -length % factor)]
     mask = F.pad(usable.to(torch.float32), padding)[None]
     share = F.avg_pool3d(mask, factor)[0]
-    means = [F.avg_pool3d(F.pad(channel, padding)[None] * mask, factor)[0] / share.clamp(min=1e-6) for channel in values]
+    means = [
+        F.avg_pool3d(F.pad(channel, padding)[None] * mask, factor)[0] / share.clamp(min=1e-6)
+        for channel in values
+    ]
     return torch.stack(means), share

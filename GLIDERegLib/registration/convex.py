@@ -1,7 +1,7 @@
 """Step 5: coupled convex optimisation over a window of discrete displacements, with inverse consistency.
 
-Heinrich et al., "Non-parametric discrete registration with convex optimisation", WBIR 2014; Siebert et al., "ConvexAdam", 2024.
-All lengths are in cells: the voxels of a feature image pooled to some millimetres.
+Heinrich et al., "Non-parametric discrete registration with convex optimisation", WBIR 2014; Siebert et al.,
+"ConvexAdam", 2024. All lengths are in cells: the voxels of a feature image pooled to some millimetres.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ CONSISTENCY_ITERATIONS = 15
 
 
 def search_window(reach: tuple[float, float, float]) -> np.ndarray:
-    """Displacements (L, 3), x y z, inside the ellipsoid with half axes `reach` (cells); the middle one is zero."""
+    """Displacements (L, 3), x y z, inside the ellipsoid with half axes `reach` (cells); the middle one is
+    zero.
+    """
     ranges = [np.arange(-int(np.floor(r)), int(np.floor(r)) + 1) for r in reach]
     z, y, x = np.meshgrid(*ranges[::-1], indexing="ij")
     labels = np.stack([x, y, z], axis=-1).reshape(-1, 3)
@@ -37,7 +39,8 @@ def register_cells(
     step: Callable[[float], None] = lambda fraction: None,
     consistent: bool = True,
 ) -> torch.Tensor:
-    """Displacement (3, Z, Y, X) of the fixed cells, in cells, such that moving at x + u(x) looks like fixed at x.
+    """Displacement (3, Z, Y, X) of the fixed cells, in cells, such that moving at x + u(x) looks like fixed
+    at x.
 
     With `consistent`, the other direction is solved too and both fields are made inverse to each other.
     """
@@ -49,12 +52,15 @@ def register_cells(
     backward = coupled_convex(match_cost(moving, fixed, labels), labels, moving.shape)
     step(0.9)
     offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device).view(3, 1, 1, 1)
-    offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device).view(3, 1, 1, 1)
+    offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device).view(
+        3, 1, 1, 1
+    )
     return make_consistent(forward, backward, offset)
 
 
 def make_consistent(forward: torch.Tensor, backward: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    """Forward field after fixed-point steps that make the two fields inverse: u = (u - v o (id + u)) / 2, and the reverse.
+    """Forward field after fixed-point steps that make the two fields inverse: u = (u - v o (id + u)) / 2, and
+    the reverse.
 
     offset (3, 1, 1, 1): the first cell of the backward field's grid, in cells of the forward field's grid.
     """
@@ -66,17 +72,23 @@ def make_consistent(forward: torch.Tensor, backward: torch.Tensor, offset: torch
 
 
 def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) -> torch.Tensor:
-    """Squared feature difference of every fixed cell to the moving cell at each label, smoothed: (Z, Y, X, L) float32.
+    """Squared feature difference of every fixed cell to the moving cell at each label, smoothed: (Z, Y, X, L)
+    float32.
 
-    A label that leaves the moving image's valid part costs what the cell's other labels cost on average: no opinion. Costs
-    count by the share of the fixed cell that is to be matched.
+    A label that leaves the moving image's valid part costs what the cell's other labels cost on average: no
+    opinion. Costs count by the share of the fixed cell that is to be matched.
     """
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     if fixed.values.device.type == "cpu" and fused_available():
         from GLIDERegLib.registration import cpu_kernels
 
         cost = cpu_kernels.match_cost(
-            fixed.channels_last(), moving.channels_last(), fixed.weight.numpy(), moving.weight.numpy() > 0.5, shift, labels
+            fixed.channels_last(),
+            moving.channels_last(),
+            fixed.weight.numpy(),
+            moving.weight.numpy() > 0.5,
+            shift,
+            labels,
         )
         cpu_kernels.smooth_cost(cost)
         return torch.from_numpy(cost)
@@ -84,7 +96,9 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
     return box_mean(box_mean(cost, 1), 1).permute(1, 2, 3, 0).contiguous()
 
 
-def raw_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray) -> torch.Tensor:
+def raw_cost(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray
+) -> torch.Tensor:
     """The unsmoothed cost in plain PyTorch, (L, Z, Y, X); one label at a time bounds the memory."""
     z, y, x = fixed.shape
     low = np.minimum(shift + labels.min(axis=0), 0)
@@ -122,7 +136,8 @@ def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int
             field = box_mean(field, 1)
         return field[:3] / field[3:]
 
-    # The tiny coupling only decides between equals: cells without an opinion start at zero, not at the first label.
+    # The tiny coupling only decides between equals: cells without an opinion start at zero, not at the first
+    # label.
     chosen = _argmin(flat, table, flat.new_zeros((len(flat), 3)), 1e-6)
     for coupling in COUPLING:
         chosen = _argmin(flat, table, smooth(chosen, 2).reshape(3, -1).T.contiguous(), coupling)
@@ -134,11 +149,15 @@ def _argmin(cost: torch.Tensor, labels: torch.Tensor, center: torch.Tensor, coup
     if cost.device.type == "cpu" and fused_available():
         from GLIDERegLib.registration import cpu_kernels
 
-        chosen = cpu_kernels.coupled_argmin(cost.numpy(), labels.numpy(), center.numpy(), np.float32(coupling))
+        chosen = cpu_kernels.coupled_argmin(
+            cost.numpy(), labels.numpy(), center.numpy(), np.float32(coupling)
+        )
         return torch.from_numpy(chosen)
     squares = coupling * labels.square().sum(dim=1)
     chunks = []
     for start in range(0, len(cost), 65536):
         part = slice(start, start + 65536)
-        chunks.append(torch.addmm(cost[part] + squares, center[part], labels.T, alpha=-2 * coupling).argmin(dim=1))
+        chunks.append(
+            torch.addmm(cost[part] + squares, center[part], labels.T, alpha=-2 * coupling).argmin(dim=1)
+        )
     return torch.cat(chunks)

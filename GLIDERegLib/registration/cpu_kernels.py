@@ -1,7 +1,9 @@
-"""Fused numba kernels for the processor: each equals the plain PyTorch function of the same name in `energy.py`, and is tested so.
+"""Fused numba kernels for the processor: each equals the plain PyTorch function of the same name in
+`energy.py`, and is tested so.
 
-Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then padding to one vector register.
-Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept per slice, so results do not depend on threads.
+Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
+padding to one vector register. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
+per slice, so results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ _LANE_WEIGHT[:CHANNELS] = 1.0
 def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     """Sum over sampled voxels of the weighted squared feature difference, and the sum of their weights.
 
-    Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features are read at that index
-    plus u * scale (feature voxels) minus offset (z, y, x). gradient (3, Z, Y, X) is written: d sum / d u.
+    Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features
+    are read at that index plus u * scale (feature voxels) minus offset (z, y, x). gradient (3, Z, Y, X) is
+    written: d sum / d u.
     """
     nz, ny, nx = u.shape[1:]
     fz, fy, fx = fixed.shape[:3]
@@ -203,7 +206,9 @@ def spline_samples_transposed(gradient: np.ndarray, taps: np.ndarray) -> np.ndar
 
 
 def _band(n: int, order: int) -> np.ndarray:
-    """Row k holds the non-zero coefficients of D^T D around k, D the order-th difference: (n, 2 * order + 1) float32."""
+    """Row k holds the non-zero coefficients of D^T D around k, D the order-th difference: (n, 2 * order + 1)
+    float32.
+    """
     stencil = {1: [-1.0, 1.0], 2: [1.0, -2.0, 1.0]}[order]
     band = np.zeros((n, 2 * order + 1))
     for start in range(n - order):
@@ -256,7 +261,12 @@ def _bending_rows(c, pz, py, px, lz, ly, lx, out, dots):
                         mixed[i] += w * line[i]
             line = c[a, k, j]
             for i in range(2, nx - 2):
-                acc[i] += line[i - 2] - np.float32(4.0) * (line[i - 1] + line[i + 1]) + np.float32(6.0) * line[i] + line[i + 2]
+                acc[i] += (
+                    line[i - 2]
+                    - np.float32(4.0) * (line[i - 1] + line[i + 1])
+                    + np.float32(6.0) * line[i]
+                    + line[i + 2]
+                )
                 acc[i] += np.float32(2.0) * (np.float32(2.0) * mixed[i] - mixed[i - 1] - mixed[i + 1])
             for i in (0, 1, nx - 2, nx - 1):
                 for d in range(-2, 3):
@@ -271,7 +281,9 @@ def _bending_rows(c, pz, py, px, lz, ly, lx, out, dots):
 
 
 class BendingEnergy:
-    """Sum over nodes of the squared second differences of a field (3, Z, Y, X), mixed ones twice; free at the faces."""
+    """Sum over nodes of the squared second differences of a field (3, Z, Y, X), mixed ones twice; free at the
+    faces.
+    """
 
     def __init__(self, shape: tuple[int, int, int]):
         self._second = [_band(n, 2) for n in shape]
@@ -288,7 +300,9 @@ class BendingEnergy:
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
-    """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a multiple of 16."""
+    """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a
+    multiple of 16.
+    """
     nz, ny, nx, channels = fixed.shape
     mz, my, mx = moving.shape[:3]
     count = labels.shape[0]
@@ -327,7 +341,9 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _smooth_axis(cost, axis_length, stride):
-    """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are independent."""
+    """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are
+    independent.
+    """
     cells, count = cost.shape
     lines = cells // axis_length
     for line in prange(lines):
@@ -348,7 +364,9 @@ def _smooth_axis(cost, axis_length, stride):
 
 
 def smooth_cost(cost: np.ndarray) -> None:
-    """A box of 3^3 cells applied twice to every label's slice of (Z, Y, X, L), in place, padded by replication."""
+    """A box of 3^3 cells applied twice to every label's slice of (Z, Y, X, L), in place, padded by
+    replication.
+    """
     nz, ny, nx, count = cost.shape
     flat = cost.reshape(-1, count)
     for length, stride in ((nx, 1), (ny, nx), (nz, nx * ny)):

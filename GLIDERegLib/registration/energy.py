@@ -1,7 +1,9 @@
-"""The energy of step 6 in plain PyTorch: the reference of every fused kernel, and what runs where there is none.
+"""The energy of step 6 in plain PyTorch: the reference of every fused kernel, and what runs where there is
+none.
 
-Displacements are cubic B-splines on a control grid (Rueckert et al., 1999). Node k of an axis lies at s k + (s - 1) / 2 working
-voxels, s the node spacing: the middle of a block of s voxels. Coefficients reach two nodes beyond the nodes on every side.
+Displacements are cubic B-splines on a control grid (Rueckert et al., 1999). Node k of an axis lies at s k +
+(s - 1) / 2 working voxels, s the node spacing: the middle of a block of s voxels. Coefficients reach two
+nodes beyond the nodes on every side.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def fused_available() -> bool:
 
 
 def spline_taps(shift: float) -> np.ndarray:
-    """Weights (5,) float32 of the coefficients k - 2 to k + 2 for the cubic B-spline's value at node k + shift, |shift| <= 1/2."""
+    """Weights (5,) float32 of the coefficients k - 2 to k + 2 for the cubic B-spline's value at node k +
+    shift, |shift| <= 1/2.
+    """
     distance = np.abs(np.arange(-2, 3) - shift)
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.clip(2 - distance, 0, None) ** 3 / 6
@@ -34,7 +38,8 @@ NODE_TAPS = np.stack([spline_taps(0.0)] * 3)
 
 
 def phases(ratio: int) -> list[tuple[tuple[int, int, int], np.ndarray]]:
-    """The ratio^3 feature voxels (z, y, x) of a node's block and the spline taps (3, 5) that give the displacement there.
+    """The ratio^3 feature voxels (z, y, x) of a node's block and the spline taps (3, 5) that give the
+    displacement there.
 
     Ordered so that successive phases lie far apart: eight iterations see all voxels of blocks of two.
     """
@@ -47,7 +52,7 @@ def phases(ratio: int) -> list[tuple[tuple[int, int, int], np.ndarray]]:
 
 
 def spline_samples(coefficients: torch.Tensor, taps: np.ndarray) -> torch.Tensor:
-    """Spline values (3, Z, Y, X) of coefficients (3, Z + 4, Y + 4, X + 4); taps (3, 5) for the axes z, y, x."""
+    """Spline values (3, Z, Y, X) of coefficients (3, Z + 4, Y + 4, X + 4); taps (3, 5) for axes z, y, x."""
     values = coefficients
     for axis, weights in zip((1, 2, 3), taps.tolist(), strict=True):
         length = values.shape[axis] - 4
@@ -66,9 +71,11 @@ def ssd(
     scale: float,
     u: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted sum of squared feature differences over the sampled voxels and the sum of weights; arguments as in the fused kernel.
+    """Weighted sum of squared feature differences over the sampled voxels and the sum of weights; arguments
+    as in the fused kernel.
 
-    fixed, moving: (C, Z, Y, X). Weights (Z, Y, X): the fixed one counts, the moving one says by zero what is not usable. u: (3, nodes), working voxels. offset and start: z, y, x in feature voxels.
+    fixed, moving: (C, Z, Y, X). Weights (Z, Y, X): the fixed one counts, the moving one says by zero what is
+    not usable. u: (3, nodes), working voxels. offset and start: z, y, x in feature voxels.
     """
     nodes = index_grid(u.shape[1:], u.device)
     shift = torch.tensor(start[::-1], dtype=torch.float32, device=u.device).view(3, 1, 1, 1)
@@ -94,17 +101,23 @@ def ssd(
 
 
 def bending_energy(field: torch.Tensor) -> torch.Tensor:
-    """Sum of the squared second differences of a field (3, Z, Y, X), mixed ones twice; zero for every affine field."""
+    """Sum of the squared second differences of a field (3, Z, Y, X), mixed ones twice; zero for every affine
+    field.
+    """
     energy = sum(field.diff(n=2, dim=axis).square().sum() for axis in (1, 2, 3))
     mixed = sum(field.diff(dim=a).diff(dim=b).square().sum() for a, b in ((1, 2), (1, 3), (2, 3)))
     return energy + 2 * mixed
 
 
-def folding_penalty(u: torch.Tensor, spacing: float, corner: tuple[int, int, int], threshold: float) -> torch.Tensor:
-    """Sum over nodes of max(0, threshold - J)^2, J the Jacobian determinant of x + u at one corner of a node's cell.
+def folding_penalty(
+    u: torch.Tensor, spacing: float, corner: tuple[int, int, int], threshold: float
+) -> torch.Tensor:
+    """Sum over nodes of max(0, threshold - J)^2, J the Jacobian determinant of x + u at one corner of a
+    node's cell.
 
-    u: (3, Z, Y, X) voxels, components x, y, z; spacing: voxels between nodes; corner: +1 or -1 for z, y, x, the neighbours
-    whose differences make J. A trilinear field folds first at the corners of its cells, so the eight corners are what counts.
+    u: (3, Z, Y, X) voxels, components x, y, z; spacing: voxels between nodes; corner: +1 or -1 for z, y, x,
+    the neighbours whose differences make J. A trilinear field folds first at the corners of its cells, so the
+    eight corners are what counts.
     """
     lack = threshold - corner_determinant(u, spacing, corner)
     return lack.clamp(min=0).square().sum()

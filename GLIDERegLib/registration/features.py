@@ -1,7 +1,10 @@
-"""Steps 2 to 4 for a prepared pair: local (MIND) and global (encoder, reduced) features at any resolution of the lattice."""
+"""Steps 2 to 4 for a prepared pair: local (MIND) and global (encoder, reduced) features at any resolution of
+the lattice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +20,8 @@ from GLIDERegLib.registration.reduction import Reduction, TokenPool, Tokens, bet
 from GLIDERegLib.registration.refine import ControlGrid
 from GLIDERegLib.registration.sampling import sample
 
-# Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's range.
+# Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's
+# range.
 _BYTE_SCALE = 0.2
 # A cell or feature voxel counts where at least half of its voxels do.
 _LEAST_SHARE = 0.5
@@ -25,7 +29,9 @@ _LEAST_SHARE = 0.5
 
 @dataclass
 class LocalFeatures:
-    """MIND of one image. values (12, Z, Y, X); usable: where it can be trusted; confidence: weight of a voxel, (Z, Y, X)."""
+    """MIND of one image. values (12, Z, Y, X); usable: where it can be trusted; confidence: weight of a
+    voxel, (Z, Y, X).
+    """
 
     values: torch.Tensor
     usable: torch.Tensor
@@ -33,8 +39,12 @@ class LocalFeatures:
     offset: tuple[int, int, int]
 
     @classmethod
-    def of(cls, image: Prepared, usable: np.ndarray, device, radius: int, dilation: int, noise: float) -> LocalFeatures:
-        """confidence is V / (V + noise * median V), V the local variance: where there is only noise, noise must not steer."""
+    def of(
+        cls, image: Prepared, usable: np.ndarray, device, radius: int, dilation: int, noise: float
+    ) -> LocalFeatures:
+        """confidence is V / (V + noise * median V), V the local variance: where there is only noise, noise
+        must not steer.
+        """
         values, variance = mind_and_variance(torch.from_numpy(image.array).to(device), radius, dilation)
         usable = torch.from_numpy(usable).to(device)
         typical = variance[usable].median() if usable.any() else variance.median()
@@ -52,9 +62,11 @@ class LocalFeatures:
 
 
 def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
-    """Where similarity is measured: inside the mask (the fixed image's: inside the body), `reach` voxels off the scan's border.
+    """Where similarity is measured: inside the mask (the fixed image's: inside the body), `reach` voxels off
+    the scan's border.
 
-    Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that keep all.
+    Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that
+    keep all.
     """
     allowed = image.weight if is_fixed or image.masked else image.valid
     inner = ndimage.binary_erosion(image.valid, iterations=reach)
@@ -65,7 +77,9 @@ def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
 class GlobalFeatures:
     """Encoder tokens of a pair and their present reduction, read out on the lattice of working voxels."""
 
-    def __init__(self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int):
+    def __init__(
+        self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int
+    ):
         self.images = images
         tokens = [
             Tokens.of(volume, _foreground_tokens(image, volume.grid).to(volume.features.device))
@@ -86,7 +100,9 @@ class GlobalFeatures:
 
     def packed(self, image: int, factor: int) -> PackedFeatures:
         values, share, offset = self._on(image, factor)
-        return PackedFeatures.pack(0.5 + _BYTE_SCALE * values, (share >= _LEAST_SHARE).float(), factor, offset)
+        return PackedFeatures.pack(
+            0.5 + _BYTE_SCALE * values, (share >= _LEAST_SHARE).float(), factor, offset
+        )
 
     @staticmethod
     def packed_weight(weight: float) -> float:
@@ -119,13 +135,19 @@ def encode_pair(
         def progress(fraction: float, done: int = number) -> None:
             step((done + fraction) / 2)
 
-        volumes.append(encode_volume(volume, image.weight, encoder, side, slice_step, cache, progress, cancel))
+        volumes.append(
+            encode_volume(volume, image.weight, encoder, side, slice_step, cache, progress, cancel)
+        )
     return volumes[0], volumes[1]
 
 
-def displacement_reader(coefficients_to_nodes, grid: ControlGrid, fixed: Prepared, tokens: Grid):
-    """A function for `ReductionTrainer`: the present field in mm at token indices (3, N) of the fixed image."""
-    nodes = coefficients_to_nodes
+def displacement_reader(
+    nodes: torch.Tensor, grid: ControlGrid, fixed: Prepared, tokens: Grid
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The present field for `ReductionTrainer`: token indices (3, N) of the fixed image to mm along its axes.
+
+    nodes: the field (3, Z, Y, X) in voxels at the nodes of `grid`.
+    """
     spacing = fixed.grid.spacing[0]
 
     def displacement_at(index: torch.Tensor) -> torch.Tensor:

@@ -14,16 +14,16 @@ from GLIDERegLib.registration.sampling import sample
 INVERSE_TOLERANCE_MM = 1e-3
 INVERSE_ITERATIONS = 100
 LONGEST_FADE = 40  # nodes
-_SLAB = 32
+SLAB = 32
 
 
 @dataclass
 class DisplacementField:
     """A map from fixed to moving points (LPS mm): x + u(x), u trilinear between nodes.
 
-    vectors: u at the nodes, (z, y, x, 3) float32 mm, components x, y, z. grid: the nodes.
-    background: 4 x 4 matrix of the linear map that continues the field beyond its grid; the identity unless told.
-    residual_mm: of an inverse, its largest distance from the exact inverse; None otherwise.
+    vectors: u at the nodes, (z, y, x, 3) float32 mm, components x, y, z. grid: the nodes. background: 4 x 4
+    matrix of the linear map that continues the field beyond its grid; the identity unless told. residual_mm:
+    of an inverse, its largest distance from the exact inverse; None otherwise.
     """
 
     vectors: np.ndarray
@@ -69,15 +69,19 @@ class DisplacementField:
         return apply_affine(np.linalg.inv(self.background), points + self.vectors) - points
 
     def inverse(self, grid: Grid | None = None) -> DisplacementField:
-        """The map from moving to fixed points, by fixed-point iteration v = -w(background^-1(y) + v) (Chen et al., 2008).
+        """The map from moving to fixed points, by fixed-point iteration v = -w(background^-1(y) + v) (Chen et
+        al., 2008).
 
-        grid: where it is wanted, in moving space; by default over all points this field reaches, at its own spacing.
+        grid: where it is wanted, in moving space; by default over all points this field reaches, at its own
+        spacing.
         """
         linear = np.linalg.inv(self.background)
         grid = grid or self._reached()
         # In index units of this field, single precision and torch make each iteration one quick pass.
         to_index = self.grid.inverse_matrix
-        deformation = torch.from_numpy(np.moveaxis(self.beyond_background() @ to_index[:3, :3].T, -1, 0)).float()
+        deformation = torch.from_numpy(
+            np.moveaxis(self.beyond_background() @ to_index[:3, :3].T, -1, 0)
+        ).float()
         start = np.moveaxis(apply_affine(to_index @ linear, grid.points()), -1, 0).astype(np.float32)
         start = torch.from_numpy(start)
         offset = torch.zeros_like(start)
@@ -87,7 +91,10 @@ class DisplacementField:
             offset -= error
             if float(error.abs().max()) * smallest < INVERSE_TOLERANCE_MM:
                 break
-        residual = np.moveaxis((sample(deformation, start + offset) + offset).numpy(), 0, -1) @ self.grid.matrix[:3, :3].T
+        residual = (
+            np.moveaxis((sample(deformation, start + offset) + offset).numpy(), 0, -1)
+            @ self.grid.matrix[:3, :3].T
+        )
         inverted = np.moveaxis((start + offset).numpy(), 0, -1)
         vectors = apply_affine(self.grid.matrix, inverted) - grid.points()
         largest = float(np.linalg.norm(residual, axis=-1).max())
@@ -96,7 +103,8 @@ class DisplacementField:
     def faded(self) -> DisplacementField:
         """The field on a larger grid, at whose faces it has gone smoothly to zero, slowly enough not to fold.
 
-        ITK ends a field with a jump to the background, 3D Slicer continues its border value; at zero both agree.
+        ITK ends a field with a jump to the background, 3D Slicer continues its border value; at zero both
+        agree.
         """
         border = [self.vectors.take([0, -1], axis=axis) for axis in range(3)]
         largest = max(float(np.linalg.norm(face, axis=-1).max()) for face in border)
@@ -117,7 +125,9 @@ class DisplacementField:
         low = np.floor(index.min(axis=0)).astype(int)
         size = np.ceil(index.max(axis=0)).astype(int) - low + 1
         origin = self.grid.to_physical(low)
-        return Grid(tuple(int(n) for n in size), self.grid.spacing, tuple(origin.tolist()), self.grid.direction)
+        return Grid(
+            tuple(int(n) for n in size), self.grid.spacing, tuple(origin.tolist()), self.grid.direction
+        )
 
     def jacobian_determinant(self) -> np.ndarray:
         """Determinant of d(x + u)/dx at the nodes, (z, y, x); not positive where the field folds."""
@@ -151,8 +161,8 @@ def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:
     determinant = np.empty(grid.shape, np.float32)
     to_physical_axes = np.linalg.inv(grid.axes)
     # Slabs with one slice of overlap keep nine derivatives of a large field out of memory.
-    for first in range(0, grid.shape[0], _SLAB):
-        last = min(first + _SLAB, grid.shape[0])
+    for first in range(0, grid.shape[0], SLAB):
+        last = min(first + SLAB, grid.shape[0])
         low, high = max(first - 1, 0), min(last + 1, grid.shape[0])
         slab = np.asarray(vectors[low:high], float)
         along_index = np.stack([_derivative(slab, 2 - a, grid.spacing[a]) for a in range(3)], axis=-1)

@@ -1,4 +1,6 @@
-"""The last word against folding: what the energy's penalty left is smoothed away where it is, and nowhere else."""
+"""The last word against folding: what the energy's penalty left is smoothed away where it is, and nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ ROUNDS = 100
 
 
 def without_folds(vectors: np.ndarray, grid: Grid) -> np.ndarray:
-    """Vectors (z, y, x, 3) mm on an isotropic grid whose cells are all unfolded at their eight corners, if that can be had.
+    """Vectors (z, y, x, 3) mm on an isotropic grid whose cells are all unfolded at their eight corners, if
+    that can be had.
 
-    Round by round, nodes at folded corners and their neighbours are mixed with their 3^3 means, the more the longer it takes.
+    Round by round, nodes at folded corners and their neighbours are mixed with their 3^3 means, the more the
+    longer it takes.
     """
     along_axes = vectors @ grid.axes.astype(np.float32)
     u = torch.from_numpy(np.ascontiguousarray(np.moveaxis(along_axes, -1, 0)))
@@ -38,7 +42,9 @@ def without_folds(vectors: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def folded_nodes(u: torch.Tensor, spacing: float) -> torch.Tensor:
-    """Nodes (Z, Y, X) of a field (3, Z, Y, X) at which one of the eight corner determinants is below LEAST_DETERMINANT."""
+    """Nodes (Z, Y, X) of a field (3, Z, Y, X) at which one of the eight corner determinants is below
+    LEAST_DETERMINANT.
+    """
     folded = torch.zeros(u.shape[1:], dtype=torch.bool, device=u.device)
     for corner in energy.CORNERS:
         low = energy.corner_determinant(u, spacing, corner) < LEAST_DETERMINANT

@@ -56,7 +56,9 @@ class Grid:
         return apply_affine(self.inverse_matrix, points)
 
     def contains(self, points: np.ndarray) -> np.ndarray:
-        """True where LPS points (..., 3) lie inside the image, half a voxel around the outer centres included."""
+        """True where LPS points (..., 3) lie inside the image, half a voxel around the outer centres
+        included.
+        """
         index = self.to_index(points)
         return np.all((index >= -0.5) & (index <= np.asarray(self.size) - 0.5), axis=-1)
 
@@ -71,7 +73,9 @@ class Grid:
         """LPS mm of the eight outer corners (voxel faces, not centres), (8, 3)."""
         low, high = np.full(3, -0.5), np.asarray(self.size) - 0.5
         ends = np.stack([low, high])
-        index = np.array([[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+        index = np.array(
+            [[ends[a, 0], ends[b, 1], ends[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+        )
         return self.to_physical(index)
 
     @property
@@ -92,7 +96,7 @@ class Grid:
         return bool(apart <= tolerance * min(self.spacing))
 
     def upright(self) -> Grid:
-        """The same voxels with the index axes ordered and flipped to lie as near as can be along L, P and S."""
+        """The same voxels with the index axes ordered and flipped to lie as near to L, P and S as can be."""
         remaining, order = [0, 1, 2], []
         for physical in (2, 1, 0):
             order.append(max(remaining, key=lambda axis: abs(self.axes[physical, axis])))
@@ -110,10 +114,13 @@ class Grid:
             tuple(direction.ravel().tolist()),
         )
 
-    def resized(self, spacing: tuple[float, float, float], low_margin=(0, 0, 0), high_margin=(0, 0, 0)) -> Grid:
+    def resized(
+        self, spacing: tuple[float, float, float], low_margin=(0, 0, 0), high_margin=(0, 0, 0)
+    ) -> Grid:
         """A grid over the same box with another spacing (mm), extended by whole voxels at either end.
 
-        The box of the result contains this grid's box; sizes that do not divide are rounded up, never stretched.
+        The box of the result contains this grid's box; sizes that do not divide are rounded up, never
+        stretched.
         """
         spacing_mm = np.asarray(spacing, float)
         inner = np.maximum(np.ceil(self.extent / spacing_mm - 1e-6).astype(int), 1)
@@ -121,7 +128,9 @@ class Grid:
         overhang = (inner * spacing_mm - self.extent) / 2
         first = spacing_mm / 2 - overhang - np.asarray(low_margin) * spacing_mm - np.asarray(self.spacing) / 2
         origin = np.asarray(self.origin) + self.axes @ first
-        return Grid(tuple(int(n) for n in size), tuple(spacing_mm.tolist()), tuple(origin.tolist()), self.direction)
+        return Grid(
+            tuple(int(n) for n in size), tuple(spacing_mm.tolist()), tuple(origin.tolist()), self.direction
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,9 @@ class Volume:
 
     def __post_init__(self):
         if tuple(self.array.shape) != self.grid.shape:
-            raise ValueError(f"Array of shape {self.array.shape} does not fit a grid of shape {self.grid.shape}")
+            raise ValueError(
+                f"Array of shape {self.array.shape} does not fit a grid of shape {self.grid.shape}"
+            )
 
 
 def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Step 1: both images on one isotropic working grid in the fixed image's axes.
 
-The moving image, resampled through the initial transform, gets a grid of its own on the same lattice: it covers the fixed image
-and a margin around it where the moving scan has data, so that content from beyond the fixed image's faces can be reached.
+The moving image, resampled through the initial transform, gets a grid of its own on the same lattice: it
+covers the fixed image and a margin around it where the moving scan has data, so that content from beyond the
+fixed image's faces can be reached.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ AIR_HU = -1024.0
 # Scanners fill what lies outside their field of view with values no tissue has (-2000, -2048, -3024).
 OUTSIDE_FIELD_OF_VIEW_HU = -1500.0
 MAXIMUM_HU = 3071.0
-NO_OVERLAP = "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
+NO_OVERLAP = (
+    "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
+)
 _IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 
 
@@ -27,9 +30,9 @@ _IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 class Prepared:
     """One image on the working lattice.
 
-    array: (z, y, x) float32, clipped intensities. valid: bool, where the scanner measured. weight: bool, where similarity counts.
-    grid: its voxels in the fixed image's space. offset: this grid's first voxel in voxels (x, y, z) of the fixed working grid.
-    masked: whether `weight` is a mask that the user gave.
+    array: (z, y, x) float32, clipped intensities. valid: bool, where the scanner measured. weight: bool,
+    where similarity counts. grid: its voxels in the fixed image's space. offset: this grid's first voxel in
+    voxels (x, y, z) of the fixed working grid. masked: whether `weight` is a mask that the user gave.
     """
 
     array: np.ndarray
@@ -41,13 +44,17 @@ class Prepared:
 
 
 def is_ct(volume: Volume) -> bool:
-    """True where intensities look like Hounsfield units: much of the image lies below what only air and lung reach."""
+    """True where intensities look like Hounsfield units: much of the image lies below what only air and lung
+    reach.
+    """
     sample = volume.array[:: max(1, volume.array.shape[0] // 32), ::4, ::4]
     return bool(np.mean(sample < -300) > 0.005)
 
 
 def working_spacing(fixed: Grid, spacing: float | None, finest: float, most_voxels: float) -> float:
-    """Working spacing in mm: as asked for, else the fixed image's finest, not finer than `finest` nor than memory allows."""
+    """Working spacing in mm: as asked for, else the fixed image's finest, not finer than `finest` nor than
+    memory allows.
+    """
     if spacing is not None:
         return float(spacing)
     natural = max(min(fixed.spacing), finest)
@@ -65,7 +72,8 @@ def prepare_pair(
     fixed_mask: np.ndarray | None = None,
     moving_mask: np.ndarray | None = None,
 ) -> tuple[Prepared, Prepared]:
-    """Resamples both images to `spacing` (mm); the moving grid starts a multiple of `lattice` voxels from the fixed one.
+    """Resamples both images to `spacing` (mm); the moving grid starts a multiple of `lattice` voxels from the
+    fixed one.
 
     initial maps fixed points to moving points (LPS mm). Masks are arrays on their own image's grid.
     Raises InputError where the images do not overlap.
@@ -99,7 +107,8 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     mapped = (blocks.points() + sitk.GetArrayFromImage(moved)).reshape(-1, 3)
     index = np.stack(np.meshgrid(*[np.arange(n) for n in blocks.shape], indexing="ij"), axis=-1)
     index = index.reshape(-1, 3)[:, ::-1] * step - margin
-    # The diagonal of the sampled blocks: nothing of the moving scan, however thin, may fall between the samples.
+    # The diagonal of the sampled blocks: nothing of the moving scan, however thin, may fall between the
+    # samples.
     reach = 0.5 + np.sqrt(3) * step * spacing / np.asarray(moving.spacing)
     at = moving.to_index(mapped)
     near = np.all((at >= -reach) & (at <= np.asarray(moving.size) - 1 + reach), axis=1)
@@ -121,7 +130,8 @@ def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
     if not high > low:
         low, high = float(array.min()), float(array.max())
     image = to_image(np.clip(array, low, high), volume.grid)
-    # Cubic interpolation keeps the structures between thick slices; a much coarser grid cannot show them anyway.
+    # Cubic interpolation keeps the structures between thick slices; a much coarser grid cannot show them
+    # anyway.
     fine = grid.spacing[0] < 2 * max(volume.grid.spacing)
     interpolator = sitk.sitkBSpline3 if fine else sitk.sitkLinear
     resampled = _resample(_antialias(image, grid.spacing[0]), grid, transform, interpolator, float(low))
@@ -140,8 +150,12 @@ def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
     return Prepared(result, valid, weight, grid, offset, mask is not None)
 
 
-def foreground(array: np.ndarray, valid: np.ndarray, spacing: float, ct: bool, dilate_mm: float = 6.0) -> np.ndarray:
-    """The body with its lungs, dilated a little: everything but the air around it. All of `valid` where that cannot be told."""
+def foreground(
+    array: np.ndarray, valid: np.ndarray, spacing: float, ct: bool, dilate_mm: float = 6.0
+) -> np.ndarray:
+    """The body with its lungs, dilated a little: everything but the air around it. All of `valid` where that
+    cannot be told.
+    """
     if not ct:
         return valid
     step = max(1, round(4.0 / spacing))
@@ -155,7 +169,8 @@ def foreground(array: np.ndarray, valid: np.ndarray, spacing: float, ct: bool, d
     lateral = ndimage.binary_dilation(beyond, _IN_PLANE)[:, 1:-1, 1:-1]
     for label in np.unique(labels[lateral & low]):
         component = labels == label
-        # Air around a body is pure, -1000 HU; a lung cut by the image's face is not, even an emphysematous one.
+        # Air around a body is pure, -1000 HU; a lung cut by the image's face is not, even an emphysematous
+        # one.
         if label and np.median(coarse[component]) < -975 and np.percentile(coarse[component], 90) < -900:
             outside |= component
     inside = ndimage.binary_dilation(seen & ~outside, iterations=max(1, round(dilate_mm / (step * spacing))))
@@ -176,12 +191,22 @@ def _resample_mask(mask: np.ndarray, source: Grid, target: Grid, transform: sitk
     return sitk.GetArrayFromImage(_resample(image, target, transform, sitk.sitkNearestNeighbor, 0)) > 0
 
 
-def _resample(image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, fill: float) -> sitk.Image:
+def _resample(
+    image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, fill: float
+) -> sitk.Image:
     here = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     if transform.GetName() == "Transform" and here.matches(grid):
         return image
     return sitk.Resample(
-        image, grid.size, transform, interpolator, grid.origin, grid.spacing, grid.direction, fill, image.GetPixelID()
+        image,
+        grid.size,
+        transform,
+        interpolator,
+        grid.origin,
+        grid.spacing,
+        grid.direction,
+        fill,
+        image.GetPixelID(),
     )
 
 

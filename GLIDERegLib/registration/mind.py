@@ -1,6 +1,7 @@
 """MIND-SSC: the modality-independent neighbourhood descriptor with self-similarity context.
 
-Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using self-similarities", MICCAI 2013.
+Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using self-similarities",
+MICCAI 2013.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 
 CHANNELS = 12
 
-# The six neighbours of a voxel (z, y, x) and the twelve pairs of them at squared distance 2, in the order of Heinrich's code.
+# The six neighbours of a voxel (z, y, x) and the twelve pairs of them at squared distance 2, in the order of
+# Heinrich's code.
 _NEIGHBOURS = ((0, 1, 1), (1, 1, 0), (1, 0, 1), (1, 1, 2), (2, 1, 1), (1, 2, 1))
 _PAIRS = tuple(
     (first, second)
@@ -26,12 +28,14 @@ def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.T
     return mind_and_variance(image, radius, dilation)[0]
 
 
-def mind_and_variance(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def mind_and_variance(
+    image: torch.Tensor, radius: int = 1, dilation: int = 2
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The descriptors and the local variance V (Z, Y, X) they were divided by.
 
-    D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference between two of the six neighbours at
-    distance `dilation` (voxels); with m = D - min_c D and V = mean_c m, clamped to [0.001, 1000] times its mean over the
-    image, the descriptor is exp(-m / V). Everything is padded by replication.
+    D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference between two of the six
+    neighbours at distance `dilation` (voxels); with m = D - min_c D and V = mean_c m, clamped to [0.001,
+    1000] times its mean over the image, the descriptor is exp(-m / V). Everything is padded by replication.
     """
     image = image.float()
     padded = F.pad(image[None, None], [dilation] * 6, mode="replicate")[0, 0]

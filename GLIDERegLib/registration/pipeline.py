@@ -25,7 +25,14 @@ from GLIDERegLib.registration.lattice import Prepared, prepare_pair, working_spa
 from GLIDERegLib.registration.prealign import linear_parts, prealign
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.reduction import Reduction, ReductionTrainer
-from GLIDERegLib.registration.refine import ControlGrid, Energy, Term, refine_level, to_coefficients
+from GLIDERegLib.registration.refine import (
+    ControlGrid,
+    Energy,
+    Term,
+    fill_unmeasured,
+    refine_level,
+    to_coefficients,
+)
 from GLIDERegLib.registration.settings import Settings
 
 
@@ -43,7 +50,9 @@ class Direction:
 
 @dataclass
 class Outcome:
-    """What `register_pair` returns. displacement: fixed to moving points, all parts included. initial: the pre-alignment."""
+    """What `register_pair` returns. displacement: fixed to moving points, all parts included. initial: the
+    pre-alignment.
+    """
 
     displacement: DisplacementField
     initial: sitk.Transform
@@ -70,16 +79,26 @@ def register_pair(
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         wanted = encoder is not None and settings.features in ("both", "global")
-        factors = [start.cell_factor(settings.cell_size, spacing), *(v.feature_factor for v in settings.levels)]
+        factors = [
+            start.cell_factor(settings.cell_size, spacing),
+            *(v.feature_factor for v in settings.levels),
+        ]
         if wanted:
-            factors += [start.cell_factor(settings.global_cell_size, spacing), *(v.node_spacing for v in settings.levels)]
+            factors += [
+                start.cell_factor(settings.global_cell_size, spacing),
+                *(v.node_spacing for v in settings.levels),
+            ]
         margin = max(settings.search_range, settings.global_search_range if wanted else 0.0)
-        images = prepare_pair(fixed, moving, initial, spacing, margin, math.lcm(*factors), fixed_mask, moving_mask)
+        images = prepare_pair(
+            fixed, moving, initial, spacing, margin, math.lcm(*factors), fixed_mask, moving_mask
+        )
 
     local = wide = None
     if wanted:
         with stages.stage("global features"):
-            volumes = encode_pair(images, encoder, settings.encoder_slice_step, cache, stages.step, stages.cancel)
+            volumes = encode_pair(
+                images, encoder, settings.encoder_slice_step, cache, stages.step, stages.cancel
+            )
             volumes = tuple(replace(v, features=v.features.to(device)) for v in volumes)
             wide = GlobalFeatures(images, volumes, settings.seed)
             del volumes
@@ -103,14 +122,16 @@ def register_pair(
 
 
 def _local(image: Prepared, settings: Settings, device: torch.device, is_fixed: bool) -> LocalFeatures:
-    usable = usable_voxels(image, is_fixed, settings.mind_dilation)
+    usable = usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius)
     return LocalFeatures.of(
         image, usable, device, settings.mind_radius, settings.mind_dilation, settings.noise_weight
     )
 
 
 def _reduce(wide: GlobalFeatures, settings: Settings, stages: Stages) -> None:
-    """Step 4 up to the refinement: PCA, which is also where a VAE starts; the static VAE is trained here and then frozen."""
+    """Step 4 up to the refinement: PCA, which is also where a VAE starts; the static VAE is trained here and
+    then frozen.
+    """
     trainable = settings.reduction != "pca"
     wide.reduction = Reduction(wide.pool, settings.latent_channels, trainable, settings.seed)
     if settings.reduction == "static":
@@ -125,14 +146,18 @@ def _trainer(wide: GlobalFeatures, settings: Settings) -> ReductionTrainer:
 
 
 def _solve(pair: Direction, settings: Settings, stages: Stages, warnings: list[str]) -> DisplacementField:
-    """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the lattice."""
+    """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the
+    lattice.
+    """
     with stages.stage("convex optimisation"):
         cells, factor = _start(pair, settings, stages, warnings)
     with stages.stage("refinement"):
         return _refine(pair, settings, stages, cells, factor)
 
 
-def _start(pair: Direction, settings: Settings, stages: Stages, warnings: list[str]) -> tuple[torch.Tensor, int]:
+def _start(
+    pair: Direction, settings: Settings, stages: Stages, warnings: list[str]
+) -> tuple[torch.Tensor, int]:
     """The composed start at the fixed cells, in voxels, and the voxels per cell."""
     factor = start.cell_factor(settings.cell_size, pair.spacing)
     if pair.wide is None:
@@ -141,7 +166,11 @@ def _start(pair: Direction, settings: Settings, stages: Stages, warnings: list[s
     wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
     features = [pair.wide.cells(image, wide_factor) for image in pair.order]
     wide = start.search(
-        *features, settings.global_search_range, pair.spacing, lambda f: stages.step(f / 2), settings.global_coupling
+        *features,
+        settings.global_search_range,
+        pair.spacing,
+        lambda f: stages.step(f / 2),
+        settings.global_coupling,
     )
     if pair.local is None:
         return wide, wide_factor
@@ -151,7 +180,9 @@ def _start(pair: Direction, settings: Settings, stages: Stages, warnings: list[s
     warped = start.warp(pair.moving, pair.fixed, wide, wide_factor, margin)
     warped = _local(warped, settings, wide.device, False).cells(factor)
     if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
-        warnings.append("The global search made the local features agree less, so its result was left out of the start.")
+        warnings.append(
+            "The global search made the local features agree less, so its result was left out of the start."
+        )
         return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step), factor
     residual = start.search(
         fixed, warped, settings.search_range / 2, pair.spacing, lambda f: stages.step(0.5 + f / 2)
@@ -174,7 +205,9 @@ def _refine(
         terms = _terms(pair, settings, level)
         energy_of = Energy(terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused)
 
-        def before(iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of) -> None:
+        def before(
+            iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of
+        ) -> None:
             nodes = energy.spline_samples(coefficients, energy.NODE_TAPS)
             reader = displacement_reader(nodes, grid, pair.fixed, pair.wide.pool.images[0].grid)
             trainer.train_with(reader, settings.global_weight)
@@ -183,6 +216,8 @@ def _refine(
                 energy_of.replace_terms(_terms(pair, settings, level))
 
         coefficients = to_coefficients(field, first, spacing, grid)
+        if done == 0:
+            coefficients = fill_unmeasured(coefficients, terms, grid)
         coefficients, _ = refine_level(
             energy_of,
             coefficients,
@@ -190,6 +225,7 @@ def _refine(
             lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total),
             before if trainer else lambda iteration, coefficients: None,
         )
+        coefficients = fill_unmeasured(coefficients, terms, grid)
         field = energy.spline_samples(coefficients, energy.NODE_TAPS)
         spacing = level.node_spacing
         first = (spacing - 1) / 2 - spacing

@@ -62,7 +62,7 @@ def _coarse(volume: Volume, mask: np.ndarray | None, role: str) -> Prepared:
 
 
 def _upright(grid: Grid) -> Grid:
-    """A coarse grid along the LPS axes over the whole of `grid`: correlation of both scans needs common axes."""
+    """A coarse grid along the LPS axes over the whole of `grid`: correlation needs common axes."""
     corners = grid.corners()
     box = corners.max(axis=0) - corners.min(axis=0)
     size = np.maximum(np.ceil(box / SPACING_MM - 1e-6).astype(int), 1)
@@ -71,7 +71,9 @@ def _upright(grid: Grid) -> Grid:
 
 
 def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk.Transform:
-    """The translation of highest masked normalised correlation over all shifts with enough overlap (Padfield, 2012)."""
+    """The translation of highest masked normalised correlation over all shifts with enough overlap (Padfield,
+    2012).
+    """
     sizes = np.array([image.GetSize() for image in images])
     factors = [2 if n > 1 else 1 for n in sizes.min(axis=0)]
     images = [sitk.BinShrink(image, factors) for image in images]
@@ -86,7 +88,8 @@ def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk
     correlation = sitk.MaskedFFTNormalizedCorrelation(*images, *masks, int(REQUIRED_OVERLAP * smaller), 0.0)
     values = sitk.GetArrayViewFromImage(correlation)
     peak = np.array(np.unravel_index(int(values.argmax()), values.shape))[::-1]
-    # Entry p of the full correlation means that moving voxel j lies on fixed voxel j + p - (size of moving - 1).
+    # Entry p of the full correlation means that moving voxel j lies on fixed voxel j + p - (size of moving -
+    # 1).
     shift = (peak - (np.asarray(images[1].GetSize()) - 1)) * np.asarray(images[0].GetSpacing())
     return _translation(anchor[1] - anchor[0] - shift)
 
@@ -102,7 +105,9 @@ def _method(masks: list[sitk.Image]) -> sitk.ImageRegistrationMethod:
 
 
 def _mutual_information(images, masks, transform: sitk.Transform) -> float:
-    """Negative mutual information weighted by the share of the fixed image that still meets the moving one; 0 without overlap."""
+    """Negative mutual information weighted by the share of the fixed image that still meets the moving one; 0
+    without overlap.
+    """
     overlap = sitk.Resample(masks[1] * 0 + 1, images[0], transform, sitk.sitkNearestNeighbor, 0)
     fixed = sitk.GetArrayViewFromImage(masks[0]) > 0
     share = float(sitk.GetArrayViewFromImage(overlap)[fixed].mean())
@@ -126,7 +131,11 @@ def _optimise(images, masks, start: sitk.Transform, model: str, fixed: Prepared)
     transform.SetTranslation((matrix @ center + offset - center).tolist())
     method = _method(masks)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=0.02, numberOfIterations=ITERATIONS, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-7
+        learningRate=2.0,
+        minStep=0.02,
+        numberOfIterations=ITERATIONS,
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-7,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([2, 1])

@@ -17,7 +17,9 @@ from GLIDERegLib.errors import Cancelled
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress callback receives: the stage's name, its fraction done (0 to 1), and a line to tell, if any."""
+    """What a progress callback receives: the stage's name, its fraction done (0 to 1), and a line to tell, if
+    any.
+    """
 
     stage: str
     fraction: float
@@ -28,7 +30,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 class CancelToken:
-    """Asks a running registration to stop: from another thread by `cancel()`, or by the appearance of a file."""
+    """Asks a running registration to stop: from another thread by `cancel()`, or by a file that appears."""
 
     def __init__(self, file: Path | None = None):
         self._event = threading.Event()
@@ -48,7 +50,9 @@ class CancelToken:
 
 
 class Stages:
-    """Runs the stages of a registration: tells progress, checks for cancellation, measures seconds and peak memory."""
+    """Runs the stages of a registration: tells progress, checks for cancellation, measures seconds and peak
+    memory.
+    """
 
     def __init__(self, device: torch.device, progress: ProgressCallback | None, cancel: CancelToken | None):
         self.records: dict[str, dict] = {}
@@ -87,7 +91,9 @@ class Stages:
 
 
 class _PeakMemory:
-    """Largest resident memory of this process, sampled by a thread: no system counter can be reset on every platform."""
+    """Largest resident memory of this process, sampled by a thread: no system counter can be reset on every
+    platform.
+    """
 
     INTERVAL_SECONDS = 0.05
 

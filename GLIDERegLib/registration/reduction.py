@@ -1,6 +1,8 @@
-"""Step 4: from 256 encoder channels to about twelve, by PCA or by a small VAE that is trained on the pair itself.
+"""Step 4: from 256 encoder channels to about twelve, by PCA or by a small VAE that is trained on the pair
+itself.
 
-Kingma and Welling, "Auto-Encoding Variational Bayes", 2014. The reduced feature is the latent mean, never a sample of it.
+Kingma and Welling, "Auto-Encoding Variational Bayes", 2014. The reduced feature is the latent mean, never a
+sample of it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _STATISTICS = 4 * _CHUNK
 
 @dataclass
 class Tokens:
-    """The tokens of one image: values (Z * H * W, C) in half precision, shape (Z, H, W), their grid, and which are foreground."""
+    """The tokens of one image: values (Z * H * W, C) in half precision, shape (Z, H, W), their grid, and
+    which are foreground.
+    """
 
     values: torch.Tensor
     shape: tuple[int, int, int]
@@ -54,7 +58,9 @@ class Tokens:
 
 
 class TokenPool:
-    """The tokens of a pair; batches are drawn from the foreground of both images alike, standardised per channel."""
+    """The tokens of a pair; batches are drawn from the foreground of both images alike, standardised per
+    channel.
+    """
 
     def __init__(self, fixed: Tokens, moving: Tokens, seed: int):
         self.images = (fixed, moving)
@@ -80,7 +86,8 @@ class TokenPool:
 
 
 class Reduction(nn.Module):
-    """A VAE whose latent mean starts as the PCA of the pair: mean(x) = P x + MLP(x), the MLP's last layer starting at zero.
+    """A VAE whose latent mean starts as the PCA of the pair: mean(x) = P x + MLP(x), the MLP's last layer
+    starting at zero.
 
     With `trainable` False it stays that PCA. Forward maps standardised tokens (N, C) to latent means (N, d).
     """
@@ -106,7 +113,9 @@ class Reduction(nn.Module):
                 self.encoder = nn.Sequential(nn.Linear(channels, HIDDEN), nn.GELU())
                 self.mean_head = nn.Linear(HIDDEN, latent_channels)
                 self.log_variance_head = nn.Linear(HIDDEN, latent_channels)
-                self.decoder = nn.Sequential(nn.Linear(latent_channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, channels))
+                self.decoder = nn.Sequential(
+                    nn.Linear(latent_channels, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, channels)
+                )
             nn.init.zeros_(self.mean_head.weight)
             nn.init.zeros_(self.mean_head.bias)
             nn.init.constant_(self.log_variance_head.bias, -4.0)
@@ -117,7 +126,7 @@ class Reduction(nn.Module):
         return mean + self.mean_head(self.encoder(tokens)) if self.trainable else mean
 
     def loss(self, tokens: torch.Tensor, kl_weight: float, generator: torch.Generator) -> torch.Tensor:
-        """Reconstruction MSE + kl_weight * KL divergence to a unit Gaussian, of standardised tokens (N, C)."""
+        """Reconstruction MSE + kl_weight * KL divergence to a unit Gaussian; standardised tokens (N, C)."""
         mean = self(tokens)
         log_variance = self.log_variance_head(self.encoder(tokens)).clamp(-10, 5)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
@@ -127,7 +136,9 @@ class Reduction(nn.Module):
 
     @torch.no_grad()
     def reduced(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The reduced features (d, Z, H, W) of both images; over the foreground of the pair their variances sum to one."""
+        """The reduced features (d, Z, H, W) of both images; over the foreground of the pair their variances
+        sum to one.
+        """
         maps = []
         for image in self.pool.images:
             parts = [self(self.pool.standardised(part)) for part in image.values.split(_CHUNK)]
@@ -135,13 +146,16 @@ class Reduction(nn.Module):
         inside = torch.cat([m[image.foreground] for m, image in zip(maps, self.pool.images, strict=True)])
         center, scale = inside.mean(dim=0), inside.var(dim=0).sum().sqrt().clamp(min=1e-6)
         first, second = (
-            ((m - center) / scale).T.reshape(-1, *image.shape) for m, image in zip(maps, self.pool.images, strict=True)
+            ((m - center) / scale).T.reshape(-1, *image.shape)
+            for m, image in zip(maps, self.pool.images, strict=True)
         )
         return first, second
 
 
 class ReductionTrainer:
-    """Trains a Reduction with its own Adam: alone for the static variant, inside the refinement for the dynamic one."""
+    """Trains a Reduction with its own Adam: alone for the static variant, inside the refinement for the
+    dynamic one.
+    """
 
     def __init__(self, reduction: Reduction, learning_rate: float, kl_weight: float, tokens: int, seed: int):
         self.reduction = reduction
@@ -157,14 +171,18 @@ class ReductionTrainer:
             step((iteration + 1) / STATIC_STEPS)
 
     def train_with(self, displacement_at: Callable[[torch.Tensor], torch.Tensor], weight: float) -> None:
-        """One step of the dynamic variant: the VAE's losses plus `weight` times the registration loss of the present field."""
+        """One step of the dynamic variant: the VAE's losses plus `weight` times the registration loss of the
+        present field.
+        """
         self._update(lambda: weight * self.registration_loss(displacement_at))
 
     def registration_loss(self, displacement_at: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Mean SSD of latent means between random fixed tokens and the moving tokens where the field sends them.
+        """Mean SSD of latent means between random fixed tokens and the moving tokens where the field sends
+        them.
 
-        displacement_at: displacement (3, N) in mm along the grid's axes, at fixed token indices (3, N), x y z. Divided by the
-        variance of the latents, because a reduction that merely shrinks would lower a plain SSD for nothing.
+        displacement_at: displacement (3, N) in mm along the grid's axes, at fixed token indices (3, N), x y
+        z. Divided by the variance of the latents, because a reduction that merely shrinks would lower a plain
+        SSD for nothing.
         """
         pool = self.reduction.pool
         fixed, moving = pool.images
@@ -191,8 +209,12 @@ class ReductionTrainer:
         self.optimiser.step()
 
 
-def between_grids(source: Grid, target: Grid, index: torch.Tensor, displacement: torch.Tensor | float = 0.0) -> torch.Tensor:
-    """Indices (3, ...) in `source` to indices in `target`, displaced by (3, ...) mm; both grids have the same axes."""
+def between_grids(
+    source: Grid, target: Grid, index: torch.Tensor, displacement: torch.Tensor | float = 0.0
+) -> torch.Tensor:
+    """Indices (3, ...) in `source` to indices in `target`, displaced by (3, ...) mm; both grids have the same
+    axes.
+    """
     trailing = (3,) + (1,) * (index.dim() - 1)
 
     def column(values) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Step 6: joint refinement of the displacement with Adam, from coarse to fine control grids.
 
-Minimises  sum over terms of weight * mean SSD  +  lambda * bending energy  over the coefficients of a cubic B-spline field.
+Minimises  sum over terms of weight * mean SSD  +  lambda * bending energy  over the coefficients of a cubic
+B-spline field.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.cells import PackedFeatures
 from GLIDERegLib.registration.sampling import index_grid, sample
-
 
 # Jacobian determinants below this cost energy; lung tissue rarely shrinks to less than a third.
 FOLDING_THRESHOLD = 0.3
@@ -23,10 +24,12 @@ FOLDING_THRESHOLD = 0.3
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: node spacing and feature size in working voxels, iterations, learning rate in node spacings.
+    """One resolution: node spacing and feature size in working voxels, iterations, learning rate in node
+    spacings.
 
-    final_rate: the share of the learning rate that a cosine schedule ends at. damping: Adam's epsilon as a share of the first
-    gradient's root mean square; without it, nodes that see only noise take steps as long as those that see a vessel.
+    final_rate: the share of the learning rate that a cosine schedule ends at. damping: Adam's epsilon as a
+    share of the first gradient's root mean square; without it, nodes that see only noise take steps as long
+    as those that see a vessel.
     """
 
     node_spacing: int
@@ -48,7 +51,9 @@ class Term:
 
 @dataclass(frozen=True)
 class ControlGrid:
-    """Nodes of one axis order (z, y, x) over a working grid of `shape` voxels: one node beyond the image on every side."""
+    """Nodes of one axis order (z, y, x) over a working grid of `shape` voxels: one node beyond the image on
+    every side.
+    """
 
     shape: tuple[int, int, int]
     spacing: int
@@ -58,19 +63,25 @@ class ControlGrid:
         return tuple(-(-n // self.spacing) + 2 for n in self.shape)
 
     def position(self, reach: int = 0, device="cpu") -> torch.Tensor:
-        """Working-voxel positions (3, Z, Y, X), components x, y, z, of the nodes and `reach` more on every side."""
+        """Working-voxel positions (3, Z, Y, X), components x, y, z, of the nodes and `reach` more on every
+        side.
+        """
         shape = tuple(n + 2 * reach for n in self.nodes)
         return (index_grid(shape, device) - 1 - reach) * self.spacing + (self.spacing - 1) / 2
 
 
 def to_coefficients(field: torch.Tensor, first: float, step: float, grid: ControlGrid) -> torch.Tensor:
-    """Coefficients on `grid` of a field (3, ...) in voxels whose samples lie at first + step * index; constant beyond them."""
+    """Coefficients on `grid` of a field (3, ...) in voxels whose samples lie at first + step * index;
+    constant beyond them.
+    """
     position = (grid.position(reach=2, device=field.device) - first) / step
     return sample(field, position)
 
 
 class Energy:
-    """Value and gradient of the energy with respect to the spline coefficients (3, nodes + 4), in working voxels."""
+    """Value and gradient of the energy with respect to the spline coefficients (3, nodes + 4), in working
+    voxels.
+    """
 
     def __init__(
         self,
@@ -110,7 +121,9 @@ class Energy:
             return self._fused(coefficients.detach().numpy(), iteration)
         leaf = coefficients.detach().requires_grad_(True)
         total = self.bending_scale * energy.bending_energy(leaf)
-        for term, (fixed, fixed_weight, moving, moving_weight) in zip(self.terms, self._unpacked, strict=True):
+        for term, (fixed, fixed_weight, moving, moving_weight) in zip(
+            self.terms, self._unpacked, strict=True
+        ):
             ratio, start, offset, taps = self._sampling(term, iteration)
             u = energy.spline_samples(leaf, taps)
             value, weight = energy.ssd(
@@ -140,11 +153,15 @@ class Energy:
             )  # fmt: skip
             scale = term.weight / max(weight, 1.0)
             total += scale * value
-            kernels.add_scaled(gradient, kernels.spline_samples_transposed(gradient_u, taps), np.float32(scale))
+            kernels.add_scaled(
+                gradient, kernels.spline_samples_transposed(gradient_u, taps), np.float32(scale)
+            )
         if self.folding_scale:
             u = kernels.spline_samples(coefficients, energy.NODE_TAPS)
             corner = energy.CORNERS[iteration % 8]
-            value, gradient_u = self._fold_kernels.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
+            value, gradient_u = self._fold_kernels.folding_penalty(
+                u, self.grid.spacing, corner, FOLDING_THRESHOLD
+            )
             total += self.folding_scale * value
             spread = kernels.spline_samples_transposed(gradient_u, energy.NODE_TAPS)
             kernels.add_scaled(gradient, spread, np.float32(self.folding_scale))
@@ -156,6 +173,49 @@ class Energy:
         start = tuple(p - ratio for p in phase)
         offset = (np.asarray(term.moving.offset) - np.asarray(term.fixed.offset))[::-1]
         return ratio, start, tuple(int(n) for n in offset), taps
+
+
+def fill_unmeasured(
+    coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid, iterations: int = 25
+) -> torch.Tensor:
+    """Coefficients whose unmeasured nodes continue the measured ones with the least slope, by conjugate
+    gradients.
+
+    At nodes without samples (the image's rim, where descriptors see beyond the scan) only the bending energy
+    acts: Adam creeps there, and bending would continue every slope without end. Few iterations: what lies far
+    from all data keeps what it had.
+    """
+    measured = torch.zeros(grid.nodes, dtype=torch.bool)
+    for term in terms:
+        ratio = grid.spacing // term.fixed.factor
+        weight = F.max_pool3d((term.fixed.weight() > 0).float().cpu()[None], ratio, ceil_mode=True)[0] > 0
+        z, y, x = weight.shape
+        measured[1 : z + 1, 1 : y + 1, 1 : x + 1] |= weight
+    free = ~F.pad(measured, [2] * 6)
+    free = free.to(coefficients.dtype).to(coefficients.device)
+    if not free.any():
+        return coefficients
+
+    def slope(field: torch.Tensor) -> torch.Tensor:
+        """Half the gradient of the sum of squared first differences, at the free nodes."""
+        gradient = torch.zeros_like(field)
+        for axis in (1, 2, 3):
+            difference = field.diff(dim=axis)
+            gradient.narrow(axis, 1, difference.shape[axis]).add_(difference)
+            gradient.narrow(axis, 0, difference.shape[axis]).sub_(difference)
+        return gradient.mul_(free)
+
+    solution = coefficients.clone()
+    residual = -slope(solution)
+    direction, norm = residual.clone(), residual.square().sum()
+    for _ in range(iterations):
+        curvature = slope(direction)
+        step = norm / (direction * curvature).sum().clamp(min=1e-30)
+        solution += step * direction
+        residual -= step * curvature
+        previous, norm = norm, residual.square().sum()
+        direction = residual + norm / previous.clamp(min=1e-30) * direction
+    return solution
 
 
 def _unpacked(terms: list[Term]) -> list[tuple[torch.Tensor, ...]]:

@@ -16,7 +16,8 @@ def index_grid(shape: tuple[int, int, int], device: torch.device | str = "cpu") 
 
 
 def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-    """Trilinear values of image (C, Z, Y, X) at voxel positions (3, ...), components x, y, z; constant beyond the faces.
+    """Trilinear values of image (C, Z, Y, X) at voxel positions (3, ...), components x, y, z; constant beyond
+    the faces.
 
     grid_sample with align_corners=True maps [-1, 1] onto voxel centres 0 to N - 1, hence 2 / (N - 1).
     """
@@ -35,6 +36,8 @@ def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
 
 
 def sample_field(field: torch.Tensor, displacement: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    """field (3, ...) read at x + displacement(x) + offset for every voxel x of `displacement`; both in voxels."""
+    """field (3, ...) read at x + displacement(x) + offset for every voxel x of `displacement`; both in
+    voxels.
+    """
     position = index_grid(displacement.shape[1:], displacement.device) + displacement + offset
     return sample(field, position)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.cells import CHANNELS
 from GLIDERegLib.registration.refine import Level
 
 CHOICES = {
@@ -15,19 +16,28 @@ CHOICES = {
     "align": ("none", "center", "rigid", "affine"),
     "encoder_reading": ("slice", "memory"),
 }
-_LEAST = {"search_range": 1.0, "encoder_slice_step": 1, "encoder_input_size": 64, "seed": 0, "threads": 1}
+_LEAST = {
+    "search_range": 1.0,
+    "encoder_slice_step": 1,
+    "encoder_input_size": 64,
+    "seed": 0,
+    "threads": 1,
+    "latent_channels": 1,
+}
 PRESETS = ("fast", "default", "accurate", "paper")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one registration. Lengths in mm unless a name says voxels; weights multiply terms of the energy.
+    """Settings of one registration. Lengths in mm unless a name says voxels; weights multiply terms of the
+    energy.
 
-    name: the preset these settings came from. features: which feature pairs drive the registration; `auto` is both where a checkpoint is present, else local.
-    reduction: how 256 encoder channels become `latent_channels`. encoder: checkpoint name; checkpoint: a file of one's own.
-    spacing: working grid, None for the fixed image's own within `finest_spacing` and `most_voxels`.
-    search_range: half axis of the ball of discrete displacements, in cells of `cell_size`, around the pre-aligned position.
-    symmetric: both directions are registered and the mean of one and the inverse of the other is the result.
+    name: the preset these settings came from. features: which feature pairs drive the registration; `auto` is
+    both where a checkpoint is present, else local. reduction: how 256 encoder channels become
+    `latent_channels`. encoder: checkpoint name; checkpoint: a file of one's own. spacing: working grid, None
+    for the fixed image's own within `finest_spacing` and `most_voxels`. search_range: half axis of the ball
+    of discrete displacements, in cells of `cell_size`, around the pre-aligned position. symmetric: both
+    directions are registered and the mean of one and the inverse of the other is the result.
     """
 
     name: str = "default"
@@ -66,19 +76,27 @@ class Settings:
     bending_weight: float = 1.0
     folding_weight: float = 20.0
     noise_weight: float = 4.0
-    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 48)))
-    symmetric: bool = False
+    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 96)))
+    symmetric: bool = True
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise InputError(f"Unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}.")
+                raise InputError(
+                    f"Unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}."
+                )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise InputError(f"{name.replace('_', ' ').capitalize()} must be at least {least:g}, not {value:g}.")
+                raise InputError(
+                    f"{name.replace('_', ' ').capitalize()} must be at least {least:g}, not {value:g}."
+                )
+        if self.latent_channels > CHANNELS:
+            raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
         if self.encoder_input_size % 32:
-            raise InputError(f"The encoder's input size must be a multiple of 32, not {self.encoder_input_size}.")
+            raise InputError(
+                f"The encoder's input size must be a multiple of 32, not {self.encoder_input_size}."
+            )
         if self.spacing is not None and not 0.2 <= self.spacing <= 20:
             raise InputError(f"The working spacing must be between 0.2 and 20 mm, not {self.spacing:g}.")
 
@@ -95,12 +113,20 @@ class Settings:
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"finest_spacing": 2.0, "levels": (Level(4, 4, 32), Level(4, 2, 40)), "most_voxels": 8e6},
+    "fast": {
+        "symmetric": False,
+        "finest_spacing": 2.0,
+        "levels": (Level(4, 4, 32), Level(4, 2, 40)),
+        "most_voxels": 8e6,
+    },
     "default": {},
     "accurate": {
-        "symmetric": True,
-        "levels": (Level(4, 4, 60), Level(4, 2, 60), Level(2, 1, 96)),
+        "levels": (Level(4, 4, 60), Level(4, 2, 60), Level(2, 1, 160)),
     },
     # The paper's schedule: one level, downsampling 2, 800 iterations at a constant learning rate of 1.
-    "paper": {"levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0, damping=0.0),), "vae_refresh": 1},
+    "paper": {
+        "levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0, damping=0.0),),
+        "vae_refresh": 1,
+        "symmetric": False,
+    },
 }

@@ -1,7 +1,8 @@
 """Step 5: the start of the refinement, by coupled convex optimisation on global and local features, composed.
 
-The two searches are independent: the local one knows the global result only as a moving image that was already warped by it. Both
-estimate where content went, so searching twice from the same position and composing would move everything twice.
+The two searches are independent: the local one knows the global result only as a moving image that was
+already warped by it. Both estimate where content went, so searching twice from the same position and
+composing would move everything twice.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def search(
 
 
 def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
-    """Mean squared feature difference of the cells as they lie; infinite where hardly any fixed cell meets a moving one."""
+    """Mean squared feature difference of the cells as they lie; infinite where hardly any fixed cell meets a
+    moving one.
+    """
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     rest = np.zeros((1, 3), int)
     here = raw_cost(fixed, moving, rest, shift)[0]
@@ -57,18 +60,20 @@ def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
 
 
 def at_cells(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.Tensor:
-    """A field (3, cells) in voxels, read at voxel positions (3, ...); constant beyond the outer cell centres."""
+    """A field (3, cells) in voxels, read at voxel positions (3, ...); constant beyond the outer cells."""
     return sample(field, (position - (factor - 1) / 2) / factor)
 
 
 def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor: int) -> torch.Tensor:
-    """The cells' field u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`; all in voxels."""
+    """The cells' field u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`; all in
+    voxels.
+    """
     centers = index_grid(inner.shape[1:], inner.device) * factor + (factor - 1) / 2
     return inner + at_cells(outer, outer_factor, centers + inner)
 
 
 def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:
-    """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around it."""
+    """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around."""
     device = field.device
     image = torch.from_numpy(moving.array).to(device)[None]
     valid = torch.from_numpy(moving.valid).to(device)[None].float()
@@ -86,4 +91,6 @@ def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, ma
         values[k] = torch.where(inside, sample(image, position)[0], AIR_HU)[0].cpu().numpy()
         usable[k] = (inside & (sample(valid, position)[0] > 0.5))[0].cpu().numpy()
     grid = fixed.grid.resized(fixed.grid.spacing, (margin,) * 3, (margin,) * 3)
-    return replace(moving, array=values, valid=usable, weight=usable, grid=grid, offset=(-margin,) * 3, masked=True)
+    return replace(
+        moving, array=values, valid=usable, weight=usable, grid=grid, offset=(-margin,) * 3, masked=True
+    )
