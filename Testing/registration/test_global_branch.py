@@ -1,0 +1,76 @@
+"""The global features earn their place: what is too far away for local search is found through them.
+
+The encoder is made for the test. It mixes the slices' anatomy non-linearly into 256 channels with noise, as coarse as SAM2's
+tokens. It says nothing about SAM2, only about what the method does with features of that kind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.registration.pipeline import register_pair
+from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.settings import Settings
+
+WINDOWS = ((-700, 60), (-300, 100), (-50, 40), (30, 20), (150, 50), (400, 100))  # HU: middle, width
+
+
+class AnatomyEncoder:
+    """Tokens of 16 pixels: soft tissue classes and edges, through a random two-layer network, plus noise."""
+
+    name = "test anatomy"
+    channels = 256
+
+    def __init__(self, tokens: int, noise: float, seed: int):
+        self.tokens, self.noise, self.seed = tokens, noise, seed
+        generator = torch.Generator().manual_seed(123)
+        self.hidden = torch.randn(len(WINDOWS) + 4, 64, generator=generator)
+        self.output = torch.randn(64, self.channels, generator=generator) / 8
+
+    def identity(self) -> dict:
+        return {"name": self.name, "tokens": self.tokens, "noise": self.noise, "seed": self.seed}
+
+    def encode(self, slices, masks, progress=None, cancel=None):
+        classes = torch.stack([torch.sigmoid((slices - m) / w) for m, w in WINDOWS], dim=1)
+        edges = (classes[:, :4] - F.avg_pool2d(classes[:, :4], 9, 1, 4)).abs()
+        cells = F.interpolate(torch.cat([classes, edges], dim=1), size=(2 * self.tokens,) * 2, mode="area")
+        cells = F.avg_pool2d(F.avg_pool2d(cells, 3, 1, 1), 2).permute(0, 2, 3, 1)
+        cells = (cells - cells.mean((0, 1, 2))) / cells.std((0, 1, 2)).clamp(min=1e-3)
+        features = torch.tanh(cells @ self.hidden) @ self.output
+        generator = torch.Generator().manual_seed(self.seed + int(slices.shape[0]))
+        features = features + self.noise * torch.randn(features.shape, generator=generator)
+        return features.permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture(scope="module")
+def far_pair():
+    """A breath of 20 mm and a shift of 91 mm, further than the local search and refinement reach."""
+    return make_phantom(
+        size=(64, 64, 56), spacing=(6.0, 6.0, 6.0), amplitude_mm=20.0, seed=5, shift_mm=(50.0, -30.0, 70.0)
+    )
+
+
+def median_error(pair, **changes) -> float:
+    cpu = torch.device("cpu")
+    settings = Settings.preset("fast", align="none", **changes)
+    encoder = None if settings.features == "local" else AnatomyEncoder(32, 0.3, settings.seed)
+    outcome = register_pair(pair.fixed, pair.moving, settings, Stages(cpu, None, None), cpu, encoder)
+    errors = outcome.displacement.transform_points(pair.fixed_landmarks) - pair.moving_landmarks
+    return float(np.median(np.linalg.norm(errors, axis=1)))
+
+
+def test_local_features_alone_fail(far_pair):
+    assert median_error(far_pair, features="local") > 20
+
+
+@pytest.mark.parametrize("reduction", ["pca", "static", "dynamic"])
+def test_both_features_succeed_with_every_reduction(far_pair, reduction):
+    assert median_error(far_pair, features="both", reduction=reduction) < 4  # two thirds of a voxel
+
+
+def test_global_features_alone_come_close(far_pair):
+    assert median_error(far_pair, features="global", reduction="pca") < 16  # about a token and a half
