@@ -1,7 +1,7 @@
 """The global features earn their place: what is too far away for local search is found through them.
 
-The encoder is made for the test. It mixes the slices' anatomy non-linearly into 256 channels with noise, as coarse as SAM2's
-tokens. It says nothing about SAM2, only about what the method does with features of that kind.
+The encoder is made for the test. It mixes the slices' anatomy non-linearly into 256 channels with noise, as
+coarse as SAM2's tokens. It says nothing about SAM2, only about what the method does with such features.
 """
 
 from __future__ import annotations
