@@ -88,9 +88,7 @@ class Settings:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise InputError(
-                    f"{name.replace('_', ' ').capitalize()} must be at least {least:g}, not {value:g}."
-                )
+                raise InputError(f"The {name.replace('_', ' ')} must be at least {least:g}, not {value:g}.")
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
         if self.encoder_input_size % 32:
