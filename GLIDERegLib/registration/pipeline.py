@@ -28,6 +28,7 @@ from GLIDERegLib.registration.reduction import Reduction, ReductionTrainer
 from GLIDERegLib.registration.refine import (
     ControlGrid,
     Energy,
+    Level,
     Term,
     fill_unmeasured,
     refine_level,
@@ -38,7 +39,11 @@ from GLIDERegLib.registration.settings import Settings
 
 @dataclass
 class Direction:
-    """One direction of a pair: its images and features as fixed and moving, and the voxel size in mm."""
+    """One direction of a pair: its images and features as fixed and moving.
+
+    wide: the global features of the pair as it was given; order: which of its images is fixed here, and which
+    moving. spacing: of the working voxels, mm.
+    """
 
     fixed: Prepared
     moving: Prepared
@@ -213,7 +218,7 @@ def _refine(
             trainer.train_with(reader, settings.global_weight)
             if (iteration + 1) % settings.vae_refresh == 0:
                 pair.wide.refresh()
-                energy_of.replace_terms(_terms(pair, settings, level))
+                energy_of.replace_terms([_global_term(pair, settings, level), *energy_of.terms[1:]])
 
         coefficients = to_coefficients(field, first, spacing, grid)
         if done == 0:
@@ -233,16 +238,19 @@ def _refine(
     return _to_field(field, pair.fixed, spacing)
 
 
-def _terms(pair: Direction, settings: Settings, level) -> list[Term]:
-    terms = []
-    if pair.wide is not None:
-        # Tokens are far coarser than nodes: reading them at the nodes loses nothing.
-        fixed, moving = (pair.wide.packed(image, level.node_spacing) for image in pair.order)
-        terms.append(Term(fixed, moving, pair.wide.packed_weight(settings.global_weight)))
+def _terms(pair: Direction, settings: Settings, level: Level) -> list[Term]:
+    """The similarities of a level, the global one first."""
+    terms = [_global_term(pair, settings, level)] if pair.wide is not None else []
     if pair.local is not None:
         fixed, moving = (features.packed(level.feature_factor) for features in pair.local)
         terms.append(Term(fixed, moving, settings.local_weight))
     return terms
+
+
+def _global_term(pair: Direction, settings: Settings, level: Level) -> Term:
+    # Tokens are far coarser than nodes: reading them at the nodes loses nothing.
+    fixed, moving = (pair.wide.packed(image, level.node_spacing) for image in pair.order)
+    return Term(fixed, moving, pair.wide.packed_weight(settings.global_weight))
 
 
 def _to_field(nodes: torch.Tensor, fixed: Prepared, spacing: int) -> DisplacementField:

@@ -29,15 +29,19 @@ PRESETS = ("fast", "default", "accurate", "paper")
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one registration. Lengths in mm unless a name says voxels; weights multiply terms of the
-    energy.
+    """Settings of one registration. Lengths are in mm; weights multiply terms of the energy.
 
     name: the preset these settings came from. features: which feature pairs drive the registration; `auto` is
-    both where a checkpoint is present, else local. reduction: how 256 encoder channels become
-    `latent_channels`. encoder: checkpoint name; checkpoint: a file of one's own. spacing: working grid, None
-    for the fixed image's own within `finest_spacing` and `most_voxels`. search_range: half axis of the ball
-    of discrete displacements, in cells of `cell_size`, around the pre-aligned position. symmetric: both
-    directions are registered and the mean of one and the inverse of the other is the result.
+    both where a checkpoint is present, else local. reduction: how the encoder's channels become
+    `latent_channels`. align: the pre-alignment. encoder: a checkpoint's name; checkpoint: one's own file.
+    spacing: of the working grid, None for the fixed image's finest within `finest_spacing` and `most_voxels`.
+    search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
+    `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
+    count `global_coupling` times against the coupling.
+    vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a training
+    step. noise_weight: how much more than a typical voxel's a local contrast must be to count fully, 0 for all
+    alike. folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
+    symmetric: both directions are registered; the mean of one and the inverse of the other is the result.
     """
 
     name: str = "default"
