@@ -38,9 +38,9 @@ class Settings:
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.
-    vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a training
-    step. noise_weight: how much more than a typical voxel's a local contrast must be to count fully, 0 for all
-    alike. folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
+    vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
+    noise_weight: how much more than a typical voxel's a local contrast must be to count fully, 0 for all alike.
+    folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
     symmetric: both directions are registered; the mean of one and the inverse of the other is the result.
     """
 

@@ -39,6 +39,13 @@ def phantom():
     return make_phantom(size=(96, 96, 80), spacing=(VOXEL,) * 3, amplitude_mm=20.0, seed=2)
 
 
+@pytest.fixture(scope="module")
+def reference(phantom) -> np.ndarray:
+    outcome = solve(phantom.fixed, phantom.moving)
+    assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
+    return outcome.displacement.transform_points(phantom.fixed_landmarks)
+
+
 class TestShift:
     """A shift of eight voxels is found as eight voxels, not as 8 (N - 1) / N, and not less at the faces."""
 
@@ -59,12 +66,6 @@ class TestShift:
 class TestGeometry:
     """The same anatomy under another geometry gives the same physical displacement."""
 
-    @pytest.fixture(scope="class")
-    def reference(self, phantom) -> np.ndarray:
-        outcome = solve(phantom.fixed, phantom.moving)
-        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
-        return outcome.displacement.transform_points(phantom.fixed_landmarks)
-
     @pytest.mark.parametrize(
         "flips", [(True, False, False), (False, True, False), (False, False, True), (True, True, True)]
     )
@@ -78,10 +79,13 @@ class TestGeometry:
         found = solve(fixed, phantom.moving).displacement.transform_points(phantom.fixed_landmarks)
         assert np.linalg.norm(found - reference, axis=1).mean() <= 0.3
 
-    def test_the_whole_scene_rotated_and_moved(self, phantom, reference):
+    def test_the_whole_scene_rotated_and_moved(self, phantom):
+        as_it_lies = Settings.preset("default", features="local", align="none")
+        reference = solve(phantom.fixed, phantom.moving, as_it_lies).displacement
+        reference = reference.transform_points(phantom.fixed_landmarks)
         motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.3, -0.2, 0.4, (150.0, -80.0, 900.0))
         fixed, moving = (carried(v, motion) for v in (phantom.fixed, phantom.moving))
-        outcome = solve(fixed, moving)
+        outcome = solve(fixed, moving, as_it_lies)
         here = np.array([motion.TransformPoint(p) for p in phantom.fixed_landmarks.tolist()])
         back = motion.GetInverse()
         found = np.array(
@@ -156,7 +160,7 @@ class TestResult:
         apart = fused.displacement.at(phantom.fixed_landmarks) - plain.displacement.at(
             phantom.fixed_landmarks
         )
-        assert np.linalg.norm(apart, axis=1).mean() < 0.1
+        assert np.linalg.norm(apart, axis=1).mean() < VOXEL / 20
 
     def test_both_directions_agree_when_symmetric(self, phantom):
         settings = Settings.preset("fast", features="local", symmetric=True)
