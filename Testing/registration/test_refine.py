@@ -241,7 +241,7 @@ class TestRefineLevel:
     def test_the_learning_rate_falls_from_its_full_value_to_its_final_share(self):
         """Under a constant gradient an Adam step is as long as its learning rate."""
         places = []
-        level = Level(2, 1, 20, learning_rate=0.25, final_rate=0.1)
+        level = Level(2, 1, 20, learning_rate=0.25, final_rate=0.1, damping=0.0)
         refine_level(
             lambda coefficients, iteration: (0.0, torch.ones_like(coefficients)),
             torch.zeros(3, 5, 5, 5),
