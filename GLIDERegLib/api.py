@@ -26,6 +26,7 @@ from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.prealign import linear_parts
 from GLIDERegLib.registration.progress import CancelToken, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
@@ -187,13 +188,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
         if device.type == "cuda"
         else platform.processor() or platform.machine()
     )
-    matrix, offset = None, None
-    if outcome.initial.IsLinear():
-        offset = list(outcome.initial.TransformPoint((0.0, 0.0, 0.0)))
-        matrix = [
-            [a - b for a, b in zip(outcome.initial.TransformPoint(axis), offset, strict=True)]
-            for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-        ]
+    linear = linear_parts(outcome.initial) if outcome.initial.IsLinear() else None
     return {
         "versions": versions,
         "settings": settings.as_dict(),
@@ -206,7 +201,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
             for role, v in (("fixed", fixed), ("moving", moving))
         },
         "working_spacing_mm": outcome.spacing,
-        "initial_transform": {"columns": matrix, "offset_mm": offset},
+        "initial_transform": linear and {"matrix": linear[0].tolist(), "offset_mm": linear[1].tolist()},
         **judged,
     }
 

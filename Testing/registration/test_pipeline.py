@@ -50,17 +50,27 @@ class TestShift:
     """A shift of eight voxels is found as eight voxels, not as 8 (N - 1) / N, and not less at the faces."""
 
     @pytest.mark.parametrize("size", [(48, 48, 48), (64, 64, 64), (96, 96, 96), (71, 67, 70), (53, 61, 47)])
-    def test_everywhere_but_where_content_left(self, size):
+    def test_away_from_the_faces(self, size):
+        error = self.error(size)
+        assert error[RIM:-RIM, RIM:-RIM, RIM:-RIM].max() <= 0.05
+        # Even at the faces better than what dividing by N - 1 costs other tools: 7.75 for 8.
+        assert error.max() < 0.25
+
+    @pytest.mark.xfail(
+        strict=True, reason="no descriptor within 3 voxels of a face is free of what lies beyond"
+    )
+    def test_at_the_faces(self):
+        assert self.error((48, 48, 48)).max() <= 0.05
+
+    def error(self, size: tuple[int, int, int]) -> np.ndarray:
+        """Largest component of the error in voxels, (z, y, x), without the strip whose content left."""
         scene = texture(np.random.default_rng(sum(size)), [n + SHIFT for n in size[::-1]])
         # A fixed voxel x shows what the moving image has at x + 8 along the first axis.
         z, y, x = size[::-1]
         moving = Volume(scene[:z, :y, :x], Grid(size))
         fixed = Volume(scene[:z, :y, SHIFT : SHIFT + x], Grid(size))
         field = solve(fixed, moving, Settings.preset("default", features="local", align="none")).displacement
-        error = np.abs(field.at(fixed.grid.points()) - (SHIFT, 0, 0)).max(axis=-1)[:, :, : x - SHIFT]
-        assert error[RIM:-RIM, RIM:-RIM, RIM:-RIM].max() <= 0.05
-        # In the rim no descriptor is free of what lies beyond the image; the field is continued there.
-        assert error.max() <= 0.25
+        return np.abs(field.at(fixed.grid.points()) - (SHIFT, 0, 0)).max(axis=-1)[:, :, : x - SHIFT]
 
 
 class TestGeometry:
