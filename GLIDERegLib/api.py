@@ -27,7 +27,7 @@ from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.prealign import linear_parts
-from GLIDERegLib.registration.progress import CancelToken, ProgressCallback, Stages
+from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
@@ -60,13 +60,16 @@ def register(
     encoder: SliceEncoder | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
+    keep: CancelToken | None = None,
+    preview: PreviewCallback | None = None,
 ) -> Registration:
     """Registers `moving` to `fixed`.
 
     Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured.
     initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment. encoder:
-    one of your own instead of SAM2. progress receives `Progress` objects; `cancel.cancel()` from another
-    thread stops the run.
+    one of your own instead of SAM2. progress receives `Progress` objects. From another thread,
+    `cancel.cancel()` stops the run and `keep.cancel()` ends it early with the result so far. preview receives
+    the whole displacement so far, coarsely sampled, a few times; it must be quick and not change it.
 
     Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there),
     Cancelled.
@@ -76,7 +79,7 @@ def register(
         check_volume(volume)
     begin = time.perf_counter()
     device = choose_device(settings.device)
-    stages = Stages(device, progress, cancel)
+    stages = Stages(device, progress, cancel, keep, preview)
     warnings: list[str] = []
     with _threads(settings.threads), _memory_errors():
         torch.manual_seed(settings.seed)
@@ -101,6 +104,7 @@ def register(
             warped = warp_moving(fixed, moving, transform)
             report = _report(fixed, moving, outcome, transform, settings, encoder, device)
     report["warnings"] = warnings + outcome.warnings
+    report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
     report["seconds"] = round(time.perf_counter() - begin, 3)
     return Registration(outcome.displacement, transform, warped, report)

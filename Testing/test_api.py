@@ -1,6 +1,7 @@
 """`register`, the one call that does everything, on small pairs with known truth."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.registration.geometry import Volume
-from GLIDERegLib.registration.progress import CancelToken
+from GLIDERegLib.registration.progress import CancelToken, Stages
 from GLIDERegLib.registration.refine import Level
 from GLIDERegLib.registration.settings import Settings
 
@@ -146,6 +147,64 @@ class TestCancel:
             api.register(pair.fixed, pair.moving, quick(), progress=callback, cancel=token)
         assert told[-1].stage == stage
         assert sum(p.stage == stage for p in told) == 1
+
+
+class TestPreview:
+    def test_fields_come_closer_to_the_truth_and_change_nothing(self, local_result, pair, monkeypatch):
+        monkeypatch.setattr(Stages, "PREVIEW_SHARE", 1.0)
+        seen = []
+        result = api.register(pair.fixed, pair.moving, quick(), preview=seen.append)
+        assert np.array_equal(result.displacement.vectors, local_result[0].displacement.vectors)
+        errors = [
+            np.linalg.norm(
+                field.transform_points(pair.fixed_landmarks) - pair.moving_landmarks, axis=1
+            ).mean()
+            for field in seen
+        ]
+        assert len(seen) >= 3
+        assert errors[0] == pytest.approx(initial_error_mm(pair))
+        assert errors[-1] < 0.5 * errors[0]
+
+    def test_includes_the_pre_alignment(self, pair):
+        shift = sitk.TranslationTransform(3, (5.0, -3.0, 2.0))
+        seen = []
+        api.register(pair.fixed, pair.moving, quick(), initial_transform=shift, preview=seen.append)
+        assert np.allclose(seen[0].at(pair.fixed_landmarks), (5.0, -3.0, 2.0), atol=1e-4)
+
+    def test_takes_a_small_share_of_the_time(self):
+        running = Stages(torch.device("cpu"), preview=lambda field: time.sleep(0.01))
+        computed = []
+        for _ in range(1000):
+            running.show(lambda: computed.append(None))
+        assert len(computed) == 1
+
+
+class TestKeep:
+    @pytest.mark.parametrize("symmetric", [False, True])
+    def test_ends_in_the_refinement_with_the_result_so_far(self, pair, symmetric):
+        keep, told = CancelToken(), []
+
+        def listen(progress):
+            told.append(progress)
+            if progress.stage == "refinement" and progress.fraction > 0.3:
+                keep.cancel()
+
+        settings = quick(symmetric=symmetric)
+        result = api.register(pair.fixed, pair.moving, settings, progress=listen, keep=keep)
+        assert result.report["stopped_early"]
+        assert "symmetry" not in {p.stage for p in told}
+        assert error_mm(result, pair) < 0.7 * initial_error_mm(pair)
+        assert result.displacement.jacobian_determinant().min() > 0
+
+    def test_before_the_refinement_gives_the_convex_start(self, pair):
+        keep = CancelToken()
+        keep.cancel()
+        result = api.register(pair.fixed, pair.moving, quick(), keep=keep)
+        assert result.report["stopped_early"]
+        assert error_mm(result, pair) < 0.9 * initial_error_mm(pair)
+
+    def test_is_not_told_of_a_run_that_ended_by_itself(self, local_result):
+        assert not local_result[0].report["stopped_early"]
 
 
 class TestMasks:

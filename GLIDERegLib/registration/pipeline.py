@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from GLIDERegLib.registration.features import (
 )
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
-from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.registration.lattice import Prepared, prepare_pair, working_spacing
 from GLIDERegLib.registration.prealign import linear_parts, prealign
 from GLIDERegLib.registration.progress import Stages
@@ -35,6 +36,9 @@ from GLIDERegLib.registration.refine import (
     to_coefficients,
 )
 from GLIDERegLib.registration.settings import Settings
+
+# Distance of a preview's nodes: enough for the eye, and quick to hand over.
+PREVIEW_MM = 6.0
 
 
 @dataclass
@@ -56,13 +60,14 @@ class Direction:
 @dataclass
 class Outcome:
     """What `register_pair` returns. displacement: fixed to moving points, all parts included. initial: the
-    pre-alignment.
+    pre-alignment. stopped_early: the user wanted the result before its time.
     """
 
     displacement: DisplacementField
     initial: sitk.Transform
     spacing: float
     warnings: list[str]
+    stopped_early: bool
 
 
 def register_pair(
@@ -81,6 +86,7 @@ def register_pair(
     with stages.stage("pre-alignment"):
         if initial is None:
             initial = prealign(fixed, moving, settings.align, fixed_mask, moving_mask)
+        stages.show(lambda: _without_motion(fixed.grid, initial))
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         wanted = encoder is not None and settings.features in ("both", "global")
@@ -115,15 +121,18 @@ def register_pair(
 
     forward = Direction(*images, local, wide, (0, 1), spacing)
     warnings: list[str] = []
-    field = _solve(forward, settings, stages, warnings)
-    if settings.symmetric:
+    field = _solve(forward, settings, stages, warnings, lambda field: _with_initial(field, initial))
+    if settings.symmetric and not stages.ending:
         backward = Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing)
         reverse = _solve(backward, settings, stages, warnings)
-        with stages.stage("symmetry"):
-            inverse = reverse.inverse(field.grid)
-            field.vectors = 0.5 * (field.vectors + inverse.vectors)
-            field.vectors = without_folds(field.vectors, field.grid)
-    return Outcome(_with_initial(field, initial), initial, spacing, warnings)
+        # A second direction that ended early would only spoil the first.
+        if not stages.ending:
+            with stages.stage("symmetry"):
+                inverse = reverse.inverse(field.grid)
+                field.vectors = 0.5 * (field.vectors + inverse.vectors)
+                field.vectors = without_folds(field.vectors, field.grid)
+    whole = _with_initial(field.faded(), initial)
+    return Outcome(whole, initial, spacing, warnings, stages.ending)
 
 
 def _local(image: Prepared, settings: Settings, device: torch.device, is_fixed: bool) -> LocalFeatures:
@@ -150,14 +159,20 @@ def _trainer(wide: GlobalFeatures, settings: Settings) -> ReductionTrainer:
     )
 
 
-def _solve(pair: Direction, settings: Settings, stages: Stages, warnings: list[str]) -> DisplacementField:
+def _solve(
+    pair: Direction,
+    settings: Settings,
+    stages: Stages,
+    warnings: list[str],
+    whole: Callable[[DisplacementField], DisplacementField] | None = None,
+) -> DisplacementField:
     """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the
-    lattice.
+    lattice. whole: makes a residual field the map that a preview shows; None for no previews.
     """
     with stages.stage("convex optimisation"):
         cells, factor = _start(pair, settings, stages, warnings)
     with stages.stage("refinement"):
-        return _refine(pair, settings, stages, cells, factor)
+        return _refine(pair, settings, stages, cells, factor, whole)
 
 
 def _start(
@@ -196,7 +211,12 @@ def _start(
 
 
 def _refine(
-    pair: Direction, settings: Settings, stages: Stages, cells: torch.Tensor, factor: int
+    pair: Direction,
+    settings: Settings,
+    stages: Stages,
+    cells: torch.Tensor,
+    factor: int,
+    whole: Callable[[DisplacementField], DisplacementField] | None,
 ) -> DisplacementField:
     """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid."""
     shape = pair.fixed.array.shape
@@ -206,6 +226,8 @@ def _refine(
     trainer = _trainer(pair.wide, settings) if train else None
     total, done = sum(level.iterations for level in settings.levels), 0
     for level in settings.levels:
+        if stages.ending and done:
+            break
         grid = ControlGrid(shape, level.node_spacing)
         terms = _terms(pair, settings, level)
         energy_of = Energy(terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused)
@@ -213,8 +235,14 @@ def _refine(
         def before(
             iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of
         ) -> None:
-            nodes = energy.spline_samples(coefficients, energy.NODE_TAPS)
-            reader = displacement_reader(nodes, grid, pair.fixed, pair.wide.pool.images[0].grid)
+            def nodes() -> torch.Tensor:
+                return energy.spline_samples(coefficients, energy.NODE_TAPS)
+
+            if whole is not None:
+                stages.show(lambda: whole(_to_field(nodes(), pair.fixed, level.node_spacing, PREVIEW_MM)))
+            if trainer is None:
+                return
+            reader = displacement_reader(nodes(), grid, pair.fixed, pair.wide.pool.images[0].grid)
             trainer.train_with(reader, settings.global_weight)
             if (iteration + 1) % settings.vae_refresh == 0:
                 pair.wide.refresh()
@@ -228,14 +256,17 @@ def _refine(
             coefficients,
             level,
             lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total),
-            before if trainer else lambda iteration, coefficients: None,
+            before,
+            lambda: stages.ending,
         )
         coefficients = fill_unmeasured(coefficients, terms, grid)
         field = energy.spline_samples(coefficients, energy.NODE_TAPS)
         spacing = level.node_spacing
         first = (spacing - 1) / 2 - spacing
         done += level.iterations
-    return _to_field(field, pair.fixed, spacing)
+    result = _to_field(field, pair.fixed, spacing)
+    result.vectors = without_folds(result.vectors, result.grid)
+    return result
 
 
 def _terms(pair: Direction, settings: Settings, level: Level) -> list[Term]:
@@ -253,22 +284,36 @@ def _global_term(pair: Direction, settings: Settings, level: Level) -> Term:
     return Term(fixed, moving, pair.wide.packed_weight(settings.global_weight))
 
 
-def _to_field(nodes: torch.Tensor, fixed: Prepared, spacing: int) -> DisplacementField:
-    """A field in voxels at the nodes of a control grid, as physical vectors in mm."""
+def _to_field(
+    nodes: torch.Tensor, fixed: Prepared, spacing: int, finest_mm: float = 0.0
+) -> DisplacementField:
+    """A field in voxels at the nodes of a control grid, as physical vectors in mm at every node, or at so few
+    that they stand `finest_mm` apart.
+    """
     voxel = fixed.grid.spacing[0]
+    every = max(1, round(finest_mm / (voxel * spacing)))
+    nodes = nodes[:, ::every, ::every, ::every]
     # Nodes stand in the middle of blocks of voxels, the first one a block before the image.
-    grid = fixed.grid.resized((voxel * spacing,) * 3)
+    grid = fixed.grid.resized((voxel * spacing * every,) * 3)
     origin = fixed.grid.to_physical(np.full(3, (spacing - 1) / 2 - spacing))
     grid = replace(grid, size=tuple(nodes.shape[:0:-1]), origin=tuple(origin.tolist()))
     vectors = nodes.permute(1, 2, 3, 0).cpu().numpy() * voxel @ fixed.grid.axes.T.astype(np.float32)
-    return DisplacementField(without_folds(np.ascontiguousarray(vectors), grid), grid)
+    return DisplacementField(np.ascontiguousarray(vectors), grid)
+
+
+def _without_motion(grid: Grid, initial: sitk.Transform) -> DisplacementField:
+    """The initial transform alone, as a field over a grid."""
+    grid = grid.resized((PREVIEW_MM,) * 3, (1,) * 3, (1,) * 3)
+    return _with_initial(DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid), initial)
 
 
 def _with_initial(field: DisplacementField, initial: sitk.Transform) -> DisplacementField:
-    """The residual field followed by the initial transform; beyond the fixed image it fades to the latter."""
-    field = field.faded()
-    whole = DisplacementField.of_transform(sitk.CompositeTransform([initial, field.to_sitk()]), field.grid)
-    if initial.IsLinear():
-        whole.background = np.eye(4)
-        whole.background[:3, :3], whole.background[:3, 3] = linear_parts(initial)
-    return whole
+    """The residual field followed by the initial transform; beyond the field only the latter acts."""
+    if not initial.IsLinear():
+        both = sitk.CompositeTransform([initial, field.to_sitk()])
+        return DisplacementField.of_transform(both, field.grid)
+    background = np.eye(4)
+    background[:3, :3], background[:3, 3] = linear_parts(initial)
+    points = field.grid.points()
+    vectors = apply_affine(background, points + field.vectors) - points
+    return DisplacementField(vectors.astype(np.float32), field.grid, background)

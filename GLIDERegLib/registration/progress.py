@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from GLIDERegLib.errors import Cancelled
+
+if TYPE_CHECKING:
+    from GLIDERegLib.registration.field import DisplacementField
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+PreviewCallback = Callable[["DisplacementField"], None]
 
 
 class CancelToken:
@@ -50,16 +55,45 @@ class CancelToken:
 
 
 class Stages:
-    """Runs the stages of a registration: tells progress, checks for cancellation, measures seconds and peak
-    memory.
+    """Runs the stages of a registration: tells progress, shows previews, checks for a wish to stop, measures
+    seconds and peak memory.
     """
 
-    def __init__(self, device: torch.device, progress: ProgressCallback | None, cancel: CancelToken | None):
+    # Previews take at most this share of the time.
+    PREVIEW_SHARE = 0.05
+
+    def __init__(
+        self,
+        device: torch.device,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        keep: CancelToken | None = None,
+        preview: PreviewCallback | None = None,
+    ):
         self.records: dict[str, dict] = {}
         self._device = device
         self._progress = progress
         self.cancel = cancel or CancelToken()
+        self._keep = keep or CancelToken()
+        self._preview = preview
+        self._next_preview = 0.0
         self._stage = ""
+
+    @property
+    def ending(self) -> bool:
+        """Whether the user wants to stop here and keep what there is."""
+        return self._keep.cancelled
+
+    def show(self, field: Callable[[], DisplacementField]) -> None:
+        """Hands over the field so far, which is only computed if somebody looks and the last one is not too
+        recent.
+        """
+        begin = time.monotonic()
+        if self._preview is None or begin < self._next_preview:
+            return
+        self._preview(field())
+        end = time.monotonic()
+        self._next_preview = end + (end - begin) / self.PREVIEW_SHARE
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

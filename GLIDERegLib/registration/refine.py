@@ -228,12 +228,17 @@ def refine_level(
     level: Level,
     step: Callable[[float], None] = lambda fraction: None,
     before: Callable[[int, torch.Tensor], None] = lambda iteration, coefficients: None,
+    ending: Callable[[], bool] = lambda: False,
 ) -> tuple[torch.Tensor, list[float]]:
-    """Adam on one level; `before` runs ahead of every iteration (the dynamic reduction trains there)."""
+    """Adam on one level; `before` runs ahead of every iteration (the dynamic reduction trains there), and
+    `ending` ends it before its time.
+    """
     parameters = coefficients.clone()
     optimiser = torch.optim.Adam([parameters], lr=level.learning_rate * level.node_spacing, fused=True)
     history = []
     for iteration in range(level.iterations):
+        if ending():
+            break
         before(iteration, parameters)
         value, gradient = energy_of(parameters, iteration)
         parameters.grad = gradient
