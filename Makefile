@@ -1,26 +1,44 @@
-# `make help` lists what there is; everything runs in a virtual environment in .venv.
+# `make help` lists what there is; everything runs in virtual environments in .venv and .venv-next.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q -q
+NEXT := .venv-next/bin
+PIP := python -m pip --disable-pip-version-check -q -q
 DEMO ?= demo
+# What Qt and off-screen drawing need of a Debian system; other systems have it, or those tests skip.
+LIBRARIES := libegl1 libgl1 libgl1-mesa-dri libopengl0 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
+SLICER_NEXT := 5.13.31053.0
 
-.PHONY: help install test lint format demo clean
+.PHONY: help install libraries test lint format demo screenshots clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
 
 install: .venv/.installed ## install GLIDE-Reg and what it needs into .venv
 
 .venv/.installed: pyproject.toml constraints.txt requirements-sam2.txt
 	@echo "Installing into .venv; the first time this takes some minutes."
 	@$(PYTHON) -m venv .venv
-	@$(PIP) install -c constraints.txt setuptools wheel
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
-	@SAM2_BUILD_CUDA=0 $(PIP) install --no-build-isolation --no-deps --require-hashes -r requirements-sam2.txt
+	@$(BIN)/$(PIP) install -c constraints.txt setuptools wheel
+	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
+	@SAM2_BUILD_CUDA=0 $(BIN)/$(PIP) install --no-build-isolation --no-deps --require-hashes -r requirements-sam2.txt
 	@touch $@
 
-test: lint ## check the style and run all tests
+# A second Slicer, without torch: what Slicer itself runs must not need it.
+.venv-next/.installed: Makefile constraints.txt
+	@$(PYTHON) -m venv .venv-next
+	@grep -v -e '^slicer-core' -e '^vtk' constraints.txt > .venv-next/constraints.txt
+	@$(NEXT)/$(PIP) install -c .venv-next/constraints.txt \
+		slicer-core==$(SLICER_NEXT) PySide6-Essentials numpy scipy SimpleITK pytest
+	@touch $@
+
+libraries:
+	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! dpkg -s $(LIBRARIES) > /dev/null 2>&1; then \
+		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(LIBRARIES) > /dev/null \
+		|| echo "The system libraries could not be installed; tests that draw are skipped."; fi
+
+test: lint libraries .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
 	@$(BIN)/python -m pytest -q
+	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/python -m pytest -q Testing/host Testing/scene Testing/panel
 
 lint: install ## check the style
 	@$(BIN)/ruff check --quiet .
@@ -29,9 +47,12 @@ format: install ## put all files into the house's style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-demo: install ## register a phantom with known truth into the folder demo (make demo DEMO=folder)
-	@$(BIN)/glidereg demo -o $(DEMO) --download-weights
+demo: install libraries ## register a generated pair in a Slicer scene, into the folder demo (make demo DEMO=folder)
+	@$(BIN)/python Testing/demo.py $(DEMO)
 
-clean: ## remove .venv, the demo's folder and everything else that is made
-	@rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache $(DEMO)
+screenshots: install libraries ## draw the pictures of the README again
+	@$(BIN)/python Testing/screenshots.py Resources/Screenshots
+
+clean: ## remove the virtual environments, the demo's folder and everything else that is made
+	@rm -rf .venv .venv-next build dist *.egg-info .pytest_cache .ruff_cache $(DEMO)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -142,8 +142,8 @@ def choose_encoder(
             )
         if settings.features == "auto":
             warnings.append(
-                f"Local features only: the checkpoint {settings.encoder} is not here "
-                f"(get it with: glidereg weights download {settings.encoder})."
+                f"Local features only: the SAM2 model {settings.encoder} is not on this computer; get it "
+                "with `glidereg weights`, or under Advanced in 3D Slicer."
             )
             return replace(settings, features="local"), None
         raise WeightsError(checkpoints.how_to_get(settings.encoder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +80,15 @@ def find(name: str) -> Path | None:
 
 
 def download(
-    name: str, progress: bool = True, base_url: str | None = None, folder: Path | None = None
+    name: str,
+    progress: bool | Callable[[float], None] = True,
+    base_url: str | None = None,
+    folder: Path | None = None,
 ) -> Path:
     """Fetches a checkpoint into the weights folder, unless it is there and right.
 
-    progress: whether to show a bar on standard error.
+    progress: whether to show a bar on standard error, or what to call with the fraction done (0 to 1) while
+    it arrives; what it raises ends the download.
     base_url: another address of the folder the file is in (a mirror). The file appears under its name only
     when whole and of the right SHA-256. Raises WeightsError otherwise; without network, its message says what
     to fetch by hand and where to put it.
@@ -92,7 +97,8 @@ def download(
     url = f"{base_url.rstrip('/')}/{entry.file}" if base_url else entry.url
     folder = Path(folder) if folder is not None else weights_folder()
     pooch.get_logger().setLevel("WARNING")  # the progress bar says what happens
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 18)
+    bar = _Fractions(progress, entry.size) if callable(progress) else progress
+    downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 18)
     try:
         return Path(pooch.retrieve(url, f"sha256:{entry.sha256}", entry.file, folder, downloader=downloader))
     except RequestException as error:
@@ -105,6 +111,39 @@ def download(
         raise WeightsError(
             f"{entry.file} cannot be written to {folder} ({error}); set GLIDEREG_WEIGHTS to another folder."
         ) from error
+
+
+class _Fractions:
+    """What pooch takes for a progress bar; tells a callback the fraction of `size` bytes."""
+
+    def __init__(self, tell: Callable[[float], None], size: int):
+        self._tell, self._size, self._done = tell, size, 0
+        self.total = size  # pooch writes it
+
+    def update(self, count: int) -> None:
+        self._done += count
+        self._tell(min(self._done / self._size, 1.0))
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def remove(name: str) -> bool:
+    """Deletes a checkpoint from the weights folder; False where there was none.
+
+    Raises WeightsError where the file cannot be deleted.
+    """
+    path = find(name)
+    if path is None:
+        return False
+    try:
+        path.unlink()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be deleted ({error}); close what uses it.") from error
+    return True
 
 
 def verify(path: Path, name: str | None = None) -> str:

@@ -176,25 +176,19 @@ class Energy:
 
 
 def fill_unmeasured(
-    coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid, iterations: int = 25
+    coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid, iterations: int = 10
 ) -> torch.Tensor:
     """Coefficients whose unmeasured nodes continue the measured ones with the least slope, by conjugate
-    gradients.
+    gradients from a coarse-to-fine start.
 
-    At nodes without samples (the image's rim, where descriptors see beyond the scan) only the bending energy
-    acts: Adam creeps there, and bending would continue every slope without end. Few iterations: what lies far
-    from all data keeps what it had.
+    At nodes without samples (the image's rim, where descriptors see beyond the scan, and what has no
+    counterpart in the moving image) only the bending energy acts: Adam creeps there, and bending would
+    continue every slope without end.
     """
-    measured = torch.zeros(grid.nodes, dtype=torch.bool)
-    for term in terms:
-        ratio = grid.spacing // term.fixed.factor
-        weight = F.max_pool3d((term.fixed.weight() > 0).float().cpu()[None], ratio, ceil_mode=True)[0] > 0
-        z, y, x = weight.shape
-        measured[1 : z + 1, 1 : y + 1, 1 : x + 1] |= weight
-    free = ~F.pad(measured, [2] * 6)
-    free = free.to(coefficients.dtype).to(coefficients.device)
-    if not free.any():
+    measured = F.pad(_measured(coefficients, terms, grid), [2] * 6)
+    if measured.all() or not measured.any():
         return coefficients
+    free = (~measured).to(coefficients.dtype)
 
     def slope(field: torch.Tensor) -> torch.Tensor:
         """Half the gradient of the sum of squared first differences, at the free nodes."""
@@ -205,7 +199,7 @@ def fill_unmeasured(
             gradient.narrow(axis, 0, difference.shape[axis]).sub_(difference)
         return gradient.mul_(free)
 
-    solution = coefficients.clone()
+    solution = _spread(coefficients, measured)
     residual = -slope(solution)
     direction, norm = residual.clone(), residual.square().sum()
     for _ in range(iterations):
@@ -216,6 +210,47 @@ def fill_unmeasured(
         previous, norm = norm, residual.square().sum()
         direction = residual + norm / previous.clamp(min=1e-30) * direction
     return solution
+
+
+def _spread(field: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """A field (3, Z, Y, X) whose unknown nodes continue the known ones: means over ever larger blocks."""
+    if known.all():
+        return field
+    if min(known.shape) < 2:
+        mean = (field * known).sum(dim=(1, 2, 3), keepdim=True) / known.sum()
+        return torch.where(known, field, mean)
+    share = F.avg_pool3d(known.to(field.dtype)[None], 2, ceil_mode=True)
+    mean = F.avg_pool3d(field * known, 2, ceil_mode=True) / share.clamp(min=1e-6)
+    coarse = _spread(mean, share[0] > 0)
+    z, y, x = known.shape
+    continued = F.interpolate(coarse[None], scale_factor=2, mode="trilinear")[0, :, :z, :y, :x]
+    return torch.where(known, field, continued)
+
+
+def _measured(coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid) -> torch.Tensor:
+    """Nodes (Z, Y, X), bool, in whose block some fixed sample has a usable moving one."""
+    device = coefficients.device
+    displaced = grid.position(device=device) + energy.spline_samples(coefficients, energy.NODE_TAPS)
+    measured = torch.zeros(grid.nodes, dtype=torch.bool, device=device)
+    for term in terms:
+        factor = term.fixed.factor
+        ratio = grid.spacing // factor
+        blocks = F.max_pool3d((term.fixed.weight() > 0).float()[None], ratio, ceil_mode=True)[0] > 0
+        inner = tuple(slice(1, n + 1) for n in blocks.shape)
+        usable = (term.moving.weight() > 0).float()[None].to(device)
+        offset = torch.tensor(term.moving.offset, device=device) - torch.tensor(
+            term.fixed.offset, device=device
+        )
+        position = (displaced - (factor - 1) / 2) / factor - offset.view(3, 1, 1, 1)
+        last = torch.tensor(usable.shape[:0:-1], device=device).view(3, 1, 1, 1) - 1
+        # A block reaches half its width beyond its node.
+        reach = ratio / 2
+        inside = ((position >= -reach) & (position <= last + reach)).all(dim=0)
+        counterpart = inside & (
+            sample(F.max_pool3d(usable, 2 * (ratio // 2) + 1, 1, ratio // 2), position)[0] > 0
+        )
+        measured[inner] |= blocks.to(device) & counterpart[inner]
+    return measured
 
 
 def _unpacked(terms: list[Term]) -> list[tuple[torch.Tensor, ...]]:

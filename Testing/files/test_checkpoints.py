@@ -3,6 +3,7 @@ import hashlib
 import http.server
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -173,7 +174,7 @@ def test_statuses_tell_absent_from_damaged_from_verified(tmp_path):
     assert rows["sam2_hiera_large"].path is None and not rows["sam2_hiera_large"].verified
 
 
-@pytest.mark.parametrize("call", [checkpoints.find, checkpoints.download])
+@pytest.mark.parametrize("call", [checkpoints.find, checkpoints.download, checkpoints.remove])
 def test_an_unknown_name_lists_the_known_ones(call):
     with pytest.raises(InputError, match="sam2_hiera_base_plus"):
         call("sam3")
@@ -193,3 +194,43 @@ def test_every_entry_has_its_configuration_in_the_sam2_package():
     for entry in checkpoints.CHECKPOINTS.values():
         assert (resources.files("sam2") / entry.config).is_file()
         assert entry.url.endswith(f"/{entry.file}") and len(entry.sha256) == 64
+
+
+def test_a_callback_is_told_rising_fractions_up_to_one(host, tmp_path):
+    told = []
+    checkpoints.download(NAME, progress=told.append, base_url=f"{host}/good", folder=tmp_path)
+    assert told == sorted(told) and told[-1] == 1.0 and 0 < told[0] < 1
+    assert files_in(tmp_path) == [f"{NAME}.pt"]
+
+
+def test_what_a_callback_raises_ends_the_download_and_nothing_is_left(host, tmp_path):
+    def stop(fraction):
+        raise InputError("enough")
+
+    with pytest.raises(InputError, match="enough"):
+        checkpoints.download(NAME, progress=stop, base_url=f"{host}/good", folder=tmp_path)
+    assert files_in(tmp_path) == []
+
+
+def test_remove_deletes_one_checkpoint_and_says_whether_it_was_there(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in (NAME, "sam2_hiera_large"):
+        (folder / f"{name}.pt").write_bytes(CONTENT)
+    assert checkpoints.remove(NAME)
+    assert files_in(folder) == ["sam2_hiera_large.pt"]
+    assert not checkpoints.remove(NAME)
+
+
+def test_a_file_that_cannot_be_deleted_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / f"{NAME}.pt").write_bytes(CONTENT)
+
+    def refuse(path):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(WeightsError, match="in use") as refused:
+        checkpoints.remove(NAME)
+    assert str(folder / f"{NAME}.pt") in str(refused.value)

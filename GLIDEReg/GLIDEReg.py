@@ -1,0 +1,321 @@
+"""GLIDE-Reg for 3D Slicer: deformable registration of two CT scans, with the nodules carried along."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Union
+
+import slicer
+from slicer import (
+    vtkMRMLGridTransformNode,
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTransformNode,
+)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# Installed, the library and the resources lie beside this file; in a source tree, one folder up.
+_HERE = Path(__file__).resolve().parent
+ROOT = _HERE if (_HERE / "GLIDERegLib").is_dir() else _HERE.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from GLIDERegLib.scene.registration import Inputs, Outputs, Results, SceneRegistration  # noqa: E402
+
+# Slicer's parameter node wrapper knows no other way to say this, and needs the None.
+Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
+
+
+class GLIDEReg(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        import qt
+
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("GLIDE-Reg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        parent.dependencies = []
+        parent.contributors = ["GLIDE-Reg contributors"]
+        parent.helpText = _(
+            "Registers two CT scans, above all of the lung, and carries nodules from one to the other. "
+            "The results are for checking by eye; this is not a diagnostic device."
+        )
+        parent.acknowledgementText = _("The method is GLIDE-Reg (arXiv 2603.00218).")
+        parent.icon = qt.QIcon(str(ROOT / "Resources" / "Icons" / "GLIDEReg.png"))
+        slicer.app.connect("startupCompleted()", self._registerSampleData)
+
+    def _registerSampleData(self) -> None:
+        from GLIDERegLib.scene.sample import registerSampleData
+
+        registerSampleData(str(ROOT / "Resources" / "Icons" / "GLIDEReg.png"))
+
+
+@parameterNodeWrapper
+class GLIDERegParameterNode:
+    """What the user sets, saved with the scene. 0 stands for automatic where a number may be left open."""
+
+    fixedVolume: vtkMRMLScalarVolumeNode
+    movingVolume: vtkMRMLScalarVolumeNode
+    fixedNodules: vtkMRMLMarkupsFiducialNode
+    movingNodules: vtkMRMLMarkupsFiducialNode
+    fixedMask: Mask
+    movingMask: Mask
+    initialTransform: vtkMRMLTransformNode
+
+    makeTransform: bool = True
+    makeVolume: bool = True
+    makeNodulesInFixed: bool = True
+    makeNodulesInMoving: bool = True
+    outputTransform: vtkMRMLGridTransformNode
+    outputVolume: vtkMRMLScalarVolumeNode
+    nodulesInFixed: vtkMRMLMarkupsFiducialNode
+    nodulesInMoving: vtkMRMLMarkupsFiducialNode
+
+    preset: Annotated[str, Choice(["fast", "default", "accurate", "paper"])] = "default"
+    device: str = "auto"
+    preview: bool = True
+    align: Annotated[str, Choice(["rigid", "affine", "center", "none"])] = "rigid"
+    features: Annotated[str, Choice(["auto", "both", "local", "global"])] = "auto"
+    encoder: str = "sam2.1_hiera_tiny"
+    checkpoint: str = ""
+    reduction: Annotated[str, Choice(["dynamic", "static", "pca"])] = "dynamic"
+    sliceSize: Annotated[str, Choice(["1024", "512", "256"])] = "1024"
+    sliceStep: Annotated[int, WithinRange(1, 16)] = 1
+    spacing: Annotated[float, WithinRange(0, 20)] = 0.0
+    searchRange: Annotated[float, WithinRange(8, 200)] = 48.0
+    threads: Annotated[int, WithinRange(0, 256)] = 0
+    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
+
+
+class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's frame: Slicer's events come in here and go to `RegistrationPanel`."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+
+    def setup(self) -> None:
+        from GLIDERegLib.panel.registration import RegistrationPanel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(str(ROOT / "Resources" / "UI" / "GLIDEReg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = GLIDERegLogic()
+        self.panel = RegistrationPanel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        slicer.app.connect("aboutToQuit()", self.panel.close)
+        self.panel.setParameterNode(self.logic.getParameterNode())
+
+    def enter(self) -> None:
+        self.panel.setParameterNode(self.logic.getParameterNode())
+        self.panel.enter()
+
+    def exit(self) -> None:
+        """Nothing to do: a running registration goes on while other modules are used."""
+
+    def cleanup(self) -> None:
+        slicer.app.disconnect("aboutToQuit()", self.panel.close)
+        self.panel.close()
+        self.removeObservers()
+
+    def onSceneStartClose(self, caller=None, event=None) -> None:
+        self.panel.abandon()
+        self.panel.setParameterNode(None)
+
+    def onSceneEndClose(self, caller=None, event=None) -> None:
+        self.panel.setParameterNode(self.logic.getParameterNode())
+
+    def onSceneEndImport(self, caller=None, event=None) -> None:
+        self.panel.setParameterNode(self.logic.getParameterNode())
+
+    def onReload(self) -> None:
+        """Reloads the library too, which Slicer's own reload leaves as it was."""
+        self.panel.close()
+        for name in [name for name in sys.modules if name.split(".")[0] == "GLIDERegLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class GLIDERegLogic(ScriptedLoadableModuleLogic):
+    """Registration of the scene's nodes, with or without a panel."""
+
+    # One for all logics: two registrations at once would only slow each other down.
+    _registration: SceneRegistration | None = None
+
+    def getParameterNode(self) -> GLIDERegParameterNode:
+        return GLIDERegParameterNode(super().getParameterNode())
+
+    @property
+    def registration(self) -> SceneRegistration:
+        """The one registration of this Slicer, running or not."""
+        from GLIDERegLib.panel.child import pythonExecutable
+
+        if GLIDERegLogic._registration is None:
+            GLIDERegLogic._registration = SceneRegistration(pythonExecutable())
+        return GLIDERegLogic._registration
+
+    def start(self, parameters: GLIDERegParameterNode) -> None:
+        """Starts what the parameter node says; `self.registration.poll()` must be called until it ends.
+
+        Raises GLIDERegLib.errors.InputError where it cannot be started.
+        """
+        inputs = Inputs(
+            parameters.fixedVolume,
+            parameters.movingVolume,
+            parameters.fixedNodules,
+            parameters.movingNodules,
+            parameters.fixedMask,
+            parameters.movingMask,
+            parameters.initialTransform,
+        )
+        self.registration.start(
+            inputs,
+            outputsOf(parameters),
+            settingsOf(parameters),
+            preview=parameters.preview,
+            temporaryFolder=slicer.app.temporaryPath,
+        )
+
+    def registerVolumes(
+        self,
+        fixedVolumeNode: vtkMRMLScalarVolumeNode,
+        movingVolumeNode: vtkMRMLScalarVolumeNode,
+        outputTransformNode: vtkMRMLGridTransformNode | bool = True,
+        outputVolumeNode: vtkMRMLScalarVolumeNode | bool = True,
+        fixedNodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
+        movingNodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
+        nodulesInFixedNode: vtkMRMLMarkupsFiducialNode | bool = True,
+        nodulesInMovingNode: vtkMRMLMarkupsFiducialNode | bool = True,
+        fixedMaskNode: vtkMRMLNode | None = None,
+        movingMaskNode: vtkMRMLNode | None = None,
+        initialTransformNode: vtkMRMLTransformNode | None = None,
+        preset: str = "default",
+        progressCallback=None,
+        **settings,
+    ) -> Results:
+        """Registers two volumes and waits for the end; for the Python console and for batches.
+
+        Each output is a node to fill, True for a new node, or False to leave it out. settings: further
+        keywords of GLIDERegLib.Settings, such as features="local", spacing=1.5, device="cpu".
+        progressCallback(stage, fraction of the whole run) is called about ten times a second.
+
+            logic = GLIDERegLogic()
+            for name in ("patient1", "patient2"):
+                fixed, moving = getNode(name + " follow-up"), getNode(name + " baseline")
+                results = logic.registerVolumes(fixed, moving, preset="fast", features="local")
+                slicer.util.saveNode(results.transform, f"/data/{name}.h5")
+
+        Returns the filled nodes, the propagated points and the engine's report. Raises
+        GLIDERegLib.errors.InputError for inputs that cannot be used, RuntimeError where it failed.
+        """
+        inputs = Inputs(
+            fixedVolumeNode,
+            movingVolumeNode,
+            fixedNodulesNode,
+            movingNodulesNode,
+            fixedMaskNode,
+            movingMaskNode,
+            initialTransformNode,
+        )
+        outputs = Outputs(outputTransformNode, outputVolumeNode, nodulesInFixedNode, nodulesInMovingNode)
+        registration = self.registration
+        registration.start(
+            inputs, outputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath
+        )
+
+        def pause() -> None:
+            if progressCallback is not None:
+                progressCallback(registration.stage, registration.overall)
+            slicer.app.processEvents()
+            time.sleep(0.1)
+
+        try:
+            registration.wait(pause)
+        finally:
+            # Also after Ctrl-C or an error of the callback.
+            registration.close()
+        if registration.results is None:
+            raise RuntimeError(
+                " ".join(registration.error or (_("The registration was cancelled."),)).strip()
+            )
+        return registration.results
+
+
+def outputsOf(parameters: GLIDERegParameterNode) -> Outputs:
+    """Which outputs the parameter node wants, and where."""
+
+    def wanted(make: bool, node):
+        return (node or True) if make else False
+
+    return Outputs(
+        wanted(parameters.makeTransform, parameters.outputTransform),
+        wanted(parameters.makeVolume, parameters.outputVolume),
+        wanted(parameters.makeNodulesInFixed, parameters.nodulesInFixed),
+        wanted(parameters.makeNodulesInMoving, parameters.nodulesInMoving),
+    )
+
+
+def settingsOf(parameters: GLIDERegParameterNode) -> dict:
+    """The engine's settings, as keywords of GLIDERegLib.Settings.preset."""
+    return {
+        "name": parameters.preset,
+        "device": parameters.device,
+        "align": parameters.align,
+        "features": parameters.features,
+        "encoder": parameters.encoder,
+        "checkpoint": parameters.checkpoint or None,
+        "reduction": parameters.reduction,
+        "encoder_input_size": int(parameters.sliceSize),
+        "encoder_slice_step": parameters.sliceStep,
+        "spacing": parameters.spacing or None,
+        "search_range": parameters.searchRange,
+        "threads": parameters.threads or None,
+        "seed": parameters.seed,
+    }
+
+
+class GLIDERegTest(ScriptedLoadableModuleTest):
+    """Registers the sample pair; run it from the module's Reload and Test section."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_registersTheSamplePair()
+
+    def test_registersTheSamplePair(self):
+        import numpy as np
+
+        from GLIDERegLib.scene.sample import makeSamplePair
+
+        fixed, moving, movingNodules, fixedNodules = makeSamplePair()
+        results = GLIDERegLogic().registerVolumes(
+            fixed, moving, movingNodulesNode=movingNodules, preset="fast", features="local"
+        )
+        found = slicer.util.arrayFromMarkupsControlPoints(results.nodulesInFixed, world=True)
+        truth = slicer.util.arrayFromMarkupsControlPoints(fixedNodules, world=True)
+        before = slicer.util.arrayFromMarkupsControlPoints(movingNodules, world=True)
+        error = np.linalg.norm(found - truth, axis=1).mean()
+        self.assertLess(error, 0.25 * np.linalg.norm(before - truth, axis=1).mean())
+        self.assertEqual(results.volume.GetImageData().GetDimensions(), fixed.GetImageData().GetDimensions())
+        self.delayDisplay("Test passed")

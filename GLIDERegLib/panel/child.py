@@ -1,0 +1,54 @@
+"""Short Python processes beside Slicer, such as the probe and downloads: looked at, never waited for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import weakref
+from collections import deque
+from typing import IO
+
+from GLIDERegLib.worker.process import PYTHON_VARIABLE, end, start_process
+
+_LINES = 1000
+_DRAIN_SECONDS = 0.5
+
+
+def pythonExecutable() -> str:
+    """The Python that registers: the one GLIDEREG_PYTHON names, else Slicer's, else the running one."""
+    return os.environ.get(PYTHON_VARIABLE) or shutil.which("PythonSlicer") or sys.executable
+
+
+class Child:
+    """A process of `pythonExecutable()`, killed at the latest when this object or the program goes.
+
+    lines, log: the last lines of its standard output and standard error so far. Raises OSError where it
+    cannot be started.
+    """
+
+    def __init__(self, *arguments: str):
+        self._process = start_process([pythonExecutable(), *arguments])
+        self.close = weakref.finalize(self, end, self._process)
+        self.lines: deque[str] = deque(maxlen=_LINES)
+        self.log: deque[str] = deque(maxlen=_LINES)
+        streams = ((self._process.stdout, self.lines), (self._process.stderr, self.log))
+        self._readers = [threading.Thread(target=_read, args=stream, daemon=True) for stream in streams]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def exitStatus(self) -> int | None:
+        """None while it runs; afterwards `lines` and `log` are complete."""
+        status = self._process.poll()
+        if status is not None:
+            for reader in self._readers:
+                reader.join(_DRAIN_SECONDS)
+        return status
+
+
+def _read(stream: IO[bytes], lines: deque[str]) -> None:
+    with stream:
+        for line in stream:
+            lines.append(line.decode("utf-8", "replace").rstrip())

@@ -1,0 +1,310 @@
+"""The registration panel: parameter node on one side, widgets on the other, and the run in between."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.panel import choices
+from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.dependencies import Probe, ensureInstalled, missingPackages
+from GLIDERegLib.panel.texts import runningText, summary
+from GLIDERegLib.panel.weights import describeCheckpoint
+from GLIDERegLib.panel.weights_control import WeightsControl
+from GLIDERegLib.scene.checks import defaultVolumes, inputProblem, inputWarnings
+from GLIDERegLib.scene.registration import Results
+from GLIDERegLib.worker.job import State
+
+POLL_MILLISECONDS = 100
+
+
+class RegistrationPanel:
+    """Keeps widgets, parameter node and run in step. ui: the widgets of GLIDEReg.ui; logic: its logic."""
+
+    def __init__(self, ui, logic):
+        self.ui = ui
+        self.logic = logic
+        self._node = None
+        self._guiTag = None
+        self._observation = None
+        self._findings: dict | None = None
+        self._probe = Probe()
+        self._startWhenProbed = False
+        # Only a run that this panel started is its business; scripts may start others.
+        self._running = False
+        self._ending = ""
+        self._shownLog = 0
+        self._boxes = {
+            name: ChoiceBox(box, offered, lambda value, name=name: self._set(name, value))
+            for name, box, offered in (
+                ("preset", ui.presetCombo, choices.PRESETS),
+                ("device", ui.deviceCombo, [choices.AUTOMATIC]),
+                ("align", ui.alignCombo, choices.ALIGN),
+                ("features", ui.featuresCombo, choices.FEATURES),
+                ("encoder", ui.encoderCombo, []),
+                ("reduction", ui.reductionCombo, choices.REDUCTION),
+                ("sliceSize", ui.sliceSizeCombo, choices.SLICE_SIZES),
+            )
+        }
+        self._weights = WeightsControl(ui.weightsButton, self._weightsChanged)
+        ui.checkpointEdit.connect("currentPathChanged(QString)", lambda path: self._set("checkpoint", path))
+        ui.applyButton.connect("clicked()", self.apply)
+        ui.cancelButton.connect("clicked()", self.cancel)
+        ui.keepButton.connect("clicked()", self.keep)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self._tick)
+        self._showIdle()
+
+    # The parameter node
+
+    def setParameterNode(self, node) -> None:
+        """Shows another parameter node, or none while a scene is closed."""
+        if self._node is not None:
+            self._node.disconnectGui(self._guiTag)
+            self._node.parameterNode.RemoveObserver(self._observation)
+        self._node = node
+        if node is None:
+            return
+        fixed, moving = defaultVolumes(slicer.mrmlScene)
+        if node.fixedVolume is None and node.movingVolume is None:
+            node.fixedVolume, node.movingVolume = fixed, moving
+        self._guiTag = node.connectGui(self.ui)
+        self._observation = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
+        self._nodeModified()
+
+    def _set(self, name: str, value: str) -> None:
+        if self._node is not None and getattr(self._node, name) != value:
+            setattr(self._node, name, value)
+
+    def _nodeModified(self, caller=None, event=None) -> None:
+        for name, box in self._boxes.items():
+            box.show(getattr(self._node, name))
+        if self.ui.checkpointEdit.currentPath != self._node.checkpoint:
+            self.ui.checkpointEdit.currentPath = self._node.checkpoint
+        self._weights.show(self._node.encoder)
+        self._enable()
+
+    # What can be done now
+
+    def enter(self) -> None:
+        """The panel is looked at: find out, once and in the background, what this computer has."""
+        if self._findings is None:
+            self._startProbe()
+
+    def _startProbe(self) -> None:
+        self._probe.start()
+        self._timer.start()
+
+    def _problem(self) -> str | None:
+        node = self._node
+        if node is None:
+            return _("There is no scene.")
+        wanted = [
+            name
+            for name, make in (
+                ("transform", node.makeTransform),
+                ("volume", node.makeVolume),
+                ("nodulesInFixed", node.makeNodulesInFixed and node.movingNodules is not None),
+                ("nodulesInMoving", node.makeNodulesInMoving and node.fixedNodules is not None),
+            )
+            if make
+        ]
+        problem = inputProblem(node.fixedVolume, node.movingVolume, node.fixedMask, node.movingMask, wanted)
+        if problem is None and self._needsWeights() and not self._weights.present:
+            problem = _("Download the SAM2 model first, or let the scans be compared by local structure.")
+        return problem
+
+    def _needsWeights(self) -> bool:
+        return self._node.features in ("both", "global") and not self._node.checkpoint
+
+    def _enable(self) -> None:
+        """Apply as the inputs allow, with the reason where they do not; warnings in sight."""
+        busy = self._running or self._startWhenProbed
+        problem = self._problem()
+        ui = self.ui
+        ui.applyButton.enabled = problem is None and not busy
+        ui.applyButton.toolTip = problem or _("Register the moving scan to the fixed scan.")
+        ui.cancelButton.enabled = self.logic.registration.state is not State.CANCELLING
+        ui.keepButton.enabled = not self._ending
+        ui.outputTransformSelector.enabled = ui.makeTransformCheck.checked
+        ui.outputVolumeSelector.enabled = ui.makeVolumeCheck.checked
+        ui.nodulesInFixedSelector.enabled = ui.makeNodulesInFixedCheck.checked
+        ui.nodulesInMovingSelector.enabled = ui.makeNodulesInMovingCheck.checked
+        if busy:
+            return
+        node = self._node
+        if problem is None:
+            self._say(
+                inputWarnings(
+                    node.fixedVolume,
+                    node.movingVolume,
+                    node.fixedMask,
+                    node.movingMask,
+                    node.initialTransform,
+                )
+            )
+        else:
+            self._say([problem])
+
+    def _say(self, sentences: list[str]) -> None:
+        self.ui.messageLabel.text = "\n".join(sentences)
+        self.ui.messageLabel.visible = bool(sentences)
+
+    def _fillEncoders(self) -> None:
+        offered = [(entry["name"], describeCheckpoint(entry), "") for entry in self._weights.checkpoints]
+        self._boxes["encoder"].fill(offered, self._node and self._node.encoder)
+
+    def _weightsChanged(self) -> None:
+        """A SAM2 model is coming, has come, or has gone."""
+        self._timer.start()
+        self._fillEncoders()
+        self._enable()
+
+    # The run
+
+    def apply(self) -> None:
+        """Starts the registration, after installing what is missing if the user agrees."""
+        if self._running or self._startWhenProbed or self._problem():
+            return
+        if self._findings is None:
+            self._startWhenProbed = True
+            self._startProbe()
+            self.ui.progressLabel.text = _("Looking at what is installed...")
+            self._enable()
+            return
+        if self._findings["missing"] or self._needsWeights():
+            globalFeatures = self._node.features != "local"
+            if not ensureInstalled(self._findings, globalFeatures):
+                self._say([_("The Python packages that the registration needs are not installed.")])
+                return
+            if missingPackages(self._findings, globalFeatures):
+                # What there is now, devices too, another look tells.
+                self._findings = None
+                self.apply()
+                return
+        self._start()
+
+    def _start(self) -> None:
+        self.ui.logText.clear()
+        self._shownLog = 0
+        try:
+            with slicer.util.WaitCursor():
+                self.logic.start(self._node)
+        except InputError as error:
+            self._say([str(error)])
+            return
+        self._running, self._ending = True, ""
+        self._say(self.logic.registration.warnings)
+        self._timer.start()
+        self._enable()
+
+    def cancel(self) -> None:
+        """Ends the run without a result."""
+        self._ending = _("Cancelling...")
+        self.logic.registration.cancel()
+        self._enable()
+
+    def keep(self) -> None:
+        """Ends the run with the result so far."""
+        self._ending = _("Finishing with the result so far...")
+        self.logic.registration.keep()
+        self._enable()
+
+    def abandon(self) -> None:
+        """Ends the run at once, for its scene is being closed."""
+        self._startWhenProbed = self._running = False
+        self.logic.registration.close()
+        self._showIdle()
+
+    def close(self) -> None:
+        """Ends everything, for the panel or Slicer is being closed."""
+        self._timer.stop()
+        self._probe.close()
+        self._weights.close()
+        self.abandon()
+        self.setParameterNode(None)
+
+    def _tick(self) -> None:
+        """Looks at everything that runs in the background."""
+        self._takeFindings()
+        self._weights.poll()
+        registration = self.logic.registration
+        if self._running:
+            registration.poll()
+            self._showRun()
+            if not registration.active:
+                self._running = False
+                self._showEnd()
+        elif self._findings is not None and not self._weights.active:
+            self._timer.stop()
+
+    def _takeFindings(self) -> None:
+        if self._findings is not None:
+            return
+        self._findings = self._probe.poll()
+        if self._findings is not None:
+            devices = [(device["name"], device["label"], "") for device in self._findings["devices"]]
+            self._boxes["device"].fill([choices.AUTOMATIC, *devices], self._node and self._node.device)
+            self._weights.setCheckpoints(self._findings["checkpoints"])
+            self._fillEncoders()
+        elif self._probe.failure:
+            self._timer.stop()
+            self._startWhenProbed = False
+            self._showIdle()
+            self._say([self._probe.failure])
+            return
+        if self._findings is not None:
+            self._enable()
+            if self._startWhenProbed:
+                self._startWhenProbed = False
+                self.ui.progressLabel.text = ""
+                self.apply()
+
+    # What is shown of it
+
+    def _showIdle(self) -> None:
+        ui = self.ui
+        ui.progressBar.visible = ui.cancelButton.visible = ui.keepButton.visible = False
+        ui.applyButton.visible = True
+        ui.progressLabel.text = ""
+        self._enable()
+
+    def _showRun(self) -> None:
+        registration, ui = self.logic.registration, self.ui
+        ui.applyButton.visible = False
+        ui.progressBar.visible = ui.cancelButton.visible = ui.keepButton.visible = True
+        ui.progressBar.value = round(100 * registration.overall)
+        self._showLog()
+        ui.progressLabel.text = self._ending or runningText(registration)
+
+    def _showEnd(self) -> None:
+        registration = self.logic.registration
+        self._showLog()
+        self._showIdle()
+        if registration.results is not None:
+            self._adopt(registration.results)
+            self.ui.progressLabel.text = summary(registration.results, registration.device)
+            self._say(registration.warnings)
+        elif registration.state is State.CANCELLED:
+            self.ui.progressLabel.text = _("Cancelled; nothing was changed.")
+        else:
+            self._say([" ".join(registration.error).strip()])
+
+    def _showLog(self) -> None:
+        log = self.logic.registration.log
+        for line in log[self._shownLog :]:
+            self.ui.logText.appendPlainText(line)
+        self._shownLog = len(log)
+
+    def _adopt(self, results: Results) -> None:
+        """The next run updates the outputs of this one."""
+        node = self._node
+        with slicer.util.NodeModify(node.parameterNode):
+            node.outputTransform = results.transform or node.outputTransform
+            node.outputVolume = results.volume or node.outputVolume
+            node.nodulesInFixed = results.nodulesInFixed or node.nodulesInFixed
+            node.nodulesInMoving = results.nodulesInMoving or node.nodulesInMoving

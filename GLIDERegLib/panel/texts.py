@@ -1,0 +1,60 @@
+"""What the panel says about a run: while it goes on, and at its end."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from GLIDERegLib.scene.registration import Results, SceneRegistration
+
+# mm; a point that does not come back to itself within this lies where the field cannot be inverted.
+DOUBTFUL_RESIDUAL_MM = 0.5
+# What the engine calls its stages, in words for the reader of a scan.
+STAGES = {
+    "pre-alignment": _("Aligning the scans"),
+    "working grid": _("Preparing the scans"),
+    "global features": _("Looking at the anatomy (SAM2)"),
+    "reduction": _("Reducing the anatomy features"),
+    "local features": _("Describing local structure"),
+    "convex optimisation": _("Searching for the motion"),
+    "refinement": _("Refining the motion"),
+    "symmetry": _("Comparing both directions"),
+    "result": _("Making the results"),
+}
+
+
+def runningText(registration: SceneRegistration) -> str:
+    """The stage, the time it has taken, and the time it will take."""
+    stage = STAGES.get(registration.stage, _("Starting"))
+    text = _("{stage}: {time} elapsed").format(stage=stage, time=_clock(registration.elapsed))
+    if registration.remaining is None:
+        return text
+    return text + _(", about {time} left").format(time=_clock(registration.remaining))
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def summary(results: Results, device: str) -> str:
+    """What a user wants to know at once about a result."""
+    report = results.report
+    compared = {
+        "local": _("local structure"),
+        "global": _("anatomy"),
+        "both": _("local structure and anatomy"),
+    }[report["features"]]
+    lines = [
+        _("Registered in {time} on {device}, compared by {features}.").format(
+            time=_clock(report["seconds"]), device=device, features=compared
+        ),
+        _("Folded: {share:.2f} % of the body.").format(share=100 * report["jacobian"]["share_not_positive"]),
+    ]
+    if report["stopped_early"]:
+        lines.append(_("Ended early: this is the result so far, not the best that can be reached."))
+    points = [point for carried in results.points.values() for point in carried]
+    if points:
+        lines.append(_("Nodules carried: {number}.").format(number=len(points)))
+    doubtful = [p.label for p in points if not p.insideField or p.residual > DOUBTFUL_RESIDUAL_MM]
+    if doubtful:
+        lines.append(_("Look at these nodules with care: {labels}.").format(labels=", ".join(doubtful)))
+    return "\n".join(lines)

@@ -1,0 +1,3 @@
+from GLIDERegLib.worker.child import main
+
+main()

@@ -1,0 +1,177 @@
+"""The process of one registration: reads the request, registers, and tells what happens."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from GLIDERegLib.errors import Cancelled, GlideRegError, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.worker.channel import Channel
+from GLIDERegLib.worker.messages import (
+    DEPENDENCY_HINT,
+    INTERNAL_HINT,
+    MEMORY_HINT,
+    Request,
+    error_event,
+    is_out_of_memory,
+    save_array,
+)
+from GLIDERegLib.worker.overall import Overall
+from GLIDERegLib.worker.watch import end_when_cancelled, end_with_parent
+
+if TYPE_CHECKING:
+    from GLIDERegLib.api import Registration
+    from GLIDERegLib.registration.field import DisplacementField
+
+KEPT_PREVIEWS = 2
+
+
+def main() -> None:
+    """Does the request whose path is this process's argument, and ends the process."""
+    channel = Channel()
+    faulthandler.enable()
+    end_with_parent()
+    try:
+        if len(sys.argv) != 2:
+            raise InputError("The worker takes one argument; give it the path of a request.")
+        request = Request.read(sys.argv[1])
+        end_when_cancelled(Path(request.cancel_file))
+        channel.send(run(request, channel))
+        status = 0
+    except BaseException as error:
+        if isinstance(error, GlideRegError):
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
+        channel.send(describe(error))
+        status = error.exit_status if isinstance(error, GlideRegError) else 1
+    sys.stderr.flush()
+    # Python's own way out would wait for threads of libraries, and there is nothing left to save.
+    os._exit(status)
+
+
+def run(request: Request, channel: Channel) -> dict[str, Any]:
+    """Registers as requested, telling progress and previews; returns the result event.
+
+    Raises what `register` and the readers of files raise.
+    """
+    # Here, so that a missing package is an error that can be told.
+    from GLIDERegLib.api import choose_device, register
+    from GLIDERegLib.files.transforms import read_transform
+    from GLIDERegLib.files.volumes import read_mask, read_volume
+    from GLIDERegLib.registration.progress import CancelToken, Progress
+    from GLIDERegLib.registration.settings import Settings
+    from GLIDERegLib.worker.probe import device_label
+
+    try:
+        settings = Settings.preset(**{"name": "default", **request.settings})
+    except TypeError as error:
+        raise InputError(f"The settings cannot be used ({error}); check their names and values.") from error
+    device = str(choose_device(settings.device))
+    channel.send({"event": "device", "kind": device, "name": device_label(device)})
+
+    overall = Overall(settings.symmetric, local=settings.features == "local")
+
+    def tell(progress: Progress) -> None:
+        content = {"stage": progress.stage, "fraction": progress.fraction, "message": progress.message}
+        done = overall.at(progress.stage, progress.fraction)
+        channel.send({"event": "progress", **content, "overall": done})
+
+    fixed, moving = read_volume(request.fixed, "fixed"), read_volume(request.moving, "moving")
+    result = register(
+        fixed,
+        moving,
+        settings,
+        fixed_mask=read_mask(request.fixed_mask, fixed.grid, "fixed") if request.fixed_mask else None,
+        moving_mask=read_mask(request.moving_mask, moving.grid, "moving") if request.moving_mask else None,
+        initial_transform=read_transform(request.initial_transform) if request.initial_transform else None,
+        progress=tell,
+        cancel=CancelToken(Path(request.cancel_file)),
+        preview=Previews(request, channel) if request.preview_seconds is not None else None,
+        keep=CancelToken(Path(request.keep_file)),
+    )
+    return save_result(result, Path(request.output))
+
+
+def save_result(result: Registration, folder: Path) -> dict[str, Any]:
+    """Writes field, warped image, transform and report into the folder; returns the result event."""
+    from GLIDERegLib.files.outputs import write_json
+    from GLIDERegLib.files.transforms import write_transform
+
+    write_transform(result.transform, folder / "transform.h5")
+    write_json(result.report, folder / "report.json")
+    return {
+        "event": "result",
+        "field": save_field(result.displacement, folder / "field.npy"),
+        "warped": save_array(result.warped.array, result.warped.grid, folder / "warped.npy"),
+        "transform": str((folder / "transform.h5").absolute()),
+        # Read back, because the file holds plain numbers only.
+        "report": json.loads((folder / "report.json").read_text(encoding="utf-8")),
+        "kept": bool(result.report.get("stopped_early", False)),
+    }
+
+
+def save_field(displacement: DisplacementField, path: Path) -> dict[str, Any]:
+    """Writes a field's vectors as float32 .npy; returns its entry."""
+    return save_array(displacement.vectors.astype("float32", copy=False), displacement.grid, path)
+
+
+class Previews:
+    """Receives the field of a running refinement and hands over one now and then, as files."""
+
+    def __init__(self, request: Request, channel: Channel):
+        self._folder = Path(request.output)
+        self._seconds = request.preview_seconds
+        self._channel = channel
+        self._number = 0
+        self._last = float("-inf")
+
+    def __call__(self, displacement: DisplacementField) -> None:
+        if time.monotonic() - self._last < self._seconds:
+            return
+        self._number += 1
+        field = save_field(displacement, self._path(self._number))
+        self._channel.send({"event": "preview", "number": self._number, "field": field})
+        # Whoever reads the one before still finds it.
+        self._path(self._number - KEPT_PREVIEWS).unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"preview_{number}.npy"
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """The error event for an exception."""
+    text = str(error)
+    if isinstance(error, Cancelled):
+        return error_event("cancelled", "The registration was cancelled.", "")
+    if isinstance(error, (MemoryError, OutOfMemoryError)) or is_out_of_memory(text):
+        return error_event("memory", "There is not enough memory for these images and settings.", MEMORY_HINT)
+    # The library tells features whose package is missing as missing weights.
+    cause = error.__context__ if isinstance(error, WeightsError) else error
+    if isinstance(cause, ImportError):
+        message = f"A package that the registration needs cannot be loaded ({cause})."
+        return error_event("dependency", message, DEPENDENCY_HINT)
+    if isinstance(error, WeightsError):
+        hint = "Download the checkpoint, choose its file, or use local features."
+        return error_event("weights", text.splitlines()[0], hint)
+    if isinstance(error, GlideRegError):
+        return error_event("input", *_what_and_remedy(text))
+    message = f"The registration failed unexpectedly ({type(error).__name__}: {text})."
+    return error_event("internal", message, INTERNAL_HINT)
+
+
+def _what_and_remedy(text: str) -> tuple[str, str]:
+    """The halves of a sentence "what is wrong; how to mend it." as two sentences, the second maybe empty."""
+    halves = re.fullmatch(r"(.+)(?:; |: (?=choose |check |use |name ))(.+)", " ".join(text.split()))
+    if halves is None:
+        return text, ""
+    what, remedy = halves.groups()
+    return f"{what}.", remedy[0].upper() + remedy[1:]

@@ -1,0 +1,215 @@
+"""A registration in a process of its own, driven from a program that must stay responsive.
+
+    job = RegistrationJob(python)
+    job.start(request, folder)
+    while job.active:               # from a timer, every 100 ms
+        for event in job.poll():    # what happened since the last time, on this thread
+            ...
+    # job.state is DONE, FAILED or CANCELLED; the last event was the result or an error
+
+Nothing here blocks but `close`. Nothing here survives: the process is killed with all it started when a
+cancelled run does not end by itself, when the job is closed or forgotten, and when the program leaves.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from enum import Enum
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.worker.messages import Request, error_event
+from GLIDERegLib.worker.process import Output, end, kill_tree, start_process, why_it_ended
+
+GRACE_SECONDS = 2.0  # for the process to end by itself after a cancellation or its last event
+DRAIN_SECONDS = 0.5  # for what it said last to arrive after its end
+# A remaining time is told once this share of the run, and this time, have passed.
+LEAST_SHARE, LEAST_SECONDS = 0.03, 2.0
+
+
+class State(Enum):
+    """Where a job is; it can be started in the first and the last three."""
+
+    IDLE = "idle"
+    STARTING = "starting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE = (State.STARTING, State.RUNNING, State.CANCELLING)
+
+
+class RegistrationJob:
+    """Starts, watches and ends the process of one registration at a time; not thread-safe.
+
+    python: the interpreter to run. arguments: what it is given before the request's path. clock: seconds.
+    """
+
+    def __init__(
+        self,
+        python: str | PathLike,
+        arguments: Sequence[str] = ("-m", "GLIDERegLib.worker"),
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._command = [str(python), *arguments]
+        self._clock = clock
+        self._state = State.IDLE
+        self._output: Output | None = None
+        self._started = self._stopped = 0.0
+
+    @property
+    def state(self) -> State:
+        """Changes in `start`, `cancel`, `poll` and `close` only."""
+        return self._state
+
+    @property
+    def active(self) -> bool:
+        """True from `start` until the process is gone and `poll` or `close` has noticed."""
+        return self._state in ACTIVE
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the active run; None without one."""
+        return self._process.pid if self.active else None
+
+    @property
+    def log(self) -> list[str]:
+        """The last lines of free text the process wrote, oldest first."""
+        return self._output.log if self._output else []
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the run has taken so far, or took."""
+        return (self._clock() if self.active else self._stopped) - self._started
+
+    @property
+    def remaining(self) -> float | None:
+        """Estimated seconds to go; None while nothing can be said."""
+        if self._state is not State.RUNNING or self._first_progress is None:
+            return None
+        spent = self._last_progress - self._first_progress
+        if self._share < LEAST_SHARE or spent < LEAST_SECONDS:
+            return None
+        expected = spent * (1 - self._share) / self._share
+        return max(expected - (self._clock() - self._last_progress), 0.0)
+
+    def start(self, request: Request, folder: str | PathLike) -> None:
+        """Writes the request into the folder and starts the process.
+
+        Raises InputError while a run is active, or when the request or the process cannot be made.
+        """
+        if self.active:
+            raise InputError("A registration is running already; cancel it or wait for its end.")
+        path = Path(folder) / "request.json"
+        try:
+            for file in (request.cancel_file, request.keep_file):
+                Path(file).unlink(missing_ok=True)  # of an earlier run
+            request.write(path)
+            process = start_process([*self._command, str(path)])
+        except OSError as error:
+            raise InputError(
+                f"The registration cannot be started ({error}); check the folder '{folder}' and the Python "
+                f"interpreter '{self._command[0]}'."
+            ) from error
+        self._request = request
+        self._process = process
+        self._end = weakref.finalize(self, end, process)  # also called when the program leaves
+        self._output = Output(process)
+        self._last_event: dict[str, Any] | None = None
+        self._deadline: float | None = None
+        self._ended_at: float | None = None
+        self._first_progress: float | None = None
+        self._last_progress = self._share = 0.0
+        self._started = self._clock()
+        self._state = State.STARTING
+
+    def poll(self) -> list[dict[str, Any]]:
+        """What the process told since the last call, of each kind the newest; call it every 100 ms.
+
+        A run's last event is a result or an error, told once when the process is gone. Without either from
+        the process itself, it is an error that says how the process ended.
+        """
+        if not self.active:
+            return []
+        # Looked at before the events: what comes after the end is known to be all.
+        gone = self._is_gone()
+        events = [event for event in self._output.take() if self._note(event)]
+        if gone:
+            events.append(self._finish())
+        return events
+
+    def cancel(self) -> None:
+        """Asks the process to stop; within 3 s and some polls it is gone, with no result."""
+        if self._state in (State.STARTING, State.RUNNING):
+            self._state = State.CANCELLING
+            self._deadline = self._clock() + GRACE_SECONDS
+            if not _touch(self._request.cancel_file):
+                kill_tree(self._process)
+
+    def keep(self) -> None:
+        """Asks the process to end early with the present result."""
+        if self._state in (State.STARTING, State.RUNNING):
+            _touch(self._request.keep_file)
+
+    def close(self) -> None:
+        """Kills what is running at once and waits for its end; the job can be started again."""
+        if self.active:
+            self._end()
+            self._stopped = self._clock()
+            self._state = State.CANCELLED
+
+    def _is_gone(self) -> bool:
+        now = self._clock()
+        if self._process.poll() is None:
+            if self._deadline is not None and now >= self._deadline:
+                kill_tree(self._process)
+            return False
+        if self._ended_at is None:
+            self._ended_at = now
+            kill_tree(self._process)  # what it started and left behind
+        # A process that escaped may hold the pipes open for ever.
+        return not self._output.open or now - self._ended_at >= DRAIN_SECONDS
+
+    def _note(self, event: dict[str, Any]) -> bool:
+        """Takes in what an event says; True where the caller is to see it now."""
+        if event["event"] in ("result", "error"):
+            if self._last_event is None:
+                self._last_event = event
+                self._deadline = self._deadline or self._clock() + GRACE_SECONDS
+            return False
+        if self._state is State.CANCELLING:
+            return False
+        self._state = State.RUNNING
+        if event["event"] == "progress":
+            self._last_progress = self._clock()
+            self._share = event["overall"]
+            if self._first_progress is None:
+                self._first_progress = self._last_progress
+        return True
+
+    def _finish(self) -> dict[str, Any]:
+        """The run's last event; the state it leaves."""
+        self._end.detach()
+        self._process.stdin.close()
+        self._stopped = self._clock()
+        event = self._last_event or why_it_ended(self._process.returncode, self.log)
+        if self._state is State.CANCELLING or (event["event"], event.get("kind")) == ("error", "cancelled"):
+            self._state = State.CANCELLED
+            return error_event("cancelled", "The registration was cancelled.", "")
+        self._state = State.DONE if event["event"] == "result" else State.FAILED
+        return event
+
+
+def _touch(file: str) -> bool:
+    try:
+        Path(file).touch()
+    except OSError:
+        return False
+    return True

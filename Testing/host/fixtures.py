@@ -1,0 +1,25 @@
+"""Fixtures for the tests that run in the host; a conftest.py imports them (see the package's docstring)."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import HostUnavailable, start
+
+
+@pytest.fixture(scope="session")
+def slicerSession():
+    """The host, started once; tests that need it are skipped where it cannot run."""
+    try:
+        return start()
+    except HostUnavailable as reason:
+        pytest.skip(f"the headless Slicer host {reason}")
+
+
+@pytest.fixture
+def slicerHost(slicerSession):
+    """The host with an empty scene; an exception uncaught in a slot or an observer fails the test."""
+    yield slicerSession
+    # Cleaning up may raise in observers too.
+    uncaught = slicerSession.reset()
+    assert not uncaught, f"exceptions in slots or observers: {uncaught!r}"

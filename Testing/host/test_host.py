@@ -1,0 +1,252 @@
+"""The host loads a scripted module as Slicer does, on the real scene."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+
+def widget(cls: str, name: str, parameter: str = "", properties: str = "") -> str:
+    bound = f'<property name="SlicerParameterName" stdset="0"><string>{parameter}</string></property>'
+    return (
+        f'<item><widget class="{cls}" name="{name}">{properties}{bound if parameter else ""}</widget></item>'
+    )
+
+
+def ui(widgets: str, connection: tuple[str, str, str, str] | None = None) -> str:
+    names = ("sender", "signal", "receiver", "slot")
+    parts = "".join(f"<{n}>{v}</{n}>" for n, v in zip(names, connection or (), strict=False))
+    return (
+        '<ui version="4.0"><class>Probe</class><widget class="qMRMLWidget" name="Probe">'
+        f'<layout class="QVBoxLayout" name="layout">{widgets}</layout></widget>'
+        f"<connections>{f'<connection>{parts}</connection>' if parts else ''}</connections></ui>"
+    )
+
+
+SELECTOR = widget("qMRMLNodeComboBox", "volumeSelector")
+
+
+def add_volume(name="CT", shape=(8, 9, 10), value=0):
+    import slicer
+
+    return slicer.util.addVolumeFromArray(np.full(shape, value, np.int16), name=name)
+
+
+def test_a_module_lives_as_in_slicer(slicerHost, probe):
+    import slicer
+
+    assert probe.python.events == ["started"]
+    assert slicer.modules.probe.title == "Probe"
+    assert slicer.modules.ProbeInstance is probe.instance
+    probe.enter()
+    probe.exit()
+    probe.enter()
+    assert probe.python.events[1:] == ["setup", "enter", "exit", "enter"]
+    assert slicer.modules.ProbeWidget is probe.widget is slicer.util.getModuleWidget("Probe")
+    events = probe.python.events
+    slicerHost.quit()
+    assert events[-1] == "cleanup"
+    assert not hasattr(slicer.modules, "probe")
+
+
+def test_reloading_a_module_cleans_up_and_sets_up_again(slicerHost, probe):
+    probe.enter()
+    old = probe.widget
+    events = probe.python.events
+    probe.reload()
+    assert events[-1] == "cleanup"
+    assert probe.widget is not old
+    assert probe.python.events == ["setup", "enter"]
+    assert probe.ui.spacingSlider.value == 1.5
+
+
+def test_the_self_test_of_a_module_runs(probe):
+    import slicer
+
+    slicer.selfTests["Probe"]()
+    assert probe.python.events[-1] == "tested"
+
+
+def test_a_modules_parent_refuses_attributes_slicer_does_not_have(probe):
+    with pytest.raises(AttributeError, match="tittle"):
+        probe.instance.parent.tittle = "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (ui(widget("qMRMLNoSuchWidget", "a")), "unknown class qMRMLNoSuchWidget"),
+        (
+            ui(widget("QLabel", "a", "", '<property name="txt"><string>x</string></property>')),
+            "no property 'txt'",
+        ),
+        (
+            ui(
+                widget(
+                    "QLabel",
+                    "a",
+                    "",
+                    '<property name="SlicerParamName" stdset="0"><string>x</string></property>',
+                )
+            ),
+            "no property 'SlicerParamName'",
+        ),
+        (
+            ui(SELECTOR, ("Probe", "sceneChanged()", "volumeSelector", "setMRMLScene(vtkMRMLScene*)")),
+            "has no signal",
+        ),
+        (
+            ui(SELECTOR, ("Probe", "mrmlSceneChanged(vtkMRMLScene*)", "nobody", "setMRMLScene()")),
+            "does not exist",
+        ),
+        (
+            ui(SELECTOR, ("Probe", "mrmlSceneChanged(vtkMRMLScene*)", "volumeSelector", "setScene()")),
+            "has no slot",
+        ),
+    ],
+)
+def test_an_error_in_a_ui_file_is_named(slicerHost, tmp_path, content, reason):
+    import slicer
+
+    (tmp_path / "bad.ui").write_text(content, encoding="utf-8")
+    with pytest.raises(RuntimeError, match=reason):
+        slicer.util.loadUI(str(tmp_path / "bad.ui"))
+
+
+def test_enumerations_of_placeholders_are_read_from_the_ui_file(slicerHost, tmp_path):
+    import ctk
+    import slicer
+
+    filters = "<set>ctkPathLineEdit::Files|ctkPathLineEdit::Readable</set>"
+    path = widget("ctkPathLineEdit", "path", "", f'<property name="filters">{filters}</property>')
+    (tmp_path / "good.ui").write_text(ui(path), encoding="utf-8")
+    loaded = slicer.util.childWidgetVariables(slicer.util.loadUI(str(tmp_path / "good.ui")))
+    assert loaded.path.filters == ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Readable
+
+
+def test_a_node_selector_follows_the_scene(slicerHost, probe):
+    import slicer
+
+    selector = probe.ui.volumeSelector
+    got = []
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: got.append(node and node.GetName()))
+    selector.connect("currentNodeChanged(bool)", got.append)
+    first, second = add_volume("first"), add_volume("second")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "model")
+    assert selector.nodeCount() == 2
+    assert selector.currentNode() is None  # never selects by itself
+    selector.setCurrentNode(second)
+    assert (selector.currentNode(), selector.currentNodeID) == (second, second.GetID())
+    slicer.mrmlScene.RemoveNode(second)
+    assert selector.currentNode() is None
+    assert got == ["second", True, None, False]
+    selector.setCurrentNode(first)
+    slicer.mrmlScene.Clear(0)
+    assert (selector.nodeCount(), selector.currentNode()) == (0, None)
+
+
+def test_a_node_selector_creates_hides_and_filters_nodes(slicerHost):
+    import slicer
+
+    selector = slicer.qMRMLNodeComboBox()
+    assert not selector.enabled  # until it has a scene
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.baseName = "Warped"
+    selector.setMRMLScene(slicer.mrmlScene)
+    assert selector.enabled
+    made = selector.addNode()
+    assert (made.GetName(), selector.currentNode()) == ("Warped", made)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
+    assert selector.nodeCount() == 2
+    selector.showChildNodeTypes = False
+    assert selector.nodeCount() == 1
+    made.SetHideFromEditors(True)
+    selector.noneEnabled = True
+    assert selector.nodeCount() == 0
+
+
+def test_the_tools_of_slicer_util_work(slicerHost, tmp_path):
+    import slicer
+
+    assert slicer.util.mainWindow() is slicerHost.mainWindow
+    assert slicer.util.showStatusMessage("busy")
+    assert slicer.util.mainWindow().statusBar().currentMessage() == "busy"
+    folder = slicer.util.tempDirectory()
+    assert folder.startswith(slicer.app.temporaryPath)
+    with slicer.util.WaitCursor():
+        slicer.util.delayDisplay("wait", 0)
+    with slicer.util.tryWithErrorDisplay("fine", waitCursor=True):
+        pass
+    with pytest.raises(ZeroDivisionError), slicer.util.tryWithErrorDisplay("Failed."):
+        _ = 1 / 0
+    assert slicerHost.dialogs.shown[-1].text.startswith("Failed.")
+    slicer.util.resetSliceViews()
+    slicer.util.forceRenderAllViews()
+
+
+def test_a_new_node_gets_its_place_in_subject_hierarchy(slicerHost):
+    import slicer
+
+    volume = add_volume("CT")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(volume)
+    assert hierarchy.GetItemName(item) == "CT"
+    assert hierarchy.GetItemParent(item) == hierarchy.GetSceneItemID()
+
+
+def test_packages_are_asked_for_and_never_installed(slicerHost):
+    import qt
+    import slicer
+
+    slicerHost.packaging.installed["present-package"] = "1.0"
+    slicer.packaging.pip_ensure(["present-package>=0.5"])
+    assert slicerHost.packaging.calls == []
+    slicerHost.dialogs.answers += [qt.QMessageBox.Cancel, qt.QMessageBox.Ok]
+    with pytest.raises(RuntimeError, match="declined"):
+        slicer.packaging.pip_ensure("no-such-package-anywhere>=1", requester="Probe")
+    slicer.packaging.pip_ensure("no-such-package-anywhere>=1", requester="Probe")
+    slicerHost.packaging.setPresent(False)
+    assert not hasattr(slicer, "packaging")
+    slicer.util.pip_install("no-such-package-anywhere")
+    assert [call[:2] for call in slicerHost.packaging.calls] == [
+        ("pip_ensure", ["no-such-package-anywhere>=1"]),
+        ("pip_install", ["no-such-package-anywhere"]),
+    ]
+
+
+def test_python_slicer_runs_python_and_is_on_slicers_path_only(slicerHost, tmp_path):
+    import slicer
+
+    (tmp_path / "say.py").write_text("import sys; print(sys.executable)", encoding="utf-8")
+    said = []
+    command = [shutil.which("PythonSlicer"), str(tmp_path / "say.py")]
+    slicer.util.logProcessOutput(slicer.util.launchConsoleProcess(command), logCallback=said.append)
+    assert said == [sys.executable]
+    assert shutil.which("PythonSlicer", path=slicer.util.startupEnvironment()["PATH"]) is None
+
+
+def test_sample_data_is_recorded(slicerHost):
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="C", sampleName="S", customDownloader=print
+    )
+    assert [(s["category"], s["sampleName"]) for s in slicerHost.sampleData.sources] == [("C", "S")]
+    with pytest.raises(TypeError):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(name="S")
+    slicerHost.sampleData.install(categories=False)
+    import SampleData as older
+
+    assert hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory")
+    assert not hasattr(older.SampleDataLogic, "registerCustomSampleDataCategory")
+
+
+def test_what_is_missing_for_the_host_is_named(slicerHost, monkeypatch):
+    import host
+
+    monkeypatch.setattr(host, "LIBRARIES", ("libNoSuchLibrary.so.1",))
+    with pytest.raises(host.HostUnavailable, match="libNoSuchLibrary"):
+        host._check()

@@ -1,0 +1,103 @@
+"""Stands in for the Python that registers: answers the probe, and tells a registration that was planned.
+
+    python fake_worker.py FOLDER -m GLIDERegLib.worker.probe
+    python fake_worker.py FOLDER -m GLIDERegLib.worker REQUEST
+
+FOLDER/plan.json says what is to happen (see `steps` below); the request is copied into FOLDER.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main(folder: Path, module: str, *arguments: str) -> None:
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    if module == "GLIDERegLib.worker.probe":
+        if plan["probe"] is None:
+            sys.exit("This Python is broken.")
+        print(json.dumps(plan["probe"]))
+    elif module == "GLIDERegLib.worker":
+        shutil.copy(arguments[0], folder / "request.json")
+        Registration(folder, plan).run()
+    else:
+        sys.exit(f"nobody planned {module}")
+
+
+class Registration:
+    """Each step of the plan is the name of a method here, and what it is given."""
+
+    def __init__(self, folder: Path, plan: dict):
+        self.folder, self.steps = folder, plan["steps"]
+        self.recording = Path(plan["recording"])
+        self.request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        self.kept = False
+        self.number = 0
+
+    def run(self) -> None:
+        for name, *given in self.steps:
+            getattr(self, name)(*given)
+
+    def tell(self, event: str, **content) -> None:
+        print(json.dumps({"event": event, **content}), flush=True)
+
+    def device(self, name: str) -> None:
+        self.tell("device", kind="cpu", name=name)
+
+    def progress(self, stage: str, overall: float) -> None:
+        self.tell("progress", stage=stage, fraction=0.5, overall=overall, message="")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def wait(self) -> None:
+        """Until it is to end: by itself where cancelled, with the next step where kept."""
+        while not Path(self.request["cancel_file"]).exists():
+            if Path(self.request["keep_file"]).exists():
+                self.kept = True
+                return
+            time.sleep(0.02)
+        self.tell("error", kind="cancelled", message="The registration was cancelled.", hint="")
+        sys.exit(130)
+
+    def stubborn(self) -> None:
+        """Heeds nothing, and neither does what it starts."""
+        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+        (self.folder / "child").write_text(str(child.pid))
+        self.progress("refinement", 0.5)
+        time.sleep(600)
+
+    def preview(self, which: int) -> None:
+        self.number += 1
+        field = self.copied(self.told()["previews"][which], f"preview_{self.number}.npy")
+        self.tell("preview", number=self.number, field=field)
+
+    def result(self, damaged: bool = False) -> None:
+        told = self.told()["result"]
+        content = {**told, "kept": self.kept, "report": {**told["report"], "stopped_early": self.kept}}
+        for name in ("field", "warped"):
+            content[name] = self.copied(told[name], f"{name}.npy")
+        if damaged:
+            os.truncate(content["warped"]["file"], 1000)
+        self.tell(**content)
+
+    def error(self, kind: str, message: str, hint: str) -> None:
+        self.tell("error", kind=kind, message=message, hint=hint)
+        sys.exit(1)
+
+    def told(self) -> dict:
+        return json.loads((self.recording / "told.json").read_text(encoding="utf-8"))
+
+    def copied(self, entry: dict, name: str) -> dict:
+        file = Path(self.request["output"], name)
+        shutil.copy(entry["file"], file)
+        return {**entry, "file": str(file)}
+
+
+if __name__ == "__main__":
+    # argv: this file, the folder, "-m", the module, its arguments
+    main(Path(sys.argv[1]), sys.argv[3], *sys.argv[4:])
