@@ -46,6 +46,8 @@ def start_process(command: list[str]) -> subprocess.Popen:
         **inherited,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUTF8": "1",
+        # Threads that spin while they wait would take the processor from the views.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONIOENCODING": "utf-8",
     }
     flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0

@@ -26,7 +26,10 @@ SETTINGS = {"name": "default", "features": "local", "spacing": 2.0, "search_rang
 def main(folder: Path) -> None:
     phantom = make_phantom(SIZE, SPACING_MM, AMPLITUDE_MM)
     # Both scans lie askew in the world, the moving one a little differently.
-    placements = {"fixed": rigid((20, -30, 15), (50, -80, 120)), "moving": rigid((22, -29, 15), (53, -82, 118))}
+    placements = {
+        "fixed": rigid((20, -30, 15), (50, -80, 120)),
+        "moving": rigid((22, -29, 15), (53, -82, 118)),
+    }
     volumes, pair = {}, {"labels": phantom.nodule_labels}
     for role, matrix in placements.items():
         volume, nodules = getattr(phantom, role), getattr(phantom, f"{role}_nodules")
