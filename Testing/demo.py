@@ -84,10 +84,12 @@ def fetchWeights() -> None:
 
 
 def register(module, pair):
-    """The module's own entry for scripts, with a progress bar."""
+    """The module's own entry for scripts, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(total=100, unit="%", bar_format="{desc:<22}{percentage:3.0f} % |{bar:30}| {elapsed}") as bar:
+    print("Registering ...", flush=True)
+    form = "{desc:<22}{percentage:3.0f} % |{bar:30}| {elapsed}"
+    with tqdm(total=100, bar_format=form, disable=None) as bar:
 
         def show(stage: str, overall: float) -> None:
             bar.set_description_str(stage, refresh=False)
@@ -108,38 +110,64 @@ def save(node, path: Path) -> None:
 
 
 def draw(pair, results, out) -> None:
-    """Before and after in the three slice views, with the nodules; the deformation grid."""
-    import numpy as np
-    import slicer
+    """Before, after and the deformation grid, in the three slice views."""
     from PIL import Image
 
-    views = [slicer.app.layoutManager().sliceWidget(name) for name in ("Red", "Yellow", "Green")]
-    place = slicer.util.arrayFromMarkupsControlPoints(pair.fixedNodules)[0]
+    showBefore(pair, results)
+    Image.fromarray(views(pair)).save(out / "before.png")
+    showAfter(pair, results)
+    Image.fromarray(views(pair)).save(out / "after.png")
+    showGrid(pair, results)
+    Image.fromarray(views(pair)).save(out / "grid.png")
+    showAfter(pair, results)
 
-    def picture(foreground, name: str) -> None:
-        slicer.util.setSliceViewerLayers(
-            background=pair.fixedVolume, foreground=foreground, foregroundOpacity=0.5
-        )
-        for view in views:
-            view.fitSliceToBackground()
-            view.jumpTo(place)
-        Image.fromarray(np.concatenate([view.grab() for view in views], axis=1)).save(out / name)
 
-    display = results.transform
-    display.CreateDefaultDisplayNodes()
-    display = display.GetDisplayNode()
-    display.SetVisibility(False)
-    pair.movingNodules.GetDisplayNode().SetVisibility(False)
-    results.nodulesInFixed.GetDisplayNode().SetVisibility(False)
-    picture(pair.movingVolume, "before.png")
-    results.nodulesInFixed.GetDisplayNode().SetVisibility(True)
-    picture(results.volume, "after.png")
-    display.SetVisibility(True)
-    display.SetVisibility2D(True)
+def showBefore(pair, results) -> None:
+    """The moving volume, as it lies, half over the fixed one."""
+    _show(pair, results, pair.movingVolume, nodules=False, grid=False)
+
+
+def showAfter(pair, results) -> None:
+    """The warped volume half over the fixed one, with the carried nodules."""
+    _show(pair, results, results.volume, nodules=True, grid=False)
+
+
+def showGrid(pair, results) -> None:
+    """The fixed volume under the deformed grid, as Slicer draws it."""
+    _show(pair, results, None, nodules=True, grid=True)
+
+
+def _show(pair, results, foreground, nodules: bool, grid: bool) -> None:
+    import slicer
+
+    for node in (pair.movingNodules, pair.fixedNodules):
+        node.GetDisplayNode().SetVisibility(False)
+    results.nodulesInFixed.GetDisplayNode().SetVisibility(nodules)
+    results.transform.CreateDefaultDisplayNodes()
+    display = results.transform.GetDisplayNode()
     display.SetVisualizationMode(display.VIS_MODE_GRID)
     display.SetAndObserveRegionNode(pair.fixedVolume)
-    picture(None, "grid.png")
-    display.SetVisibility(False)
+    display.SetVisibility2D(True)
+    display.SetVisibility(grid)
+    slicer.util.setSliceViewerLayers(
+        background=pair.fixedVolume, foreground=foreground, foregroundOpacity=0.5 if foreground else 0.0
+    )
+
+
+def views(pair, size: int = 400):
+    """A picture (height, width, 3) of the three slice views side by side, at the first nodule."""
+    import numpy as np
+    import slicer
+
+    place = slicer.util.arrayFromMarkupsControlPoints(pair.fixedNodules, world=True)[0]
+    pictures = []
+    for name in ("Red", "Yellow", "Green"):
+        view = slicer.app.layoutManager().sliceWidget(name)
+        view.resize(size, size)
+        view.fitSliceToBackground()
+        view.mrmlSliceNode().JumpSliceByOffsetting(*place)
+        pictures.append(view.grab())
+    return np.concatenate(pictures, axis=1)
 
 
 def tell(results, truth: dict, folder: Path) -> None:

@@ -155,7 +155,9 @@ class RegistrationPanel:
         self.ui.messageLabel.visible = bool(sentences)
 
     def _fillEncoders(self) -> None:
-        offered = [(entry["name"], describeCheckpoint(entry), "") for entry in self._weights.checkpoints]
+        offered = [
+            (entry["name"], entry["name"], describeCheckpoint(entry)) for entry in self._weights.checkpoints
+        ]
         self._boxes["encoder"].fill(offered, self._node and self._node.encoder)
 
     def _weightsChanged(self) -> None:

@@ -76,6 +76,10 @@ class Registration:
         field = self.copied(self.told()["previews"][which], f"preview_{self.number}.npy")
         self.tell("preview", number=self.number, field=field)
 
+    def lose(self) -> None:
+        """The newest preview's file goes, as when newer ones have come."""
+        Path(self.request["output"], f"preview_{self.number}.npy").unlink()
+
     def result(self, damaged: bool = False) -> None:
         told = self.told()["result"]
         content = {**told, "kept": self.kept, "report": {**told["report"], "stopped_early": self.kept}}
