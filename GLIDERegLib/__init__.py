@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "register": "GLIDERegLib.api",
+    "correct": "GLIDERegLib.api",
     "Registration": "GLIDERegLib.api",
     "Settings": "GLIDERegLib.registration.settings",
     "CancelToken": "GLIDERegLib.registration.progress",

@@ -20,7 +20,9 @@ from GLIDERegLib.evaluation.evaluate import body_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.metrics import jacobian_statistics
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
+from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
+from GLIDERegLib.registration.correction import correct_pair
 from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Volume
@@ -99,11 +101,67 @@ def register(
             moving_mask,
             initial_transform,
         )
-        with stages.stage("result"):
-            transform = outcome.displacement.to_sitk()
-            warped = warp_moving(fixed, moving, transform)
-            report = _report(fixed, moving, outcome, transform, settings, encoder, device)
-    report["warnings"] = warnings + outcome.warnings
+        outcome.warnings[:0] = warnings
+        return _result(fixed, moving, outcome, settings, encoder, device, stages, begin)
+
+
+def correct(
+    fixed: Volume,
+    moving: Volume,
+    present: sitk.Transform,
+    fixed_points: np.ndarray,
+    moving_points: np.ndarray,
+    settings: Settings | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    keep: CancelToken | None = None,
+) -> Registration:
+    """Mends a registration where corresponding points (N, 3), LPS mm, say that it is off.
+
+    present: fixed points to moving points, LPS mm, of this or any other registration. Refines it around the
+    points, by local features and the points together; beyond 60 mm of them it stays what it was. The report's
+    "correction" holds the distance of each point from its target before and after, mm.
+
+    Raises InputError, OutOfMemoryError, Cancelled.
+    """
+    settings = replace(settings or Settings.preset("default"), features="local")
+    for volume in (fixed, moving):
+        check_volume(volume)
+    fixed_points, moving_points = (
+        np.asarray(points, float).reshape(-1, 3) for points in (fixed_points, moving_points)
+    )
+    begin = time.perf_counter()
+    device = choose_device(settings.device)
+    stages = Stages(device, progress, cancel, keep)
+    with _threads(settings.threads), _memory_errors():
+        nodes = field_grid(present)
+        outcome = correct_pair(
+            fixed, moving, present, nodes, fixed_points, moving_points, settings, stages, device
+        )
+        result = _result(fixed, moving, outcome, settings, None, device, stages, begin)
+    result.report["correction"] = {
+        when: np.linalg.norm(map_points(transform, fixed_points) - moving_points, axis=1).tolist()
+        for when, transform in (("before_mm", present), ("after_mm", result.transform))
+    }
+    return result
+
+
+def _result(
+    fixed: Volume,
+    moving: Volume,
+    outcome: Outcome,
+    settings: Settings,
+    encoder: SliceEncoder | None,
+    device: torch.device,
+    stages: Stages,
+    begin: float,
+) -> Registration:
+    with stages.stage("result"):
+        transform = outcome.displacement.to_sitk()
+        warped = warp_moving(fixed, moving, transform)
+        report = _report(fixed, moving, outcome, transform, settings, encoder, device)
+    report["warnings"] = outcome.warnings
     report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
     report["seconds"] = round(time.perf_counter() - begin, 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import GLIDERegLib as glidereg
 from GLIDERegLib.cli import main
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.points import read_points
@@ -34,3 +35,39 @@ def test_landmarks_are_met_and_the_lung_does_not_fold(shared_data, tmp_path, fix
     lung = from_sitk(sitk.ReadImage(str(folder / f"3DCT_lung_{fixed}_mask.mha")))
     field = DisplacementField.of_transform(transform, lung.grid)
     assert (field.jacobian_determinant()[lung.array > 0] > 0).all()
+
+
+def test_points_placed_where_the_field_is_wrong_mend_it_and_spoil_nothing_else(shared_data):
+    folder = shared_data / "lung_right"
+    fixed, moving = (
+        glidereg.read_volume(folder / f"3DCT_lung_{name}.mha", role)
+        for name, role in (("baseline", "fixed"), ("followup", "moving"))
+    )
+    here, there = (read_points(folder / f"landmarks_{name}.csv") for name in ("baseline", "followup"))
+    kept = np.array([label != DOUBTFUL for label in here.labels])
+    here, there = here.points[kept], there.points[kept]
+    right = glidereg.register(fixed, moving, glidereg.Settings.preset("fast", features="local"))
+
+    # Three places far apart, each wrong by 5 mm more than before.
+    chosen = [0]
+    while len(chosen) < 3:
+        chosen.append(int(np.linalg.norm(here[:, None] - here[chosen], axis=-1).min(axis=1).argmax()))
+    rng = np.random.default_rng(3)
+    field = right.displacement
+    points = field.grid.points()
+    for number in chosen:
+        wrong = rng.normal(size=3)
+        squares = ((points - here[number]) ** 2).sum(axis=-1)
+        bump = np.exp(-0.5 * squares / 15.0**2)[..., None] * 5.0 * wrong / np.linalg.norm(wrong)
+        field.vectors += bump.astype(np.float32)
+    spoilt = field.to_sitk()
+
+    def errors(transform):
+        return np.linalg.norm(map_points(transform, here) - there, axis=1)
+
+    mended = glidereg.correct(fixed, moving, spoilt, here[chosen], there[chosen])
+    others = np.setdiff1d(np.arange(len(here)), chosen)
+    assert errors(spoilt)[chosen].min() > 3
+    assert errors(mended.transform)[chosen].max() < 1
+    assert errors(mended.transform)[others].mean() <= errors(spoilt)[others].mean() + 0.1
+    assert mended.report["jacobian"]["share_not_positive"] == 0

@@ -134,6 +134,14 @@ def in_field(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
     return inside
 
 
+def field_grid(transform: sitk.Transform) -> Grid | None:
+    """The grid of the displacement field that fixed points meet first, if they meet one before anything
+    else.
+    """
+    first = _parts(transform)[0]
+    return _domain(first) if isinstance(first, sitk.DisplacementFieldTransform) else None
+
+
 def propagate(
     points: PointSet, transform: sitk.Transform, direction: str
 ) -> tuple[PointSet, dict[str, np.ndarray]]:

@@ -30,6 +30,7 @@ from GLIDERegLib.registration.refine import (
     ControlGrid,
     Energy,
     Level,
+    PointTerm,
     Term,
     fill_unmeasured,
     refine_level,
@@ -117,11 +118,13 @@ def register_pair(
             _reduce(wide, settings, stages)
     if settings.features != "global":
         with stages.stage("local features"):
-            local = tuple(_local(image, settings, device, number == 0) for number, image in enumerate(images))
+            local = tuple(
+                local_features(image, settings, device, number == 0) for number, image in enumerate(images)
+            )
 
     forward = Direction(*images, local, wide, (0, 1), spacing)
     warnings: list[str] = []
-    field = _solve(forward, settings, stages, warnings, lambda field: _with_initial(field, initial))
+    field = _solve(forward, settings, stages, warnings, lambda field: with_initial(field, initial))
     if settings.symmetric and not stages.ending:
         backward = Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing)
         reverse = _solve(backward, settings, stages, warnings)
@@ -131,11 +134,13 @@ def register_pair(
                 inverse = reverse.inverse(field.grid)
                 field.vectors = 0.5 * (field.vectors + inverse.vectors)
                 field.vectors = without_folds(field.vectors, field.grid)
-    whole = _with_initial(field.faded(), initial)
+    whole = with_initial(field.faded(), initial)
     return Outcome(whole, initial, spacing, warnings, stages.ending)
 
 
-def _local(image: Prepared, settings: Settings, device: torch.device, is_fixed: bool) -> LocalFeatures:
+def local_features(
+    image: Prepared, settings: Settings, device: torch.device, is_fixed: bool
+) -> LocalFeatures:
     usable = usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius)
     return LocalFeatures.of(
         image, usable, device, settings.mind_radius, settings.mind_dilation, settings.noise_weight
@@ -172,7 +177,7 @@ def _solve(
     with stages.stage("convex optimisation"):
         cells, factor = _start(pair, settings, stages, warnings)
     with stages.stage("refinement"):
-        return _refine(pair, settings, stages, cells, factor, whole)
+        return refine(pair, settings, stages, cells, factor, whole)
 
 
 def _start(
@@ -198,7 +203,7 @@ def _start(
     # The local search only mends what the global one left, so half its range will do.
     margin = math.ceil(settings.search_range / 2 / pair.spacing / factor) * factor
     warped = start.warp(pair.moving, pair.fixed, wide, wide_factor, margin)
-    warped = _local(warped, settings, wide.device, False).cells(factor)
+    warped = local_features(warped, settings, wide.device, False).cells(factor)
     if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
         warnings.append(
             "The global search made the local features agree less, so its result was left out of the start."
@@ -210,15 +215,19 @@ def _start(
     return start.compose(wide, wide_factor, residual, factor), factor
 
 
-def _refine(
+def refine(
     pair: Direction,
     settings: Settings,
     stages: Stages,
     cells: torch.Tensor,
     factor: int,
-    whole: Callable[[DisplacementField], DisplacementField] | None,
+    whole: Callable[[DisplacementField], DisplacementField] | None = None,
+    points: PointTerm | None = None,
 ) -> DisplacementField:
-    """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid."""
+    """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid.
+
+    whole: as for `_solve`. points: what is known to correspond.
+    """
     shape = pair.fixed.array.shape
     field, first, spacing = cells, (factor - 1) / 2, factor
     fused = cells.device.type == "cpu" and energy.fused_available()
@@ -230,7 +239,9 @@ def _refine(
             break
         grid = ControlGrid(shape, level.node_spacing)
         terms = _terms(pair, settings, level)
-        energy_of = Energy(terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused)
+        energy_of = Energy(
+            terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused, points
+        )
 
         def before(
             iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of
@@ -304,10 +315,10 @@ def _to_field(
 def _without_motion(grid: Grid, initial: sitk.Transform) -> DisplacementField:
     """The initial transform alone, as a field over a grid."""
     grid = grid.resized((PREVIEW_MM,) * 3, (1,) * 3, (1,) * 3)
-    return _with_initial(DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid), initial)
+    return with_initial(DisplacementField(np.zeros((*grid.shape, 3), np.float32), grid), initial)
 
 
-def _with_initial(field: DisplacementField, initial: sitk.Transform) -> DisplacementField:
+def with_initial(field: DisplacementField, initial: sitk.Transform) -> DisplacementField:
     """The residual field followed by the initial transform; beyond the field only the latter acts."""
     if not initial.IsLinear():
         both = sitk.CompositeTransform([initial, field.to_sitk()])

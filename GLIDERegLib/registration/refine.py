@@ -50,6 +50,45 @@ class Term:
 
 
 @dataclass(frozen=True)
+class PointTerm:
+    """Points that are known to correspond: weight times the sum of their squared distances from targets.
+
+    positions, targets: (N, 3), x, y, z in working voxels: where a point is, and the displacement it should
+    have.
+    """
+
+    positions: np.ndarray
+    targets: np.ndarray
+    weight: float
+
+    def on(self, grid: ControlGrid, device) -> Callable[[torch.Tensor], tuple[float, torch.Tensor]]:
+        """Value and gradient as a function of the spline coefficients on a grid."""
+        at = torch.as_tensor(self.positions, dtype=torch.float32, device=device)
+        at = (at - (grid.spacing - 1) / 2) / grid.spacing + 1
+        base = at.floor()
+        # Coefficients reach two nodes beyond the nodes, and a cubic spline uses four on each axis.
+        taps = torch.arange(4, device=device)
+        distance = (at - base)[..., None] + 1 - taps
+        near, far = 2 / 3 - distance**2 + distance.abs() ** 3 / 2, (2 - distance.abs()).clamp(min=0) ** 3 / 6
+        x, y, z = torch.where(distance.abs() < 1, near, far).unbind(1)
+        weights = torch.einsum("nk,nj,ni->nkji", z, y, x).flatten(1)
+        size = [n + 4 for n in grid.nodes]
+        i, j, k = ((base.long() + 1)[..., None] + taps).unbind(1)
+        index = (k[:, :, None, None] * size[1] + j[:, None, :, None]) * size[2] + i[:, None, None, :]
+        index = index.flatten(1)
+        targets = torch.as_tensor(self.targets.T.copy(), dtype=torch.float32, device=device)
+
+        def value_and_gradient(coefficients: torch.Tensor) -> tuple[float, torch.Tensor]:
+            flat = coefficients.flatten(1)
+            missing = (flat[:, index] * weights).sum(-1) - targets
+            spread = 2 * self.weight * missing[..., None] * weights
+            gradient = torch.zeros_like(flat).index_add_(1, index.flatten(), spread.flatten(1))
+            return self.weight * float(missing.square().sum()), gradient.view_as(coefficients)
+
+        return value_and_gradient
+
+
+@dataclass(frozen=True)
 class ControlGrid:
     """Nodes of one axis order (z, y, x) over a working grid of `shape` voxels: one node beyond the image on
     every side.
@@ -91,8 +130,10 @@ class Energy:
         folding_weight: float,
         voxel_mm: float,
         fused: bool,
+        points: PointTerm | None = None,
     ):
         self.terms = terms
+        self._points = points and points.on(grid, terms[0].fixed.data.device)
         self.grid = grid
         self.fused = fused
         ratios = {grid.spacing // term.fixed.factor for term in terms}
@@ -118,7 +159,15 @@ class Energy:
     def __call__(self, coefficients: torch.Tensor, iteration: int) -> tuple[float, torch.Tensor]:
         """The energy at one phase of the samples, and its gradient."""
         if self.fused:
-            return self._fused(coefficients.detach().numpy(), iteration)
+            total, gradient = self._fused(coefficients.detach().numpy(), iteration)
+        else:
+            total, gradient = self._reference(coefficients, iteration)
+        if self._points is not None:
+            value, pull = self._points(coefficients.detach())
+            total, gradient = total + value, gradient.add_(pull)
+        return total, gradient
+
+    def _reference(self, coefficients: torch.Tensor, iteration: int) -> tuple[float, torch.Tensor]:
         leaf = coefficients.detach().requires_grad_(True)
         total = self.bending_scale * energy.bending_energy(leaf)
         for term, (fixed, fixed_weight, moving, moving_weight) in zip(

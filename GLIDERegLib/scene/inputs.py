@@ -124,8 +124,24 @@ def writeInitialTransform(
     """
     if standsUnder(movingVolumeNode, transformNode):
         return False
+    writeTransform(transformNode, movingVolumeNode, path)
+    return True
+
+
+def writeTransform(
+    transformNode: slicer.vtkMRMLTransformNode,
+    movingVolumeNode: slicer.vtkMRMLScalarVolumeNode,
+    path: str | PathLike,
+) -> None:
+    """Writes the map from fixed to moving world points that a node stands for, as `writeInitialTransform`; a
+    displacement grid stored from parent, such as a registration's result, exactly.
+    """
     written = slicer.vtkMRMLTransformNode()
-    if transformNode.IsTransformToWorldLinear():
+    stored = transformNode.GetTransformFromParent()
+    isGrid = stored is not None and stored.IsA("vtkOrientedGridTransform") and not stored.GetInverseFlag()
+    if isGrid and transformNode.GetParentTransformNode() is None:
+        written.SetAndObserveTransformFromParent(stored)
+    elif transformNode.IsTransformToWorldLinear():
         matrix = vtk.vtkMatrix4x4()
         transformNode.GetMatrixTransformFromWorld(matrix)
         written.SetMatrixTransformFromParent(matrix)
@@ -139,7 +155,6 @@ def writeInitialTransform(
     storage.SetFileName(str(path))
     if not storage.WriteData(written):
         raise InputError(f"Cannot write the temporary file '{path}': free space on that disk.")
-    return True
 
 
 def _maskLayers(

@@ -63,7 +63,7 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     Raises what `register` and the readers of files raise.
     """
     # Here, so that a missing package is an error that can be told.
-    from GLIDERegLib.api import choose_device, register
+    from GLIDERegLib.api import choose_device, correct, register
     from GLIDERegLib.files.transforms import read_transform
     from GLIDERegLib.files.volumes import read_mask, read_volume
     from GLIDERegLib.registration.progress import CancelToken, Progress
@@ -77,7 +77,8 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     device = str(choose_device(settings.device))
     channel.send({"event": "device", "kind": device, "name": device_label(device)})
 
-    overall = Overall(settings.symmetric, local=settings.features == "local")
+    whole = request.present_transform is None
+    overall = Overall(whole and settings.symmetric, local=not whole or settings.features == "local")
 
     def tell(progress: Progress) -> None:
         content = {"stage": progress.stage, "fraction": progress.fraction, "message": progress.message}
@@ -85,6 +86,19 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
         channel.send({"event": "progress", **content, "overall": done})
 
     fixed, moving = read_volume(request.fixed, "fixed"), read_volume(request.moving, "moving")
+    if request.present_transform is not None:
+        result = correct(
+            fixed,
+            moving,
+            read_transform(request.present_transform),
+            request.corresponding_points["fixed"],
+            request.corresponding_points["moving"],
+            settings,
+            progress=tell,
+            cancel=CancelToken(Path(request.cancel_file)),
+            keep=CancelToken(Path(request.keep_file)),
+        )
+        return save_result(result, Path(request.output))
     result = register(
         fixed,
         moving,

@@ -47,10 +47,11 @@ class Request:
     """One registration to do.
 
     fixed, moving, masks: paths of images in world coordinates. initial_transform: path of an ITK transform
-    from fixed to moving points. settings: "name" of a preset and changes to it, as keywords of
-    `Settings.preset`. output: existing folder for the child's files. cancel_file, keep_file: when one
-    appears, the child stops, or ends early with the present result. preview_seconds: least time between two
-    previews; None for no previews.
+    from fixed to moving points. present_transform: the same of a registration that is to be corrected; then
+    corresponding_points, {"fixed": [[x, y, z], ...], "moving": [...]} in LPS mm, say where it should lead.
+    settings: "name" of a preset and changes to it, as keywords of `Settings.preset`. output: existing folder
+    for the child's files. cancel_file, keep_file: when one appears, the child stops, or ends early with the
+    present result. preview_seconds: least time between two previews; None for no previews.
     """
 
     fixed: str
@@ -61,6 +62,8 @@ class Request:
     fixed_mask: str | None = None
     moving_mask: str | None = None
     initial_transform: str | None = None
+    present_transform: str | None = None
+    corresponding_points: dict[str, list[list[float]]] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     preview_seconds: float | None = None
 

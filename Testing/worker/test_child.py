@@ -106,3 +106,28 @@ def test_a_worker_run_by_hand_without_a_request_says_so():
     )
     assert done.returncode == InputError.exit_status
     assert json.loads(done.stdout)["kind"] == "input"
+
+
+def test_a_correction_gives_what_the_library_gives(images, quick, start, listen, small_phantom, tmp_path):
+    import SimpleITK as sitk
+
+    from GLIDERegLib.api import correct
+    from GLIDERegLib.files.transforms import write_transform
+    from GLIDERegLib.files.volumes import read_volume
+    from GLIDERegLib.registration.settings import Settings
+
+    present = sitk.TranslationTransform(3, (2.0, -1.0, 3.0))
+    write_transform(present, tmp_path / "present.h5")
+    here, there = small_phantom.fixed_landmarks[:3], small_phantom.moving_landmarks[:3]
+    job = start(
+        **images,
+        settings=quick,
+        present_transform=str(tmp_path / "present.h5"),
+        corresponding_points={"fixed": here.tolist(), "moving": there.tolist()},
+    )
+    result = listen(job)[-1]
+    assert job.state is State.DONE
+    volumes = {role: read_volume(path, role) for role, path in images.items()}
+    expected = correct(*volumes.values(), present, here, there, Settings.preset(**quick))
+    np.testing.assert_array_equal(load_array(result["field"])[0], expected.displacement.vectors)
+    assert max(result["report"]["correction"]["after_mm"]) < 1.0
