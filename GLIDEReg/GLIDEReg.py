@@ -32,7 +32,9 @@ ROOT = _HERE if (_HERE / "GLIDERegLib").is_dir() else _HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from GLIDERegLib.scene.registration import Inputs, Outputs, Results, SceneRegistration  # noqa: E402
+from GLIDERegLib.scene.outcome import Results  # noqa: E402
+from GLIDERegLib.scene.registration import SceneRegistration  # noqa: E402
+from GLIDERegLib.scene.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
 
 # Slicer's parameter node wrapper knows no other way to say this, and needs the None.
 Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
@@ -74,6 +76,8 @@ class GLIDERegParameterNode:
     fixedMask: Mask
     movingMask: Mask
     initialTransform: vtkMRMLTransformNode
+    correctionFixed: vtkMRMLMarkupsFiducialNode
+    correctionMoving: vtkMRMLMarkupsFiducialNode
 
     makeTransform: bool = True
     makeVolume: bool = True
@@ -178,21 +182,27 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
 
         Raises GLIDERegLib.errors.InputError where it cannot be started.
         """
-        inputs = Inputs(
-            parameters.fixedVolume,
-            parameters.movingVolume,
-            parameters.fixedNodules,
-            parameters.movingNodules,
-            parameters.fixedMask,
-            parameters.movingMask,
-            parameters.initialTransform,
-        )
         self.registration.start(
-            inputs,
+            inputsOf(parameters),
             outputsOf(parameters),
             settingsOf(parameters),
             preview=parameters.preview,
             temporaryFolder=slicer.app.temporaryPath,
+        )
+
+    def startCorrection(self, parameters: GLIDERegParameterNode) -> None:
+        """Starts mending the registration that the parameter node's output transform holds, at its points.
+
+        Raises GLIDERegLib.errors.InputError where the points do not fit together.
+        """
+        transform = parameters.outputTransform
+        points = correspondingPoints(parameters.correctionFixed, parameters.correctionMoving)
+        self.registration.start(
+            inputsOf(parameters),
+            outputsOf(parameters),
+            settingsOf(parameters),
+            temporaryFolder=slicer.app.temporaryPath,
+            correction=Correction(transform, *points),
         )
 
     def registerVolumes(
@@ -258,6 +268,19 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
                 " ".join(registration.error or (_("The registration was cancelled."),)).strip()
             )
         return registration.results
+
+
+def inputsOf(parameters: GLIDERegParameterNode) -> Inputs:
+    """The nodes the parameter node chooses."""
+    return Inputs(
+        parameters.fixedVolume,
+        parameters.movingVolume,
+        parameters.fixedNodules,
+        parameters.movingNodules,
+        parameters.fixedMask,
+        parameters.movingMask,
+        parameters.initialTransform,
+    )
 
 
 def outputsOf(parameters: GLIDERegParameterNode) -> Outputs:

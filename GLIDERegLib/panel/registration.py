@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 import slicer
 import vtk
@@ -10,12 +12,13 @@ from slicer.i18n import tr as _
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.correction import CorrectionSection
 from GLIDERegLib.panel.dependencies import Probe, ensureInstalled, missingPackages
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
 from GLIDERegLib.panel.weights_control import WeightsControl
 from GLIDERegLib.scene.checks import defaultVolumes, inputProblem, inputWarnings
-from GLIDERegLib.scene.registration import Results
+from GLIDERegLib.scene.outcome import Results
 from GLIDERegLib.worker.job import State
 
 POLL_MILLISECONDS = 100
@@ -54,6 +57,7 @@ class RegistrationPanel:
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.keepButton.connect("clicked()", self.keep)
+        self._correction = CorrectionSection(ui, self.correct)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._tick)
@@ -128,6 +132,7 @@ class RegistrationPanel:
         ui = self.ui
         ui.applyButton.enabled = problem is None and not busy
         ui.applyButton.toolTip = problem or _("Register the moving scan to the fixed scan.")
+        self._correction.enable(self._node, busy)
         ui.cancelButton.enabled = self.logic.registration.state is not State.CANCELLING
         ui.keepButton.enabled = not self._ending
         ui.outputTransformSelector.enabled = ui.makeTransformCheck.checked
@@ -188,14 +193,19 @@ class RegistrationPanel:
                 self._findings = None
                 self.apply()
                 return
-        self._start()
+        self._start(self.logic.start)
 
-    def _start(self) -> None:
+    def correct(self) -> None:
+        """Starts the correction of the present registration."""
+        if not self._running:
+            self._start(self.logic.startCorrection)
+
+    def _start(self, start: Callable) -> None:
         self.ui.logText.clear()
         self._shownLog = 0
         try:
             with slicer.util.WaitCursor():
-                self.logic.start(self._node)
+                start(self._node)
         except InputError as error:
             self._say([str(error)])
             return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from GLIDERegLib.scene.registration import Results, SceneRegistration
+from GLIDERegLib.scene.outcome import Results
+from GLIDERegLib.scene.registration import SceneRegistration
 
 # mm; a point that does not come back to itself within this lies where the field cannot be inverted.
 DOUBTFUL_RESIDUAL_MM = 0.5
@@ -51,6 +52,12 @@ def summary(results: Results, device: str) -> str:
     ]
     if report["stopped_early"]:
         lines.append(_("Ended early: this is the result so far, not the best that can be reached."))
+    if correction := report.get("correction"):
+        lines.append(
+            _("Points met: {before:.1f} mm off before, {after:.1f} mm after, at most.").format(
+                before=max(correction["before_mm"]), after=max(correction["after_mm"])
+            )
+        )
     points = [point for carried in results.points.values() for point in carried]
     if points:
         lines.append(_("Nodules carried: {number}.").format(number=len(points)))

@@ -89,7 +89,9 @@ def correct_pair(
         points = grid.points()[near]
         change = share[near][:, None] * (refined.at(points) - field.vectors[near])
         field.vectors[near] += change.astype(np.float32)
-        field.vectors = field.vectors + _bend(field, fixed_points, target, TOLERANCE_MM)
+        # Between nodes a bend is not quite what it is at the points.
+        for _ in range(3):
+            field.vectors = field.vectors + _bend(field, fixed_points, target, TOLERANCE_MM)
         field.vectors = without_folds(field.vectors, grid)
         whole = pipeline.with_initial(field.faded(), initial)
     return pipeline.Outcome(whole, initial, spacing, [], stages.ending)
@@ -145,6 +147,8 @@ def _bend(field: DisplacementField, points: np.ndarray, target: np.ndarray, tole
     """
     missing = target - field.transform_points(points)
     length = np.linalg.norm(missing, axis=1)
+    if length.max() <= tolerance:
+        return np.zeros_like(field.vectors)
     missing *= np.clip(1 - tolerance / np.maximum(length, 1e-9), 0, None)[:, None]
     width = max(LEAST_WIDTH_MM, WIDTH_PER_LENGTH * float(length.max()))
 
