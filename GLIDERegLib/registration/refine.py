@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.optim.adam import adam
 
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.cells import PackedFeatures
@@ -318,20 +319,25 @@ def refine_level(
     `ending` ends it before its time.
     """
     parameters = coefficients.clone()
-    optimiser = torch.optim.Adam([parameters], lr=level.learning_rate * level.node_spacing, fused=True)
+    first, second = torch.zeros_like(parameters), torch.zeros_like(parameters)
+    steps = torch.zeros((), device=parameters.device)
+    epsilon = 0.0
     history = []
     for iteration in range(level.iterations):
         if ending():
             break
         before(iteration, parameters)
         value, gradient = energy_of(parameters, iteration)
-        parameters.grad = gradient
         if iteration == 0:
-            optimiser.param_groups[0]["eps"] = level.damping * float(gradient.square().mean().sqrt()) + 1e-12
+            epsilon = level.damping * float(gradient.square().mean().sqrt()) + 1e-12
         progress = iteration / max(level.iterations - 1, 1)
         decay = level.final_rate + (1 - level.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
-        optimiser.param_groups[0]["lr"] = level.learning_rate * level.node_spacing * decay
-        optimiser.step()
+        # The function, because the class would load torch's compiler, which takes longer than a level.
+        adam(
+            [parameters], [gradient], [first], [second], [], [steps],
+            fused=True, foreach=False, amsgrad=False, maximize=False, weight_decay=0.0,
+            beta1=0.9, beta2=0.999, eps=epsilon, lr=level.learning_rate * level.node_spacing * decay,
+        )  # fmt: skip
         history.append(value)
         step((iteration + 1) / level.iterations)
     return parameters, history
