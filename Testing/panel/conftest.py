@@ -112,8 +112,8 @@ def children():
 
 @pytest.fixture
 def nothingLeft(slicerHost, children):  # noqa: F811
-    """nodes(): the IDs of the scene's nodes; check(nodes): asserts that there are no others, and no process or
-    temporary folder of a registration.
+    """nodes(): the IDs of the scene's nodes. check(nodes): asserts that there are no others, no process, and
+    no temporary folder of a registration.
     """
     import slicer
 

@@ -54,6 +54,9 @@ class Registration:
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def wait(self) -> None:
         """Until it is to end: by itself where cancelled, with the next step where kept."""
         while not Path(self.request["cancel_file"]).exists():

@@ -1,5 +1,5 @@
-"""What tests of the panel share: recorded scans in a scene, a Python that only pretends to register, and looks
-at what a run changes and leaves.
+"""What tests of the panel share: recorded scans in a scene, a Python that only pretends to register, and what
+a run must not change or leave.
 """
 
 from __future__ import annotations

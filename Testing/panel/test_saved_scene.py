@@ -87,7 +87,9 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Lung segmentation")
     segmentation.GetSegmentation().AddEmptySegment("lung")
     start = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Start here")
+    placed = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"Off {n}") for n in "ab"]
     nodes = {"fixedMask": segmentation, "movingMask": labels, "initialTransform": start}
+    nodes |= {"correctionFixed": placed[0], "correctionMoving": placed[1]}
     for name, value in {**CHOSEN, **nodes}.items():
         setattr(node, name, value)
     before = parameters(module)
