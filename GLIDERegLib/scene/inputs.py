@@ -124,7 +124,7 @@ def writeInitialTransform(
     """
     if standsUnder(movingVolumeNode, transformNode):
         return False
-    writeTransform(transformNode, movingVolumeNode, path)
+    _write(_resampled(transformNode, movingVolumeNode), path)
     return True
 
 
@@ -133,27 +133,46 @@ def writeTransform(
     movingVolumeNode: slicer.vtkMRMLScalarVolumeNode,
     path: str | PathLike,
 ) -> None:
-    """Writes the map from fixed to moving world points that a node stands for, as `writeInitialTransform`; a
-    displacement grid stored from parent, such as a registration's result, exactly.
+    """Writes the map from fixed to moving world points that a node stands for, as `writeInitialTransform`,
+    but a displacement grid stored from parent, such as a registration's result, on its own nodes.
+
+    Raises InputError for a file that cannot be written.
     """
-    written = slicer.vtkMRMLTransformNode()
     stored = transformNode.GetTransformFromParent()
-    isGrid = stored is not None and stored.IsA("vtkOrientedGridTransform") and not stored.GetInverseFlag()
+    isGrid = stored is not None and stored.IsA("vtkOrientedGridTransform")
+    if isGrid:
+        stored.Update()  # only then does it know whether it is an inverse
+        isGrid = not stored.GetInverseFlag()
     if isGrid and transformNode.GetParentTransformNode() is None:
+        written = slicer.vtkMRMLTransformNode()
         written.SetAndObserveTransformFromParent(stored)
-    elif transformNode.IsTransformToWorldLinear():
+    else:
+        written = _resampled(transformNode, movingVolumeNode)
+    _write(written, path)
+
+
+def _resampled(
+    transformNode: slicer.vtkMRMLTransformNode, movingVolumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLTransformNode:
+    """The node's map from the world as one that ITK reads: linear, or linear and a displacement grid."""
+    written = slicer.vtkMRMLTransformNode()
+    if transformNode.IsTransformToWorldLinear():
         matrix = vtk.vtkMatrix4x4()
         transformNode.GetMatrixTransformFromWorld(matrix)
         written.SetMatrixTransformFromParent(matrix)
-    else:
-        fromWorld = vtk.vtkGeneralTransform()
-        transformNode.GetTransformFromWorld(fromWorld)
-        index = lattice(np.zeros(3), np.asarray(movingVolumeNode.GetImageData().GetDimensions()) - 1.0)
-        world = mapPoints(volumeToWorld(movingVolumeNode), index)
-        written.SetAndObserveTransformFromParent(sampledTransform(fromWorld, world))
+        return written
+    fromWorld = vtk.vtkGeneralTransform()
+    transformNode.GetTransformFromWorld(fromWorld)
+    index = lattice(np.zeros(3), np.asarray(movingVolumeNode.GetImageData().GetDimensions()) - 1.0)
+    world = mapPoints(volumeToWorld(movingVolumeNode), index)
+    written.SetAndObserveTransformFromParent(sampledTransform(fromWorld, world))
+    return written
+
+
+def _write(transformNode: slicer.vtkMRMLTransformNode, path: str | PathLike) -> None:
     storage = slicer.vtkMRMLTransformStorageNode()
     storage.SetFileName(str(path))
-    if not storage.WriteData(written):
+    if not storage.WriteData(transformNode):
         raise InputError(f"Cannot write the temporary file '{path}': free space on that disk.")
 
 

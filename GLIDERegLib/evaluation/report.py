@@ -1,0 +1,235 @@
+"""The report of a registration: one HTML page that needs nothing else, and its nodules as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from GLIDERegLib import __version__
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.evaluation.evaluate import body_on, displacement_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
+from GLIDERegLib.evaluation.report_numbers import LARGEST_MM, MEAN_MM, SOURCES, numbers
+from GLIDERegLib.evaluation.report_page import render
+from GLIDERegLib.evaluation.report_pictures import (
+    PLANES,
+    display_window,
+    nodule_picture,
+    nodule_png,
+    overview_png,
+)
+from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting
+from GLIDERegLib.files.transforms import read_transform
+from GLIDERegLib.files.volumes import read_volume, to_sitk
+from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.lattice import is_ct
+
+REPORT, TRANSFORM = "report.json", "transform.h5"
+PAGE, TABLE = "report.html", "nodules.csv"
+SAMPLING_MM = 4.0
+ROLES = ("fixed", "moving")
+MEASURES = ("similarity", "jacobian", "inverse_consistency")
+SPACING_TOLERANCE_MM = 1e-3
+
+
+def write_report(folder: Path, page: Path, table: Path, check: Callable[[], None] = lambda: None) -> int:
+    """Makes the report of a folder that `glidereg register` or `glidereg demo` filled.
+
+    page, table: the HTML and the CSV file to write, side by side. What the folder's report.json does not tell
+    (of a transform of another tool) is measured anew. check is called now and then and may raise. Returns the
+    number of nodules.
+    Raises InputError, with nothing written, for a folder that holds no result, a damaged one, and images that
+    are gone or have changed since.
+    """
+    report = _read(folder)
+    paths = {role: _find(folder, path) for role, path in report["inputs"].items()}
+    refuse_overwriting([*paths.values(), folder / REPORT, folder / TRANSFORM], [page, table])
+    transform = read_transform(folder / TRANSFORM)
+    fixed, moving = (_read_image(role, paths[role], report) for role in ROLES)
+    sources = {role: paths[f"{role}_points"] for role in ROLES if f"{role}_points" in paths}
+    nodules = read_nodules(folder, sources, "target_registration_error" in report)
+    check()
+    if not all(name in report for name in MEASURES):
+        report = evaluate_transform(transform, fixed, moving) | report
+    grid = fixed.grid.resized((SAMPLING_MM,) * 3)
+    vectors = displacement_on(transform, grid)
+    lengths = np.linalg.norm(vectors, axis=-1)[body_on(fixed, grid)]
+    check()
+    told = _told(folder, report, lengths, fixed, moving)
+    warped = warp(moving, transform, fixed.grid, float(moving.array.min()))
+    html = render(
+        {
+            "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "version": __version__,
+            "volumes": [
+                _volume(role, volume, paths[role], report)
+                for role, volume in zip(ROLES, (fixed, moving), strict=True)
+            ],
+            **told,
+            "sources": SOURCES,
+            "overview": overview_png(fixed, moving, warped, vectors, grid),
+            "sampling": f"{SAMPLING_MM:g}",
+            "nodules": _pictured(nodules, fixed, moving, check),
+            "review_columns": list(
+                dict.fromkeys(name for n in nodules for name, text in n.review.items() if text.strip())
+            ),
+            "own_marks": any(nodule.own_mark_mm is not None for nodule in nodules),
+            "limits": (f"{MEAN_MM:g}", f"{LARGEST_MM:g}"),
+            "window": display_window(fixed),
+            "unit": _unit(fixed),
+        }
+    )
+    with OutputFolder(page.parent) as out:
+        (out / page.name).write_text(html, encoding="utf-8", newline="\n")
+        write_table(nodules, out / table.name)
+    return len(nodules)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """report.json with the paths of both images."""
+    path = folder / REPORT
+    if not path.is_file():
+        raise InputError(
+            f"'{folder}' holds no result of a registration (no {REPORT}); give the folder that `glidereg "
+            "register` wrote."
+        )
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(report["inputs"][role], str) for role in ROLES):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder) from error
+    return report
+
+
+def _damaged(folder: Path) -> InputError:
+    return InputError(f"'{folder / REPORT}' is damaged or no report of a registration; register again.")
+
+
+def _find(folder: Path, written: str) -> Path:
+    """An input by the path in the report, which is relative to the folder (demo) or to where it was run."""
+    inside = folder / written
+    return inside if inside.exists() else Path(written)
+
+
+def _read_image(role: str, path: Path, report: dict[str, Any]) -> Volume:
+    """An image that was registered; InputError where it is gone or another one now."""
+    if not path.exists():
+        raise InputError(
+            f"The {role} image '{path}' that was registered is not there any more; put it back, start from "
+            "where the registration was started, or register again."
+        )
+    volume = read_volume(path, role)
+    try:
+        told = report.get("images", {}).get(role, {})
+        size, spacing = told.get("size", volume.grid.size), told.get("spacing_mm", volume.grid.spacing)
+        same = tuple(size) == tuple(volume.grid.size) and np.allclose(
+            spacing, volume.grid.spacing, rtol=0, atol=SPACING_TOLERANCE_MM
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _damaged(path.parent) from error
+    if not same:
+        raise InputError(
+            f"The {role} image '{path}' has changed since it was registered (its size or spacing differs); "
+            "register again."
+        )
+    return volume
+
+
+def _told(
+    folder: Path, report: dict[str, Any], lengths_mm: np.ndarray, fixed: Volume, moving: Volume
+) -> dict[str, Any]:
+    """What the page takes from report.json; InputError where that does not hold what it should."""
+    try:
+        return {
+            "facts": _facts(report),
+            "numbers": numbers(
+                report, lengths_mm, max(*fixed.grid.spacing, *moving.grid.spacing), _unit(fixed)
+            ),
+            "warnings": [str(text) for text in report.get("warnings", [])],
+            "stages": [
+                (name, f"{stage['seconds']:.1f}", f"{stage['peak_memory_mb']:.0f}")
+                for name, stage in report.get("stages", {}).items()
+            ],
+            "settings": list(report.get("settings", {}).items()),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder) from error
+
+
+def _unit(fixed: Volume) -> str:
+    return "HU" if is_ct(fixed) else "intensity"
+
+
+def _volume(role: str, volume: Volume, path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """What the page tells of an image."""
+    name = report.get("names", {}).get(role)
+    return {
+        "role": role,
+        "name": name or path.name,
+        "place": "volume in a 3D Slicer scene" if name else str(path.absolute().parent),
+        "size": volume.grid.size,
+        "spacing": volume.grid.spacing,
+        "extent": volume.grid.extent.tolist(),
+    }
+
+
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """How it was registered, as rows of a table; what the report does not know is left out."""
+    if "settings" not in report:
+        name = report.get("names", {}).get("transform", TRANSFORM)
+        return [("Transform", f"{name}; how it was made is not known to this report")]
+    settings, device, weights = report["settings"], report["device"], report["weights"]
+    features = {"both": "global (SAM2) and local", "global": "global (SAM2)", "local": "local"}
+    model = "no SAM2 weights: local features only"
+    if weights:
+        model = (
+            f"SAM2 {weights['name']}, weights {weights['weights']}, slices of {weights['input_size']} pixels"
+        )
+    memory = max((stage["peak_memory_mb"] for stage in report["stages"].values()), default=0)
+    return [
+        ("Preset", str(settings["name"])),
+        ("Features compared", features.get(report["features"], str(report["features"]))),
+        ("Model", model),
+        ("Alignment before", str(settings["align"])),
+        ("Working resolution", f"{report['working_spacing_mm']:g} mm"),
+        ("Device", f"{device['kind']} ({device['name']}, {device['threads']} threads)"),
+        ("Time", f"{report['seconds']:.1f} s"),
+        ("Peak memory", f"{memory:.0f} MB"),
+        ("Ended early by the user", "yes" if report.get("stopped_early") else "no"),
+        ("Seed", str(report["seed"])),
+        ("Versions", ", ".join(f"{name} {text}" for name, text in report["versions"].items() if text)),
+    ]
+
+
+def _pictured(
+    nodules: list[Nodule], fixed: Volume, moving: Volume, check: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """The nodules with a picture of each scan and plane, in one window."""
+    window = display_window(fixed)
+    scans: dict[str, tuple[Volume, sitk.Image]] = {
+        role: (volume, to_sitk(volume)) for role, volume in zip(ROLES, (fixed, moving), strict=True)
+    }
+    pictured = []
+    for nodule in nodules:
+        check()
+        pictures = []
+        for plane in PLANES:
+            for role, (volume, image) in scans.items():
+                point = getattr(nodule, role)
+                pictures.append(
+                    {
+                        "role": role,
+                        "plane": plane,
+                        "uri": nodule_png(nodule_picture(image, point, plane, window)),
+                        "outside": not volume.grid.contains(point),
+                    }
+                )
+        pictured.append({"nodule": nodule, "pictures": pictures})
+    return pictured
