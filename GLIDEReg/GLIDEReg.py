@@ -13,6 +13,8 @@ from slicer import (
     vtkMRMLNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLSequenceNode,
+    vtkMRMLTableNode,
     vtkMRMLTransformNode,
 )
 from slicer.i18n import tr as _
@@ -35,6 +37,8 @@ if str(ROOT) not in sys.path:
 from GLIDERegLib.scene.outcome import Results  # noqa: E402
 from GLIDERegLib.scene.registration import SceneRegistration  # noqa: E402
 from GLIDERegLib.scene.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
+from GLIDERegLib.scene.sequence_nodes import SequenceResults  # noqa: E402
+from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration  # noqa: E402
 
 # Slicer's parameter node wrapper knows no other way to say this, and needs the None.
 Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
@@ -103,57 +107,100 @@ class GLIDERegParameterNode:
     threads: Annotated[int, WithinRange(0, 256)] = 0
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
 
+    checkTransform: vtkMRMLTransformNode
+    checkFixed: vtkMRMLScalarVolumeNode
+    checkMoving: vtkMRMLScalarVolumeNode
+    checkBack: vtkMRMLTransformNode
+    checkFixedStructures: vtkMRMLSegmentationNode
+    checkMovingStructures: vtkMRMLSegmentationNode
+    checkSegment: str = ""
+    checkFixedLandmarks: vtkMRMLMarkupsFiducialNode
+    checkMovingLandmarks: vtkMRMLMarkupsFiducialNode
+    checkTable: vtkMRMLTableNode
+    checkOpacity: Annotated[float, WithinRange(0, 100)] = 50.0
+    checkSpacing: Annotated[float, WithinRange(2, 50)] = 15.0
+
+    reviewTable: vtkMRMLTableNode
+    matchTable: vtkMRMLTableNode
+    matchDistance: Annotated[float, WithinRange(0.1, 100)] = 10.0
+    daysBetween: Annotated[float, WithinRange(-36500, 36500)] = 0.0
+
 
 class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's frame: Slicer's events come in here and go to `RegistrationPanel`."""
+    """The panel's frame: Slicer's events come in here and go to the pages of the library."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self.pages = []
 
     def setup(self) -> None:
+        import qt
+
+        from GLIDERegLib.panel.check import CheckPage
+        from GLIDERegLib.panel.nodules import NodulesPage
         from GLIDERegLib.panel.registration import RegistrationPanel
 
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(str(ROOT / "Resources" / "UI" / "GLIDEReg.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = GLIDERegLogic()
+        self.tabs = qt.QTabWidget()
+        self.layout.addWidget(self.tabs)
+        self.ui = self._addTab("GLIDEReg", _("Register"))
         self.panel = RegistrationPanel(self.ui, self.logic)
+        self.pages = [
+            self.panel,
+            CheckPage(self._addTab("GLIDERegCheck", _("Check")), self.logic),
+            NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
+        ]
+        self.tabs.connect("currentChanged(int)", self.onPageChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        slicer.app.connect("aboutToQuit()", self.panel.close)
-        self.panel.setParameterNode(self.logic.getParameterNode())
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
+        slicer.app.connect("aboutToQuit()", self.closePages)
+        self._setParameterNode(self.logic.getParameterNode())
+
+    def _addTab(self, name: str, title: str):
+        """The widgets of a page by name."""
+        page = slicer.util.loadUI(str(ROOT / "Resources" / "UI" / f"{name}.ui"))
+        page.setMRMLScene(slicer.mrmlScene)
+        self.tabs.addTab(page, title)
+        return slicer.util.childWidgetVariables(page)
+
+    def _setParameterNode(self, node: GLIDERegParameterNode | None) -> None:
+        for page in self.pages:
+            page.setParameterNode(node)
 
     def enter(self) -> None:
-        self.panel.setParameterNode(self.logic.getParameterNode())
-        self.panel.enter()
+        self._setParameterNode(self.logic.getParameterNode())
+        self.pages[self.tabs.currentIndex].enter()
 
     def exit(self) -> None:
         """Nothing to do: a running registration goes on while other modules are used."""
 
+    def onPageChanged(self, index: int) -> None:
+        self.pages[index].enter()
+
     def cleanup(self) -> None:
-        slicer.app.disconnect("aboutToQuit()", self.panel.close)
-        self.panel.close()
+        slicer.app.disconnect("aboutToQuit()", self.closePages)
+        self.closePages()
         self.removeObservers()
+
+    def closePages(self) -> None:
+        for page in self.pages:
+            page.close()
 
     def onSceneStartClose(self, caller=None, event=None) -> None:
         self.panel.abandon()
-        self.panel.setParameterNode(None)
+        self._setParameterNode(None)
 
-    def onSceneEndClose(self, caller=None, event=None) -> None:
-        self.panel.setParameterNode(self.logic.getParameterNode())
-
-    def onSceneEndImport(self, caller=None, event=None) -> None:
-        self.panel.setParameterNode(self.logic.getParameterNode())
+    def onSceneChanged(self, caller=None, event=None) -> None:
+        self._setParameterNode(self.logic.getParameterNode())
 
     def onReload(self) -> None:
         """Reloads the library too, which Slicer's own reload leaves as it was."""
-        self.panel.close()
+        self.closePages()
         for name in [name for name in sys.modules if name.split(".")[0] == "GLIDERegLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
@@ -252,22 +299,52 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
             inputs, outputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath
         )
 
-        def pause() -> None:
+        return _waitFor(registration, progressCallback)
+
+    def registerSequence(
+        self,
+        sequenceNode: vtkMRMLSequenceNode,
+        referenceFrame: int = 0,
+        nodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
+        maskNode: vtkMRMLNode | None = None,
+        warpedVolumes: bool = False,
+        preset: str = "default",
+        progressCallback=None,
+        **settings,
+    ) -> SequenceResults:
+        """Registers every frame of a 4D study to one of them and waits for the end.
+
+        referenceFrame: its number, from 0. nodulesNode: points in that frame, followed through all frames.
+        warpedVolumes: whether every frame is wanted on the reference. The rest is as in registerVolumes.
+
+            results = GLIDERegLogic().registerSequence(getNode("4DCT"), nodulesNode=getNode("Nodules"))
+
+        Returns the sequence of transforms, the tracks with their plot, and which frames failed. Raises as
+        registerVolumes does.
+        """
+        from GLIDERegLib.panel.child import pythonExecutable
+
+        registration = SequenceRegistration(pythonExecutable())
+        inputs = SequenceInputs(sequenceNode, referenceFrame, nodulesNode, maskNode, warpedVolumes)
+        registration.start(inputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath)
+        return _waitFor(registration, progressCallback)
+
+
+def _waitFor(registration: SceneRegistration | SequenceRegistration, progressCallback):
+    """The results at the end; Slicer's events are handled meanwhile."""
+    try:
+        while registration.active:
+            registration.poll()
             if progressCallback is not None:
                 progressCallback(registration.stage, registration.overall)
             slicer.app.processEvents()
             time.sleep(0.1)
-
-        try:
-            registration.wait(pause)
-        finally:
-            # Also after Ctrl-C or an error of the callback.
-            registration.close()
-        if registration.results is None:
-            raise RuntimeError(
-                " ".join(registration.error or (_("The registration was cancelled."),)).strip()
-            )
-        return registration.results
+    finally:
+        # Also after Ctrl-C or an error of the callback.
+        registration.close()
+    if registration.results is None:
+        raise RuntimeError(" ".join(registration.error or (_("The registration was cancelled."),)).strip())
+    return registration.results
 
 
 def inputsOf(parameters: GLIDERegParameterNode) -> Inputs:

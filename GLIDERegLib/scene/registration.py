@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +120,6 @@ class SceneRegistration:
         finally:
             if not self.active:
                 self._cleanUp()
-
-    def wait(self, pause: Callable[[], None]) -> None:
-        """Polls until the end, with `pause` in between."""
-        while self.active:
-            self.poll()
-            pause()
 
     def cancel(self) -> None:
         """Asks for the end without a result; done within 3 s."""

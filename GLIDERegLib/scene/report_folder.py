@@ -20,7 +20,7 @@ from GLIDERegLib.scene.inputs import writeTransform, writeVolume
 from GLIDERegLib.scene.nodules import PropagatedPoint, checkNodules, propagatePoints
 from GLIDERegLib.scene.pair import Pair, makePair
 from GLIDERegLib.scene.results import NoduleTask
-from GLIDERegLib.scene.review_table import CORRECTED, HEADERS, Row, readRows
+from GLIDERegLib.scene.review_table import HEADERS, Row, readRows
 
 REVIEW = "review.csv"
 # The names that `glidereg register` gives: what is marked in one scan, and where it is in the other one.
@@ -160,7 +160,7 @@ def _writeRows(rows: Sequence[Row], path: Path) -> None:
     table = [["Label", *(HEADERS[name] for name in names), "Corrected by (mm)"]]
     for row in rows:
         values = [getattr(row, name) for name in names]
-        correction = f"{row.correction:.1f}" if row.status == CORRECTED else ""
+        correction = f"{row.correction:.1f}" if row.isCorrected else ""
         texts = [(f"{value:.3g}" if value else "") if isinstance(value, float) else value for value in values]
         table.append([row.label, *texts, correction])
     _writeCsv(table, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import subprocess
@@ -26,6 +27,12 @@ from panel.support import (  # noqa: E402
     addScans,
     runningChildren,
 )
+
+# PySide's reader of .ui files gives back references to True that it never took, and before Python 3.12 the
+# process dies where they run out: hundreds of panels need more than there are.
+if sys.version_info < (3, 12):
+    for _ in range(10_000):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(True))
 
 
 @pytest.fixture(scope="session")

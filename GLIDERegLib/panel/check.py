@@ -1,0 +1,252 @@
+"""The page "Check": is this registration to be trusted, and where? Pictures, maps, numbers."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
+from GLIDERegLib.panel.check_views import CheckViews
+from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.scene import overlay
+from GLIDERegLib.scene.crosshair import Position
+from GLIDERegLib.scene.drawing import CONTOURS
+from GLIDERegLib.scene.maps import KINDS, findMap, showMaps
+from GLIDERegLib.scene.measures import measure
+from GLIDERegLib.scene.numbers import fieldRows, fillTable, insideOf, landmarkRows, overlapRows
+from GLIDERegLib.scene.pair import Pair, makePair, pairProblem, registeredVolumes
+
+TABLE = "vtkMRMLTableNode"
+BLINK_MILLISECONDS = 500
+
+
+class CheckPage:
+    """Keeps the page's widgets, the parameter node and what is shown in step.
+
+    ui: the widgets of GLIDERegCheck.ui. What is shown in the views is given back when the page closes, when
+    the transform or a scan changes, and when its switch is put back; it is not saved.
+    """
+
+    def __init__(self, ui, logic):
+        self.ui = ui
+        self.logic = logic
+        self._node = None
+        self._guiTag = None
+        self._observation = None
+        self._transform: slicer.vtkMRMLTransformNode | None = None
+        self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
+        self._views: CheckViews | None = None
+        self._quiet = False
+        offered = OVERLAYS + ([REVEAL] if CheckViews.canReveal() else []) + MAPS
+        self._layout = ChoiceBox(ui.checkLayoutCombo, LAYOUT_CHOICES, lambda _: self._showLayout())
+        self._overlay = ChoiceBox(ui.checkOverlayCombo, offered, lambda _: self._show())
+        self._drawing = ChoiceBox(ui.checkDrawingCombo, DRAWINGS, lambda _: self._show())
+        self._segment = ChoiceBox(ui.checkSegmentCombo, [], self._setSegment)
+        ui.checkLayoutButton.connect("toggled(bool)", lambda on: self._showLayout())
+        for box in (ui.checkBeforeCheck, ui.checkOutlineCheck, ui.checkFollowCheck):
+            box.connect("toggled(bool)", lambda on: self._show())
+        ui.checkMeasureButton.connect("clicked()", self.measure)
+        self._blinking = qt.QTimer()
+        self._blinking.setInterval(BLINK_MILLISECONDS)
+        self._blinking.connect("timeout()", self._blink)
+        self._reset()
+
+    # The parameter node
+
+    def setParameterNode(self, node) -> None:
+        """Shows another parameter node, or none while a scene is closed."""
+        if node is self._node and node is not None:
+            return
+        self._close()
+        if self._node is not None:
+            self._node.disconnectGui(self._guiTag)
+            self._node.parameterNode.RemoveObserver(self._observation)
+        self._node, self._transform = node, None
+        if node is None:
+            return
+        self._guiTag = node.connectGui(self.ui)
+        self._observation = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
+        self._nodeModified()
+
+    def enter(self) -> None:
+        """The page is looked at: a registration that has ended meanwhile is what will be checked."""
+        node = self._node
+        if node is not None and node.checkTransform is None and node.outputTransform is not None:
+            node.checkTransform = node.outputTransform
+
+    def close(self) -> None:
+        """Everything as it was before the page was used."""
+        self.setParameterNode(None)
+
+    def _nodeModified(self, caller=None, event=None) -> None:
+        node = self._node
+        if node.checkTransform is not self._transform:
+            self._transform = node.checkTransform
+            if self._transform is not None:
+                fixed, moving = registeredVolumes(self._transform)
+                node.checkFixed, node.checkMoving = fixed or node.checkFixed, moving or node.checkMoving
+        if self._views is not None and self._views.pair != self._pair():
+            self._close()
+        self._fillSegments()
+        self.ui.checkTableView.setMRMLTableNode(node.checkTable)
+        self._enable()
+        self._show()
+
+    def _pair(self) -> Pair | None:
+        node = self._node
+        if node is None or pairProblem(node.checkFixed, node.checkMoving, node.checkTransform):
+            return None
+        return makePair(node.checkFixed, node.checkMoving, node.checkTransform, node.checkBack)
+
+    def _fillSegments(self) -> None:
+        segmentation = self._node.checkFixedStructures
+        source = segmentation.GetSegmentation() if segmentation else None
+        names = [source.GetNthSegmentID(n) for n in range(source.GetNumberOfSegments())] if source else []
+        offered = [(name, source.GetSegment(name).GetName(), "") for name in names]
+        if self._node.checkSegment not in names:
+            self._setSegment("")
+        self._segment.fill([("", _("All structures together"), ""), *offered], self._node.checkSegment)
+        self.ui.checkSegmentCombo.enabled = segmentation is not None
+        if segmentation is not self._segmentation:
+            self._segmentation = segmentation
+            if segmentation is None:
+                self.ui.checkOutlineCheck.checked = False
+
+    def _setSegment(self, name: str) -> None:
+        if self._node is not None and self._node.checkSegment != name:
+            self._node.checkSegment = name
+
+    # What can be done now
+
+    def _enable(self) -> None:
+        node, ui = self._node, self.ui
+        problem = (
+            pairProblem(node.checkFixed, node.checkMoving, node.checkTransform) if node else _("No scene.")
+        )
+        for widget in (
+            ui.checkLayoutButton,
+            ui.checkOverlayCombo,
+            ui.checkBeforeCheck,
+            ui.checkDrawingCombo,
+            ui.checkMeasureButton,
+        ):
+            widget.enabled = problem is None
+        ui.checkOutlineCheck.enabled = problem is None and node.checkFixedStructures is not None
+        ui.checkFollowCheck.enabled = problem is None and ui.checkLayoutButton.checked
+        mode = self._overlay.value
+        ui.checkOpacitySlider.enabled = problem is None and (mode == overlay.FADE or mode in KINDS)
+        ui.checkSpacingSlider.enabled = problem is None and self._drawing.value not in ("", CONTOURS)
+        self._say(problem or "")
+
+    def _say(self, text: str) -> None:
+        self.ui.checkMessageLabel.text = text
+        self.ui.checkMessageLabel.visible = bool(text)
+
+    # What is seen
+
+    def _showLayout(self) -> None:
+        if self._quiet or self._node is None or (pair := self._pair()) is None:
+            return
+        if self._views is None:
+            self._views = CheckViews(pair, self._tellPosition)
+        shown = self.ui.checkLayoutButton.checked
+        self._views.showLayout(self._layout.value if shown else None)
+        if shown and self._overlay.value == overlay.NOTHING:
+            self._overlay.show(overlay.WARPED)
+        self._quietly(lambda: setattr(self.ui.checkFollowCheck, "checked", shown))
+        self._enable()
+        self._show()
+
+    def _show(self) -> None:
+        """The views as the switches say."""
+        if self._quiet or self._node is None or (pair := self._pair()) is None:
+            return
+        ui, mode, node = self.ui, self._overlay.value, self._node
+        if mode in KINDS and findMap(pair.transform, mode) is None:
+            self._quietly(lambda: self._overlay.show(overlay.NOTHING))
+            self.measure()
+            if findMap(pair.transform, mode) is not None:
+                self._overlay.show(mode)
+            else:
+                mode = overlay.NOTHING
+        if self._views is None:
+            self._views = CheckViews(pair, self._tellPosition)
+        self._views.showOverlay(mode, node.checkOpacity / 100, ui.checkBeforeCheck.checked)
+        self._views.showDrawing(self._drawing.value, node.checkSpacing)
+        self._views.showOutlines(node.checkFixedStructures if ui.checkOutlineCheck.checked else None)
+        self._views.follow(ui.checkFollowCheck.checked and ui.checkLayoutButton.checked)
+        if mode == overlay.FLICKER:
+            self._blinking.start()
+        else:
+            self._blinking.stop()
+        self._enable()
+
+    def _blink(self) -> None:
+        self._views.blink()
+
+    def _tellPosition(self, position: Position | None) -> None:
+        self.ui.checkPositionLabel.text = "" if position is None else positionText(position)
+
+    def _close(self) -> None:
+        """Gives the views back and puts every switch to off."""
+        self._blinking.stop()
+        if self._views is not None:
+            self._views.close()
+            self._views = None
+        self._reset()
+
+    def _reset(self) -> None:
+        def off() -> None:
+            for box in ("checkLayoutButton", "checkBeforeCheck", "checkOutlineCheck", "checkFollowCheck"):
+                getattr(self.ui, box).checked = False
+            self._overlay.show(overlay.NOTHING)
+            self._drawing.show("")
+
+        self._quietly(off)
+        self._tellPosition(None)
+        self._enable()
+
+    def _quietly(self, change) -> None:
+        """Changes widgets without acting on it."""
+        self._quiet, before = True, self._quiet
+        change()
+        self._quiet = before
+
+    # Maps and numbers
+
+    def measure(self) -> None:
+        """Makes the maps and fills the table, as far as the inputs allow."""
+        pair, node = self._pair(), self._node
+        problems: list[str] = []
+        with slicer.util.WaitCursor():
+            measures = measure(pair)
+            rows = fieldRows(measures, _("body"), measures.body)
+            for given, make in (
+                (
+                    [node.checkFixedStructures],
+                    lambda s: fieldRows(measures, *insideOf(measures, s, node.checkSegment)),
+                ),
+                (
+                    [node.checkFixedStructures, node.checkMovingStructures],
+                    lambda a, b: overlapRows(pair, a, b),
+                ),
+                (
+                    [node.checkFixedLandmarks, node.checkMovingLandmarks],
+                    lambda a, b: landmarkRows(pair, a, b),
+                ),
+            ):
+                if None in given:
+                    continue
+                try:
+                    rows += make(*given)
+                except InputError as error:
+                    problems.append(str(error))
+            showMaps(pair, measures)
+            if node.checkTable is None:
+                name = pair.transform.GetScene().GenerateUniqueName(f"Numbers of {pair.transform.GetName()}")
+                node.checkTable = pair.transform.GetScene().AddNewNodeByClass(TABLE, name)
+            fillTable(node.checkTable, rows, pair, measures)
+        self._say("\n".join(problems))

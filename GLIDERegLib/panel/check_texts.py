@@ -1,0 +1,73 @@
+"""The words of the page "Check": what its lists offer, and where the crosses are."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from GLIDERegLib.scene import overlay
+from GLIDERegLib.scene.crosshair import Position
+from GLIDERegLib.scene.drawing import ARROWS, CONTOURS, GRID
+
+LAYOUT_CHOICES = [
+    ("Axial", _("Axial"), ""),
+    ("Coronal", _("Coronal"), ""),
+    ("Sagittal", _("Sagittal"), ""),
+    ("All", _("All three"), ""),
+]
+DRAWINGS = [
+    ("", _("Not drawn"), ""),
+    (GRID, _("Grid"), _("A regular grid, bent as the transform bends space.")),
+    (ARROWS, _("Arrows"), _("From where the moving scan comes to where it is shown.")),
+    (CONTOURS, _("Contours"), _("Lines of equal displacement.")),
+]
+OVERLAYS = [
+    (overlay.NOTHING, _("Nothing"), _("Views show what they showed before.")),
+    (overlay.WARPED, _("Warped scan"), ""),
+    (overlay.FADE, _("Warped scan, fading"), ""),
+    (overlay.FLICKER, _("Warped scan, flickering"), _("What jumps does not match.")),
+    (
+        overlay.DIFFERENCE,
+        _("Difference, every voxel"),
+        _("Even grey where both agree, brighter where the fixed scan is brighter."),
+    ),
+]
+REVEAL = (overlay.REVEAL, _("Layer reveal cursor"), _("The warped scan in a window around the mouse."))
+MAPS = [
+    ("displacement", _("Map: displacement"), _("How far each place is moved, mm.")),
+    (
+        "jacobian",
+        _("Map: volume change"),
+        _(
+            "Jacobian determinant: blue where the moving scan is smaller, red where larger, "
+            "yellow where it folds."
+        ),
+    ),
+    (
+        "consistency",
+        _("Map: round trip"),
+        _("How far from its start a point ends on the way there and back, mm."),
+    ),
+    ("difference", _("Map: difference"), _("Fixed minus warped intensity.")),
+]
+
+
+def positionText(position: Position) -> str:
+    """Where the crosses are, in words."""
+
+    def place(point) -> str:
+        return ", ".join(
+            f"{letters[c < 0]} {abs(c):.1f}" for letters, c in zip(("RL", "AP", "SI"), point, strict=True)
+        )
+
+    lines = [
+        _("Fixed: {place} mm").format(place=place(position.fixed)),
+        _("Moving: {place} mm").format(place=place(position.moving)),
+        _("Moved by {mm:.1f} mm; comes back within {back:.2f} mm").format(
+            mm=position.displacement, back=position.roundTrip
+        ),
+    ]
+    if not position.insideFixed:
+        lines.append(_("Outside the fixed scan: nothing was registered here."))
+    if not position.insideMoving:
+        lines.append(_("Outside the moving scan."))
+    return "\n".join(lines)

@@ -1,0 +1,263 @@
+"""The page "Nodules": carried nodules judged, walked through and corrected; two readers' lists; growth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.panel.nodules_table import NoduleTable
+from GLIDERegLib.panel.report import ReportButton
+from GLIDERegLib.scene.pair import makePair, registeredVolumes
+from GLIDERegLib.scene.report_folder import ReportInputs
+from GLIDERegLib.scene.review import Judge
+from GLIDERegLib.scene.review_matching import describeMatching, matchLists, writeMatching
+from GLIDERegLib.scene.review_nodes import Review, setEditable, takeMoves
+from GLIDERegLib.scene.review_sizes import daysBetween, grown, measureRows
+from GLIDERegLib.scene.review_table import NOT_REVIEWED, Row, readRows, writeRows
+from GLIDERegLib.scene.review_views import showNodule
+
+CHANGED = _("The transform or the nodules have changed: press Review nodules to bring the table up to date.")
+LOST = _(
+    "These nodules are no longer in the lists: {labels}. Remove them from the table, with what you decided "
+    "on them?"
+)
+MOVED = _(
+    "These nodules are now predicted at least 1 mm away from where you decided on them: {labels}. Keep your "
+    "decisions and corrections? No sets them to not reviewed; comments stay."
+)
+STALE_MILLISECONDS = 300
+
+
+class NodulesPage:
+    """Keeps table, lists and views in step. ui: the widgets of GLIDERegNodules.ui; logic: the module's."""
+
+    def __init__(self, ui, logic):
+        self.ui = ui
+        self.logic = logic
+        self._node = None
+        self._guiTag = None
+        self._nodeTag = None
+        self._rows: list[Row] = []
+        # While points can be dragged.
+        self._judge: Judge | None = None
+        self._observed: list = []
+        self._tags: list[tuple] = []
+        self._table = NoduleTable(ui, self._selected, self._changed)
+        ui.updateButton.connect("clicked()", self.update)
+        ui.matchButton.connect("clicked()", self.match)
+        ui.editButton.connect("toggled(bool)", self.edit)
+        ui.predictionButton.connect("clicked()", self.backToPrediction)
+        self._report = ReportButton(ui.reportButton, ui.reportLabel, self._reportInputs)
+        self._staleTimer = qt.QTimer()
+        self._staleTimer.setSingleShot(True)
+        self._staleTimer.setInterval(STALE_MILLISECONDS)
+        self._staleTimer.connect("timeout()", self._lookForChanges)
+        self._say("")
+        self._show()
+
+    # The parameter node
+
+    def setParameterNode(self, node) -> None:
+        """Shows another parameter node, or none while a scene is closed."""
+        self.ui.editButton.checked = False
+        if self._node is not None:
+            self._node.disconnectGui(self._guiTag)
+            self._node.parameterNode.RemoveObserver(self._nodeTag)
+        self._node = node
+        self._rows = readRows(node.reviewTable) if node is not None and node.reviewTable else []
+        if node is not None:
+            self._guiTag = node.connectGui(self.ui)
+            self._nodeTag = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
+        self._nodeModified()
+        self._show()
+
+    def enter(self) -> None:
+        """The page is looked at: the result of a registration is what will be reviewed."""
+        node = self._node
+        if node is not None and node.checkTransform is None and node.outputTransform is not None:
+            node.checkTransform = node.outputTransform
+        self._lookForChanges()
+
+    def close(self) -> None:
+        """The panel or Slicer is being closed."""
+        self._staleTimer.stop()
+        self._report.close()
+        self.setParameterNode(None)
+
+    def _nodeModified(self, caller=None, event=None) -> None:
+        self._observe()
+        self.ui.matchView.setMRMLTableNode(self._node.matchTable if self._node is not None else None)
+        self._enable()
+
+    def _observe(self) -> None:
+        """Watches the transform and the carried lists that are chosen now."""
+        node = self._node
+        nodes = [] if node is None else [node.checkTransform, node.nodulesInFixed, node.nodulesInMoving]
+        if nodes == self._observed:
+            return
+        for watched, tag in self._tags:
+            watched.RemoveObserver(tag)
+        moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent, lambda *_: self._staleTimer.start()
+        dragged = slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._listModified
+        self._observed, self._tags = nodes, []
+        for watched, (event, call) in zip(nodes, (moved, dragged, dragged), strict=False):
+            if watched is not None:
+                self._tags.append((watched, watched.AddObserver(event, call)))
+
+    def _review(self) -> Review:
+        """What is reviewed. Raises InputError, saying what is missing."""
+        node = self._node
+        if node is None:
+            raise InputError(_("There is no scene."))
+        volumes = (None, None) if node.checkTransform is None else registeredVolumes(node.checkTransform)
+        chosen = ((node.checkFixed, node.fixedVolume), (node.checkMoving, node.movingVolume))
+        fixed, moving = (own or a or b for own, (a, b) in zip(volumes, chosen, strict=True))
+        pair = makePair(fixed, moving, node.checkTransform)
+        lists = {"moving": node.movingNodules, "fixed": node.fixedNodules}
+        lists = {scan: listNode for scan, listNode in lists.items() if listNode is not None}
+        if not lists:
+            raise InputError(_("Choose the nodules marked in the moving or in the fixed scan."))
+        return Review(pair, lists)
+
+    def _reportInputs(self) -> ReportInputs:
+        pair = self._review().pair
+        table = self._node.reviewTable
+        if table is None:
+            raise InputError(_("Press 'Review nodules' first: the report tells what was decided."))
+        return ReportInputs(pair.fixed, pair.moving, self._node.checkTransform, review=table)
+
+    def _days(self, review: Review) -> float | None:
+        return self._node.daysBetween or daysBetween(review.pair)
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.visible = bool(text)
+
+    def _enable(self) -> None:
+        ui, problem = self.ui, ""
+        try:
+            pair = self._review().pair
+            text = _("Fixed scan: {fixed}. Moving scan: {moving}.")
+            ui.pairLabel.text = text.format(fixed=pair.fixed.GetName(), moving=pair.moving.GetName())
+        except InputError as error:
+            ui.pairLabel.text = problem = str(error)
+        ui.updateButton.enabled = not problem
+        ui.updateButton.toolTip = problem or _("Carries the nodules, judges each, and fills the table.")
+        ui.matchButton.enabled = ui.editButton.enabled = bool(self._rows) and not problem
+
+    # The table
+
+    def update(self) -> None:
+        """Carries and judges the nodules anew; no decision is lost without asking."""
+        try:
+            with slicer.util.WaitCursor():
+                review = self._review()
+                plan = review.plan(self._node.reviewTable)
+        except InputError as error:
+            self._say(str(error))
+            return
+        if plan.lost and not slicer.util.confirmYesNoDisplay(LOST.format(labels=", ".join(plan.lost))):
+            return
+        keep = not plan.moved or slicer.util.confirmYesNoDisplay(MOVED.format(labels=", ".join(plan.moved)))
+        self.ui.editButton.checked = False
+        with slicer.util.WaitCursor():
+            self._rows = measureRows(plan.merged(keep), review.pair, self._days(review))
+            self._writeNodes(review)
+        self._say("")
+        self._show()
+
+    def _writeNodes(self, review: Review) -> None:
+        node, carried = self._node, {}
+        if "moving" in review.lists:
+            carried["moving"] = node.nodulesInFixed = review.carriedList("moving", node.nodulesInFixed)
+        if "fixed" in review.lists:
+            carried["fixed"] = node.nodulesInMoving = review.carriedList("fixed", node.nodulesInMoving)
+        if node.reviewTable is None:
+            node.reviewTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule review"))
+        review.apply(self._rows, node.reviewTable, carried)
+
+    def _lookForChanges(self) -> None:
+        if self._node is not None and self._node.reviewTable is not None:
+            self._say("" if self._isUpToDate() else CHANGED)
+
+    def _isUpToDate(self) -> bool:
+        try:
+            return not self._review().isStale(self._node.reviewTable)
+        except InputError:
+            return False
+
+    def _show(self) -> None:
+        self._table.show(self._rows)
+        self._enable()
+
+    # One nodule
+
+    def _selected(self, row: Row) -> None:
+        try:
+            showNodule(row.fixed, row.moving, self._review().pair)
+        except InputError as error:
+            self._say(str(error))
+
+    def _changed(self, row: Row) -> None:
+        """The reader has decided, written or measured something."""
+        days = self._node.daysBetween
+        try:
+            days = days or daysBetween(self._review().pair)
+        except InputError:
+            # The scans are gone; what the reader says still counts.
+            days = days or None
+        self._rows[self._table.current] = grown(row, days)
+        self._store()
+
+    def _store(self) -> None:
+        writeRows(self._node.reviewTable, self._rows)
+        self._show()
+
+    def edit(self, editable: bool) -> None:
+        """Unlocks the carried nodules, so that they can be dragged, or locks them again."""
+        if self._node is None:
+            return
+        if editable and not self._isUpToDate():
+            self.ui.editButton.checked = False
+            self._say(CHANGED)
+            return
+        self._judge = Judge(self._review().pair) if editable else None
+        for listNode in (self._node.nodulesInFixed, self._node.nodulesInMoving):
+            if listNode is not None:
+                setEditable(listNode, editable)
+
+    def _listModified(self, listNode, event) -> None:
+        """A point was dragged, or changed in another module, while the list is open for it."""
+        if self._judge is None or listNode.GetLocked():
+            return
+        scan = "moving" if listNode is self._node.nodulesInFixed else "fixed"
+        rows = takeMoves(self._judge, self._rows, listNode, scan)
+        if rows != self._rows:
+            self._rows = rows
+            self._store()
+
+    def backToPrediction(self) -> None:
+        """Puts the selected nodule back to where the transform carries it, not reviewed."""
+        review, row = self._review(), self._table.row
+        back = replace(Judge(review.pair).moved(row, row.predicted), status=NOT_REVIEWED)
+        self._rows[self._table.current] = back
+        self._writeNodes(review)
+        self.edit(self.ui.editButton.checked)
+        self._show()
+
+    # Two lists
+
+    def match(self) -> None:
+        """Pairs the nodules of both lists; those of the moving scan where they were carried or corrected."""
+        node = self._node
+        matching = matchLists(self._rows, node.matchDistance, self._days(self._review()))
+        if node.matchTable is None:
+            node.matchTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule matching"))
+        writeMatching(node.matchTable, matching)
+        self.ui.matchLabel.text = describeMatching(matching)

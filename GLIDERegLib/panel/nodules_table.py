@@ -1,0 +1,124 @@
+"""The nodules on their page: the list to walk through, and what is known and decided of the selected one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import qt
+from slicer.i18n import tr as _
+
+from GLIDERegLib.evaluation.nodules import LOOK_CLOSELY, RELIABLE, UNRELIABLE
+from GLIDERegLib.scene.review_table import ACCEPTED, REJECTED, UNSURE, Row, describeRow
+
+COLUMNS = (_("Nodule"), _("Reliability"), _("Status"), _("Moved by"))
+WIDTHS = (82, 78, 90)
+# Readable on light and dark backgrounds.
+COLORS = {RELIABLE: "#2e8b4a", LOOK_CLOSELY: "#c17a00", UNRELIABLE: "#d0392b"}
+
+
+class NoduleTable:
+    """Shows rows, of which one is selected. ui: the widgets of GLIDERegNodules.ui.
+
+    selected(row) is called when another row is selected, changed(row) with the selected row as the reader
+    has changed it: a status, the comment or a diameter.
+    """
+
+    def __init__(self, ui, selected: Callable[[Row], None], changed: Callable[[Row], None]):
+        self.ui = ui
+        self._onSelected, self._onChanged = selected, changed
+        self._rows: list[Row] = []
+        self._showing = False
+        ui.reviewView.setColumnCount(len(COLUMNS))
+        ui.reviewView.setHorizontalHeaderLabels(COLUMNS)
+        for column, width in enumerate(WIDTHS):
+            ui.reviewView.setColumnWidth(column, width)
+        ui.reviewView.connect("itemSelectionChanged()", self._selectionChanged)
+        ui.commentEdit.connect("textChanged(QString)", lambda text: self._change(comment=text))
+        for scan, box in (("fixed", ui.fixedDiameterBox), ("moving", ui.movingDiameterBox)):
+            box.connect("valueChanged(double)", lambda size, scan=scan: self._typeDiameter(scan, size))
+        self._shortcuts = []
+        for button, key, act in (
+            (ui.previousButton, "Alt+P", lambda: self.step(-1)),
+            (ui.nextButton, "Alt+N", lambda: self.step(1)),
+            (ui.acceptButton, "Alt+A", lambda: self._change(status=ACCEPTED)),
+            (ui.rejectButton, "Alt+R", lambda: self._change(status=REJECTED)),
+            (ui.unsureButton, "Alt+U", lambda: self._change(status=UNSURE)),
+        ):
+            button.connect("clicked()", act)
+            # Active wherever the focus is, while the page is in sight.
+            shortcut = qt.QShortcut(qt.QKeySequence(key), ui.reviewView)
+            shortcut.connect("activated()", act)
+            self._shortcuts.append(shortcut)
+
+    @property
+    def current(self) -> int:
+        """The selected row's number, -1 where none is."""
+        number = self.ui.reviewView.currentRow()
+        return number if number < len(self._rows) else -1
+
+    @property
+    def row(self) -> Row | None:
+        """The selected row."""
+        return self._rows[self.current] if self.current >= 0 else None
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Shows other rows, or the same ones changed; the selection stays at its place."""
+        view = self.ui.reviewView
+        self._rows = list(rows)
+        self._showing = True
+        view.setRowCount(len(rows))
+        for n, row in enumerate(rows):
+            texts = (row.label, row.reliability, row.status, f"{row.displacement:.1f} mm")
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(row.reason)
+                if column == 1:
+                    item.setForeground(qt.QBrush(qt.QColor(COLORS[row.reliability])))
+                view.setItem(n, column, item)
+        self._showing = False
+        self._showRow()
+
+    def step(self, by: int) -> None:
+        """Selects the next (1) or the previous (-1) row, as far as there is one."""
+        if self._rows:
+            self.ui.reviewView.selectRow(min(max(self.current + by, 0), len(self._rows) - 1))
+
+    def _selectionChanged(self) -> None:
+        if self._showing:
+            return
+        self._showRow()
+        if self.row is not None:
+            self._onSelected(self.row)
+
+    def _showRow(self) -> None:
+        row, ui = self.row, self.ui
+        self._showing = True
+        ui.detailLabel.text = describeRow(row) if row else _("Select a nodule to see it in all views.")
+        ui.growthLabel.text = row.growth if row and row.growth else _("Needs the diameter in both scans.")
+        ui.fixedDiameterBox.value = row.fixedDiameter if row else 0.0
+        ui.movingDiameterBox.value = row.movingDiameter if row else 0.0
+        comment = row.comment if row else ""
+        # Writing the same text would move the cursor while the reader types.
+        if ui.commentEdit.text != comment:
+            ui.commentEdit.text = comment
+        self._showing = False
+        for button in (ui.previousButton, ui.nextButton):
+            button.enabled = bool(self._rows)
+        for widget in (
+            ui.acceptButton,
+            ui.rejectButton,
+            ui.unsureButton,
+            ui.commentEdit,
+            ui.fixedDiameterBox,
+            ui.movingDiameterBox,
+        ):
+            widget.enabled = row is not None
+        ui.predictionButton.enabled = row is not None and row.isCorrected
+
+    def _change(self, **changes) -> None:
+        if self.row is not None and not self._showing:
+            self._onChanged(replace(self.row, **changes))
+
+    def _typeDiameter(self, scan: str, size: float) -> None:
+        self._change(**{f"{scan}Diameter": size, f"{scan}DiameterFrom": "typed" if size else ""})

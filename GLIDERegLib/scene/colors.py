@@ -1,0 +1,73 @@
+"""Colour tables of the maps, each a colour node of the scene that is made when first needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+COLORS = 256
+# Ends and middle of the cool-warm map: Moreland, Diverging Color Maps for Scientific Visualization, ISVC
+# 2009.
+LESS, NEUTRAL, MORE = (0.230, 0.299, 0.754), (0.865, 0.865, 0.865), (0.706, 0.016, 0.150)
+FOLDED = (1.0, 0.9, 0.0)
+# Dark to light at equal steps of perceived lightness (viridis).
+RISING = (
+    (0.267, 0.005, 0.329),
+    (0.254, 0.265, 0.530),
+    (0.164, 0.471, 0.558),
+    (0.128, 0.567, 0.551),
+    (0.267, 0.749, 0.441),
+    (0.741, 0.873, 0.150),
+    (0.993, 0.906, 0.144),
+)
+# The Jacobian's colours reach from one step below 0, the one that folds, to 3.
+LARGEST_JACOBIAN = 3.0
+JACOBIAN_RANGE = (-LARGEST_JACOBIAN / (COLORS - 2), LARGEST_JACOBIAN)
+ATTRIBUTE = "GLIDEReg.Colors"
+
+
+def risingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """From dark for small values to light for large ones."""
+    position = np.linspace(0, 1, COLORS)
+    stops = np.linspace(0, 1, len(RISING))
+    return _node(
+        scene, "Small to large", np.stack([np.interp(position, stops, c) for c in np.transpose(RISING)], 1)
+    )
+
+
+def divergingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """Blue below the middle, grey there, red above."""
+    return _node(scene, "Less to more", diverging(np.linspace(-1, 1, COLORS)))
+
+
+def jacobianColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """For Jacobian determinants in JACOBIAN_RANGE: grey at 1, as blue at 1/n as red at n, yellow where it
+    folds.
+    """
+    value = np.linspace(*JACOBIAN_RANGE, COLORS)
+    colors = diverging(np.log(np.maximum(value, 1e-6)) / np.log(LARGEST_JACOBIAN))
+    colors[0] = FOLDED
+    return _node(scene, "Jacobian determinant", colors)
+
+
+def diverging(position: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) from -1, less, over 0, neutral, to 1, more; beyond, the colours of the ends."""
+    return np.stack(
+        [np.interp(position, (-1, 0, 1), c) for c in zip(LESS, NEUTRAL, MORE, strict=True)], axis=1
+    )
+
+
+def _node(scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray) -> slicer.vtkMRMLColorTableNode:
+    found = scene.GetNodesByClassByName("vtkMRMLColorTableNode", name)
+    found.UnRegister(None)
+    for index in range(found.GetNumberOfItems()):
+        if found.GetItemAsObject(index).GetAttribute(ATTRIBUTE):
+            return found.GetItemAsObject(index)
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetName(name)
+    node.SetAttribute(ATTRIBUTE, "1")
+    node.SetTypeToUser()
+    node.SetNumberOfColors(len(colors))
+    for index, color in enumerate(colors):
+        node.SetColor(index, *map(float, color), 1.0)
+    return scene.AddNode(node)

@@ -1,0 +1,181 @@
+"""The review table: one row for each carried nodule, in a table node that is saved with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+NOT_REVIEWED, ACCEPTED, REJECTED, UNSURE, CORRECTED = (
+    "not reviewed",
+    "accepted",
+    "rejected",
+    "unsure",
+    "corrected",
+)
+# Differences below it come from writing numbers down.
+TINY_MM = 0.01
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A nodule in both scans, what tells whether to believe it, and what the reader decided.
+
+    markedIn: "moving" or "fixed", the scan where the reader marked it; its place in the other scan was
+    carried there, to `predicted`, unless the reader corrected it. Points are world RAS mm. volumePercent:
+    local volume in the moving scan over that in the fixed one. Diameters are mm, 0 where unknown, and come
+    from "typed", "line" or "segment". insideField: "no" where the field does not reach the nodule, or the
+    nodule not the moving scan. doublingDays: text, empty where unknown. point: the mark's identifier
+    in its own list.
+    """
+
+    label: str
+    markedIn: str
+    fixed: Point
+    moving: Point
+    predicted: Point
+    displacement: float
+    volumePercent: float
+    residual: float
+    agreement: float
+    expectedError: float
+    insideField: str
+    reliability: str
+    reason: str
+    status: str = NOT_REVIEWED
+    comment: str = ""
+    fixedDiameter: float = 0.0
+    fixedDiameterFrom: str = ""
+    movingDiameter: float = 0.0
+    movingDiameterFrom: str = ""
+    growth: str = ""
+    doublingDays: str = ""
+    point: str = ""
+
+    @property
+    def carried(self) -> Point:
+        """Where the nodule is in the scan in which it was not marked."""
+        return self.fixed if self.markedIn == "moving" else self.moving
+
+    @property
+    def correction(self) -> float:
+        """mm between the prediction and where the nodule is now."""
+        return float(np.linalg.norm(np.subtract(self.carried, self.predicted)))
+
+    @property
+    def isCorrected(self) -> bool:
+        return self.correction > TINY_MM
+
+    @property
+    def isDecided(self) -> bool:
+        """True where the reader has put work into the row that must not be lost."""
+        typed = "typed" in (self.fixedDiameterFrom, self.movingDiameterFrom)
+        return self.status != NOT_REVIEWED or bool(self.comment) or typed or self.isCorrected
+
+
+# What the columns are called; a point takes three. The first must never be empty: Slicer's table files would
+# lose it, and shift the rest of the line.
+HEADERS = {
+    "markedIn": "Marked in",
+    "label": "Label",
+    "fixed": "Fixed",
+    "moving": "Moving",
+    "predicted": "Predicted",
+    "displacement": "Displacement (mm)",
+    "volumePercent": "Local volume moving/fixed (%)",
+    "residual": "Round-trip residual (mm)",
+    "agreement": "Local agreement (0 to 1)",
+    "expectedError": "Expected error (mm)",
+    "insideField": "Inside field and scans",
+    "reliability": "Reliability",
+    "reason": "Reason",
+    "status": "Status",
+    "comment": "Comment",
+    "fixedDiameter": "Diameter fixed (mm)",
+    "fixedDiameterFrom": "Diameter fixed from",
+    "movingDiameter": "Diameter moving (mm)",
+    "movingDiameterFrom": "Diameter moving from",
+    "growth": "Growth",
+    "doublingDays": "Volume doubling time (days)",
+    "point": "Point",
+}
+POINTS = ("fixed", "moving", "predicted")
+NUMBERS = {field.name for field in fields(Row) if field.type == "float"}
+
+
+def readRows(tableNode: slicer.vtkMRMLTableNode) -> list[Row]:
+    """The rows of a review table; none where the node holds no such table."""
+    table = tableNode.GetTable()
+    columns = {name: [table.GetColumnByName(one) for one in _columns(name)] for name in HEADERS}
+    if any(column is None for group in columns.values() for column in group):
+        return []
+
+    def value(name: str, row: int):
+        cells = [column.GetVariantValue(row) for column in columns[name]]
+        if name in POINTS:
+            return tuple(cell.ToDouble() for cell in cells)
+        return cells[0].ToDouble() if name in NUMBERS else cells[0].ToString()
+
+    return [Row(**{name: value(name, row) for name in HEADERS}) for row in range(table.GetNumberOfRows())]
+
+
+def writeRows(tableNode: slicer.vtkMRMLTableNode, rows: Sequence[Row]) -> None:
+    """Replaces what the table node holds."""
+    columns: list[tuple[str, list]] = []
+    for name in HEADERS:
+        values = [getattr(row, name) for row in rows]
+        parts = [[value[axis] for value in values] for axis in range(3)] if name in POINTS else [values]
+        columns += zip(_columns(name), parts, strict=True)
+    numeric = {header for name in (*POINTS, *NUMBERS) for header in _columns(name)}
+    setColumns(tableNode, columns, numeric)
+
+
+def setColumns(
+    tableNode: slicer.vtkMRMLTableNode, columns: Sequence[tuple[str, Sequence]], numeric: set[str]
+) -> None:
+    """Replaces a table node's columns (header, values): numbers for headers in `numeric`, else text."""
+    table = vtk.vtkTable()
+    for header, values in columns:
+        array = vtk.vtkDoubleArray() if header in numeric else vtk.vtkStringArray()
+        array.SetName(header)
+        for value in values:
+            array.InsertNextValue(value if header in numeric else plainText(value))
+        table.AddColumn(array)
+    with slicer.util.NodeModify(tableNode):
+        tableNode.SetUseColumnTitleAsColumnHeader(True)
+        tableNode.SetLocked(True)
+        tableNode.SetAndObserveTable(table)
+
+
+def describeRow(row: Row) -> str:
+    """The row for a reader, in a few lines."""
+    lines = [
+        f"{row.label}, marked in the {row.markedIn} scan.",
+        f"Fixed scan: {_written(row.fixed)}",
+        f"Moving scan: {_written(row.moving)}",
+        f"Displacement {row.displacement:.1f} mm; local volume moving/fixed {row.volumePercent:.0f} %; "
+        f"round trip within {row.residual:.3f} mm; local agreement {row.agreement:.2f} of 1; "
+        f"expected error {row.expectedError:.1f} mm.",
+        f"{row.reliability.capitalize()}: {row.reason}.",
+    ]
+    if row.isCorrected:
+        lines.append(f"Corrected by {row.correction:.1f} mm; predicted: {_written(row.predicted)}")
+    return "\n".join(lines)
+
+
+def plainText(text: str) -> str:
+    """Text that survives in Slicer's table files, which keep neither tabs, line ends nor quotation marks."""
+    return " ".join(text.split()).replace('"', "'")
+
+
+def _written(point: Point) -> str:
+    return "R {:.1f}, A {:.1f}, S {:.1f} mm".format(*point)
+
+
+def _columns(name: str) -> list[str]:
+    return [f"{HEADERS[name]} {axis} (mm)" for axis in "RAS"] if name in POINTS else [HEADERS[name]]

@@ -1,0 +1,138 @@
+"""Draws the README's pictures of the page "Check", with a generated pair whose true transform is known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "Testing"))
+PANEL_WIDTH, VIEW = 400, 320
+SIZE, SPACING = (80, 80, 70), 4.5
+FIELD_MM = 9.0
+# Labels of the generated pair: both lungs, with the vessels and nodules inside.
+LUNGS = (1, 2, 7, 8)
+
+
+def draw(folder: Path) -> None:
+    """check-side-by-side.png, check-maps.png and check-panel.png, in a folder, from a scene that is emptied
+    before.
+    """
+    import check_views
+    import slicer
+    from check_scene import makePage
+    from host import start
+
+    host = start()
+    sys.path.insert(0, str(ROOT))
+    slicer.mrmlScene.Clear(0)
+    study = _study()
+    with check_views.layouts() as view:
+        made = makePage(ROOT)
+        page, ui, node = made.page, made.ui, made.node
+        page.setParameterNode(node)
+        node.outputTransform = study["transform"]
+        page.enter()
+        node.checkFixedStructures, node.checkMovingStructures = study["fixedLungs"], study["movingLungs"]
+        node.checkFixedLandmarks = study["pair"].fixedNodules
+        node.checkMovingLandmarks = study["pair"].movingNodules
+        ui.checkMeasureButton.click()
+        _choose(ui.checkLayoutCombo, "Coronal")
+        ui.checkLayoutButton.checked = True
+        place = slicer.util.arrayFromMarkupsControlPoints(study["pair"].fixedNodules)[3]
+
+        def row(**options) -> np.ndarray:
+            return _row(view, place, **options)
+
+        rows = [row(first=True)]
+        _choose(ui.checkDrawingCombo, "grid")
+        ui.checkOutlineCheck.checked = True
+        rows.append(row())
+        _save(folder / "check-side-by-side.png", np.concatenate(rows))
+        host.screenshot(made.widget, folder / "check-panel.png", width=PANEL_WIDTH)
+        _choose(ui.checkDrawingCombo, "")
+        ui.checkOutlineCheck.checked = False
+        node.checkOpacity = 50
+        shown = []
+        for mode in ("displacement", "jacobian", "consistency", "subtract"):
+            _choose(ui.checkOverlayCombo, mode)
+            shown.append(view("GLIDERegWarpedCoronal").grab())
+        _save(
+            folder / "check-maps.png",
+            np.concatenate([np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]),
+        )
+        page.close()
+        made.widget.deleteLater()
+    slicer.mrmlScene.Clear(0)
+
+
+def _row(view, place, first: bool = False) -> np.ndarray:
+    """Fixed, warped and moving view side by side, at the same anatomy."""
+    views = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
+    if first:
+        import slicer
+
+        from GLIDERegLib.scene.layout import sameScale
+
+        for shown in views:
+            shown.resize(VIEW, VIEW)
+        sameScale(slicer.app.applicationLogic(), [shown.mrmlSliceNode() for shown in views])
+        # As Shift and mouse do.
+        views[0].mrmlSliceNode().JumpSliceByOffsetting(*map(float, place))
+        slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(*map(float, place))
+    return np.concatenate([shown.grab() for shown in views], axis=1)
+
+
+def _study() -> dict:
+    """The pair, its true transform on a grid, and one lung in each scan."""
+    import slicer
+    from check_scene import makeSegments
+
+    from GLIDERegLib.evaluation.phantom import make_phantom
+    from GLIDERegLib.scene.arrays import gridTransform
+    from GLIDERegLib.scene.geometry import RAS_LPS
+    from GLIDERegLib.scene.results import setRegistrationReferences
+    from GLIDERegLib.scene.sample import addPair
+
+    phantom = make_phantom(SIZE, (SPACING,) * 3)
+    pair = addPair(phantom)
+    grid = phantom.fixed.grid.resized((FIELD_MM,) * 3, (2, 2, 2), (2, 2, 2))
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Registration")
+    message = {
+        "size": list(grid.size),
+        "spacing": list(grid.spacing),
+        "origin": list(grid.origin),
+        "direction": list(grid.direction),
+    }
+    vectors = phantom.displacement(grid.points()).astype(np.float32)
+    transform.SetAndObserveTransformFromParent(gridTransform(vectors, message))
+    setRegistrationReferences(transform, pair.fixedVolume, pair.movingVolume)
+    for nodules in (pair.fixedNodules, pair.movingNodules):
+        nodules.GetDisplayNode().SetVisibility(False)
+    lungs = {}
+    for key, name, labels in (
+        ("fixedLungs", "Lungs follow-up", phantom.fixed_labels),
+        ("movingLungs", "Lungs baseline", phantom.moving_labels),
+    ):
+        matrix = RAS_LPS @ labels.grid.matrix
+        lungs[key] = makeSegments(slicer.mrmlScene, name, {"Lung": np.isin(labels.array, LUNGS)}, matrix)
+    lungs["fixedLungs"].GetSegmentation().GetNthSegment(0).SetColor(0.2, 0.8, 1.0)
+    lungs["movingLungs"].GetDisplayNode().SetVisibility(False)
+    lungs["fixedLungs"].GetDisplayNode().SetVisibility(False)
+    return {"pair": pair, "transform": transform, **lungs}
+
+
+def _choose(combo, value: str) -> None:
+    combo.setCurrentIndex(combo.findData(value))
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(picture).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]))

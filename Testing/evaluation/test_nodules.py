@@ -1,0 +1,323 @@
+"""Grading carried nodules, matching lists, and growth: known answers, and the truth of a phantom."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.evaluation.agreement import image_sampler, local_agreement
+from GLIDERegLib.evaluation.nodules import (
+    LOOK_CLOSELY,
+    RELIABLE,
+    UNRELIABLE,
+    Evidence,
+    doubling_time,
+    grade,
+    growth,
+    jacobian_determinants,
+    match,
+    same_labels,
+    sphere_diameter,
+    sphere_volume,
+    volume_ratios,
+)
+
+SOUND = {
+    "inside_fixed": True,
+    "inside_moving": True,
+    "residual": 0.001,
+    "volume_ratio": 1.2,
+    "lowest_ratio": 0.9,
+    "agreement": 0.95,
+    "shift": 0.3,
+    "spread": 0.5,
+    "voxel_mm": 1.0,
+}
+
+
+# Grades
+
+
+def test_a_sound_nodule_is_reliable_and_says_within_what():
+    assert grade(Evidence(**SOUND)) == (RELIABLE, "field and images agree within 2.0 mm")
+    assert "5.0 mm" in grade(Evidence(**{**SOUND, "voxel_mm": 5.0}))[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "reason"),
+    [
+        ({"inside_fixed": False}, UNRELIABLE, "outside the field"),
+        ({"inside_moving": False}, UNRELIABLE, "outside the moving scan"),
+        ({"lowest_ratio": -0.1}, UNRELIABLE, "folds"),
+        ({"residual": 1.4}, UNRELIABLE, "there and back leads 1.4 mm away: the field is inconsistent"),
+        ({"shift": 4.2, "spread": 0.4}, UNRELIABLE, "fit clearly better 4.2 mm away"),
+        ({"residual": 0.7}, LOOK_CLOSELY, "there and back leads 0.7 mm"),
+        ({"volume_ratio": 4.0}, LOOK_CLOSELY, "400 %"),
+        ({"volume_ratio": 0.2}, LOOK_CLOSELY, "20 %"),
+        ({"agreement": 0.3}, LOOK_CLOSELY, "look different"),
+        ({"shift": 2.0, "spread": 4.0}, LOOK_CLOSELY, "only within 4.5 mm (wanted: 2.0 mm)"),
+    ],
+)
+def test_each_finding_has_its_grade_and_its_reason(change, expected, reason):
+    found, words = grade(Evidence(**{**SOUND, **change}))
+    assert found == expected
+    assert reason in words
+
+
+def test_all_reasons_against_a_nodule_are_told():
+    words = grade(Evidence(**{**SOUND, "inside_fixed": False, "lowest_ratio": 0.0, "residual": 9.0}))[1]
+    assert words.count(";") == 2
+
+
+def test_the_volume_ratio_of_an_affine_map_is_its_determinant():
+    matrix = np.array([[1.2, 0.1, 0], [0, 0.7, 0.2], [0.1, 0, 1.5]])
+    points = np.random.default_rng(0).uniform(-50, 50, (20, 3))
+    np.testing.assert_allclose(
+        jacobian_determinants(lambda p: p @ matrix.T + 7, points), np.linalg.det(matrix), rtol=1e-9
+    )
+
+
+def test_a_fold_beside_the_nodule_is_seen():
+    def folding(points):
+        result = points.copy()
+        result[:, 0] -= 6 * np.tanh((points[:, 0] - 4) / 2)  # slope -2 at x = 4
+        return result
+
+    ratio, lowest = volume_ratios(folding, np.array([0.0, 0, 0]))
+    assert ratio > 0 > lowest
+    assert volume_ratios(folding, np.array([-20.0, 0, 0]))[1] > 0
+
+
+# Local agreement
+
+
+@pytest.fixture(scope="module")
+def texture():
+    """A smooth random image of 1 mm voxels as a sampler (mm from its middle)."""
+    from scipy.ndimage import gaussian_filter
+
+    array = gaussian_filter(np.random.default_rng(1).standard_normal((60, 60, 60)), 2.5) * 1000
+    return image_sampler(array, lambda points: points + 29.5)
+
+
+def test_the_same_image_agrees_with_itself(texture):
+    found = local_agreement(texture, texture, lambda p: p, np.zeros(3), np.zeros(3), 1.0)
+    assert found.agreement == pytest.approx(1, abs=1e-6)
+    assert found.shift < 0.01 and found.spread < 0.1
+
+
+def test_contrast_and_brightness_do_not_matter(texture):
+    found = local_agreement(
+        texture, lambda p: 300 + 4 * texture(p), lambda p: p, np.zeros(3), np.zeros(3), 1.0
+    )
+    assert found.agreement == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("error", [(2, 0, 0), (0, -3, 0), (1, 2, -3)])
+def test_a_wrong_mapping_shows_by_how_much_it_is_wrong(texture, error):
+    landing = np.asarray(error, float)
+    found = local_agreement(texture, texture, lambda p: p, np.zeros(3), landing, 1.0)
+    assert found.shift == pytest.approx(np.linalg.norm(error), abs=0.1)
+    assert found.spread < 0.2 and found.agreement < 0.95
+
+
+def test_a_mapping_that_turns_and_stretches_carries_the_surroundings_along(texture):
+    matrix = np.array([[0, -1.3, 0], [1, 0, 0], [0, 0, 0.8]])
+
+    def moved(points):
+        return texture(points @ np.linalg.inv(matrix).T)
+
+    found = local_agreement(
+        texture, moved, lambda p: p @ matrix.T, np.full(3, 2.0), matrix @ np.full(3, 2.0), 1.0
+    )
+    assert found.agreement > 0.99 and found.shift < 0.1
+
+
+@pytest.mark.parametrize("noise", [0.0, 30.0])
+def test_flat_surroundings_say_that_they_cannot_tell(noise):
+    def sampler(seed):
+        flat = -800 + noise * np.random.default_rng(seed).standard_normal((40, 40, 40))
+        return image_sampler(flat, lambda points: points + 20)
+
+    found = local_agreement(sampler(1), sampler(2), lambda p: p, np.zeros(3), np.zeros(3), 1.0)
+    assert found.agreement < 0.3
+    assert math.hypot(found.shift, found.spread) > 4
+
+
+def test_samples_are_the_image_s_values_at_its_voxels_and_straight_lines_between():
+    array = np.random.default_rng(2).integers(-1000, 400, (6, 5, 4)).astype(np.int16)
+    sample = image_sampler(array, lambda points: (points - 10) / 2)
+    points = 10 + 2 * np.array([[3.0, 4, 5], [1, 2, 3], [1.5, 2, 3]])
+    expected = [array[5, 4, 3], array[3, 2, 1], (array[3, 2, 1] + array[3, 2, 2]) / 2]
+    np.testing.assert_allclose(sample(points), expected)
+
+
+# The truth of a phantom. Thresholds were chosen from the sources they name and tried on seeds 11 to 13.
+
+
+def test_the_grades_of_a_real_field_order_its_true_error():
+    pytest.importorskip("torch")
+    from scipy.stats import spearmanr
+
+    import GLIDERegLib as glidereg
+    from GLIDERegLib.evaluation.phantom import make_phantom
+
+    phantom = make_phantom((64, 64, 56), (6.0, 6.0, 6.0), seed=2)
+    settings = glidereg.Settings.preset("fast", features="local", device="cpu", threads=1)
+    field = glidereg.register(phantom.fixed, phantom.moving, settings=settings).displacement
+    back = field.inverse()
+    rng = np.random.default_rng(0)
+    in_lung = np.isin(phantom.fixed_labels.array, (1, 2, 7, 8))
+    points = []
+    for region in (in_lung, (phantom.fixed.array > -300) & ~in_lung):
+        chosen = rng.choice(np.argwhere(region), 200, replace=False)[:, ::-1]
+        points.append(phantom.fixed.grid.to_physical(chosen + rng.uniform(-0.5, 0.5, (200, 3))))
+    points = np.concatenate(points)
+    samplers = [image_sampler(v.array, v.grid.to_index) for v in (phantom.fixed, phantom.moving)]
+    landing = field.transform_points(points)
+    error = np.linalg.norm(landing - points - phantom.displacement(points), axis=1)
+    residual = np.linalg.norm(back.transform_points(landing) - points, axis=1)
+    found = []
+    for point, place, away in zip(points, landing, residual, strict=True):
+        local = local_agreement(*samplers, field.transform_points, point, place, 6.0)
+        found.append(
+            Evidence(
+                True,
+                bool(phantom.moving.grid.contains(place)),
+                float(away),
+                *volume_ratios(field.transform_points, point),
+                local.agreement,
+                local.shift,
+                local.spread,
+                6.0,
+            )
+        )
+    expected = np.array([evidence.expected_error for evidence in found])
+    grades = np.array([grade(evidence)[0] for evidence in found])
+    assert spearmanr(expected, error).statistic > 0.35
+    assert spearmanr(expected[:200], error[:200]).statistic > 0.25
+    mean = [error[grades == name].mean() for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)]
+    assert mean[0] * 1.4 < mean[1] < mean[2]
+    # What is expected of the reliable ones is what they have.
+    assert expected[grades == RELIABLE].mean() == pytest.approx(mean[0], rel=0.3)
+    assert min(np.count_nonzero(grades == name) for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)) > 10
+
+
+# Matching
+
+
+def best_by_trying(first, second, limit):
+    """Most pairs, then the smallest sum, over all assignments."""
+    distances = np.linalg.norm(first[:, None] - second[None], axis=-1)
+    best = (0, 0.0)
+    padded = [*range(len(second)), *[None] * len(first)]
+    for chosen in set(itertools.permutations(padded, len(first))):
+        pairs = [(a, b) for a, b in enumerate(chosen) if b is not None and distances[a, b] <= limit]
+        best = min(best, (-len(pairs), sum(distances[a, b] for a, b in pairs)))
+    return -best[0], best[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_assignment_has_more_pairs_or_the_same_at_a_smaller_sum(seed):
+    rng = np.random.default_rng(seed)
+    first, second = (rng.uniform(0, 25, (n, 3)) for n in rng.integers(1, 5, 2))
+    pairs = match(first, second, 12.0)
+    count, total = best_by_trying(first, second, 12.0)
+    assert len(pairs) == count
+    assert sum(distance for *_, distance in pairs) == pytest.approx(total)
+    assert len({a for a, *_ in pairs}) == len({b for _, b, _ in pairs}) == len(pairs)
+
+
+def test_new_vanished_and_swapped_nodules():
+    first = np.array([[0, 0, 0], [50, 0, 0], [0, 80, 0], [200, 0, 0.0]])
+    second = np.array([[51, 1, 0], [0, 82, 0], [1, 0, 1], [0, 0, 300.0]])
+    assert [(a, b) for a, b, _ in match(first, second, 10)] == [(0, 2), (1, 0), (2, 1)]
+
+
+def test_close_nodules_are_paired_for_the_least_sum_not_greedily():
+    # The nearest pair of all (first 1, second 0) would leave the others without a partner.
+    first, second = np.array([[0, 0, 0], [8, 0, 0.0]]), np.array([[7, 0, 0], [17, 0, 0.0]])
+    assert [(a, b) for a, b, _ in match(first, second, 10)] == [(0, 0), (1, 1)]
+
+
+def test_a_far_pair_does_not_distort_the_near_ones():
+    # A third of each list has no partner; its distance, however large, must not change the rest.
+    near = np.array([[0, 0, 0], [6, 0, 0.0]])
+    other = near + [2, 0, 0]
+    expected = [(0, 0), (1, 1)]
+    for far in (30.0, 1e3, 1e9):
+        pairs = match(np.vstack([near, [[0, far, 0]]]), np.vstack([other, [[0, -far, 0]]]), 10)
+        assert [(a, b) for a, b, _ in pairs] == expected
+
+
+def test_the_limit_counts_and_a_wrong_one_is_refused():
+    assert match(np.zeros((1, 3)), np.array([[10.0, 0, 0]]), 10) == [(0, 0, 10.0)]
+    assert match(np.zeros((1, 3)), np.array([[10.1, 0, 0]]), 10) == []
+    assert match(np.zeros((0, 3)), np.zeros((2, 3)), 10) == []
+    for wrong in (0, -1, math.nan):
+        with pytest.raises(InputError, match="more than 0 mm"):
+            match(np.zeros((1, 3)), np.zeros((1, 3)), wrong)
+
+
+def test_several_hundred_nodules_take_less_than_a_second():
+    rng = np.random.default_rng(5)
+    first = rng.uniform(-150, 150, (600, 3))
+    order = rng.permutation(600)
+    second = (first + rng.uniform(-0.5, 0.5, (600, 3)))[order]
+    begin = time.perf_counter()
+    pairs = match(first, second, 10)
+    assert time.perf_counter() - begin < 1
+    right = sum(order[b] == a for a, b, _ in pairs)
+    assert len(pairs) == 600 and right > 590
+
+
+def test_labels_pair_where_each_list_holds_them_once():
+    assert same_labels(["a", "b", "b", "", "c"], ["c", "a", "b", ""]) == [(0, 1), (4, 0)]
+
+
+# Growth
+
+
+def test_a_doubled_volume_doubles_in_the_time_between():
+    diameter = 6 * 2 ** (1 / 3)
+    found = growth(6, diameter, 90)
+    assert found.doubling_days == pytest.approx(90)
+    assert found.volume_change_percent == pytest.approx(100)
+    assert found.diameter_change_mm == pytest.approx(diameter - 6)
+    assert "volume doubling time 90 days" in found.words
+
+
+def test_volumes_are_those_of_spheres():
+    assert sphere_volume(10) == pytest.approx(523.6, abs=0.1)
+    assert sphere_diameter(sphere_volume(7.3)) == pytest.approx(7.3)
+    # V2 / V1 = 2^3 in 300 days: three doublings.
+    assert doubling_time(sphere_volume(5), sphere_volume(10), 300) == pytest.approx(100)
+
+
+def test_equal_volumes_never_double():
+    found = growth(6, 6, 100)
+    assert found.doubling_days is None and doubling_time(1, 1, 100) == math.inf
+    assert "doubling" not in found.words and "error of measuring" in found.words
+
+
+def test_shrinking_is_said_and_has_no_doubling_time():
+    found = growth(10, 7, 100)
+    assert found.doubling_days is None and doubling_time(2, 1, 100) == pytest.approx(-100)
+    assert "shrinking" in found.words and "doubling" not in found.words
+
+
+def test_without_a_time_only_the_change_is_told():
+    found = growth(6, 9)
+    assert found.doubling_days is None
+    assert found.words == "diameter +3.0 mm, volume +237 %"
+
+
+@pytest.mark.parametrize("wrong", [(0, 5, 10), (5, -1, 10), (5, 6, 0), (5, 6, -3), (math.nan, 5, 10)])
+def test_impossible_sizes_and_times_are_refused(wrong):
+    with pytest.raises(InputError, match="must be more than 0"):
+        growth(*wrong)

@@ -1,0 +1,449 @@
+"""What the check shows, in Slicer's own slice views: pixels at known places."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SIZE = 300
+SHAPE = (40, 90, 120)
+TURN = np.radians(20)
+# Index to RAS mm: oblique and anisotropic, the middle at the origin.
+OBLIQUE = np.diag([1.5, 2.0, 2.5, 1.0])
+OBLIQUE[:2, :2] = np.array([[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]]) @ OBLIQUE[:2, :2]
+OBLIQUE[:3, 3] = -OBLIQUE[:3, :3] @ [60, 45, 16]
+
+
+@pytest.fixture
+def studied(slicerHost):
+    """Function that makes a pair whose grid transform has displacements of a function of world points (N,
+    3), RAS mm, on nodes 5 mm apart; the scans are even, and oblique, the moving one under a linear
+    transform too.
+    """
+    import slicer
+
+    from GLIDERegLib.scene.arrays import gridTransform
+    from GLIDERegLib.scene.pair import makePair
+
+    def make(displacement, fixedGrey=-500, movingGrey=-500):
+        bed = np.eye(4)
+        bed[:3, 3] = [15, -25, 35]
+        placement = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Bed")
+        placement.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(bed))
+        fixed = addEven(fixedGrey, OBLIQUE, "Fixed")
+        moving = addEven(movingGrey, np.linalg.inv(bed) @ OBLIQUE, "Moving")
+        moving.SetAndObserveTransformNodeID(placement.GetID())
+        axis = np.arange(-150, 151, 5.0)
+        z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+        # The grid is LPS: its x and y run the other way.
+        ras = np.stack([-x, -y, z], axis=-1).reshape(-1, 3)
+        vectors = displacement(ras).reshape(*x.shape, 3) * (-1, -1, 1)
+        grid = {
+            "size": [61] * 3,
+            "spacing": [5.0] * 3,
+            "origin": [-150.0] * 3,
+            "direction": np.eye(3).ravel().tolist(),
+        }
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Registered")
+        transform.SetAndObserveTransformFromParent(gridTransform(vectors.astype(np.float32), grid))
+        return makePair(fixed, moving, transform)
+
+    return make
+
+
+def addEven(grey: int, ijkToRas, name: str):
+    import slicer
+
+    voxels = np.full(SHAPE, grey, np.int16)
+    node = slicer.util.addVolumeFromArray(voxels, ijkToRAS=ijkToRas, name=name)
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevel(1000, -500)
+    return node
+
+
+def bump(points, middle=(0.0, 0.0, 0.0), height=(12.0, 0.0, 0.0), width=20.0):
+    distance = np.sum((points - np.asarray(middle)) ** 2, axis=-1, keepdims=True)
+    return np.asarray(height) * np.exp(-distance / (2 * width**2))
+
+
+@pytest.fixture
+def red(slicerHost):
+    import slicer
+
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    view.resize(SIZE, SIZE)
+    view.mrmlSliceNode().SetOrientation("Axial")
+    view.mrmlSliceNode().SetFieldOfView(120, 120, 1)
+    view.jumpTo((0, 0, 0))
+    yield view
+    view.resize(400, 400)
+
+
+def overlayOn(pair, view, mode, **options):
+    from GLIDERegLib.scene.copies import MovingCopies
+    from GLIDERegLib.scene.overlay import Overlay
+
+    copies = MovingCopies(pair)
+    overlay = Overlay(pair, copies, [view.mrmlSliceNode()])
+    overlay.show(mode, **options)
+    return SimpleNamespace(overlay=overlay, copies=copies)
+
+
+def at(view, point):
+    return view.grab()[view.pixelOf(point)].astype(int)
+
+
+def test_the_jacobian_map_has_the_right_colours_at_known_places(studied, red):
+    from GLIDERegLib.scene.colors import FOLDED, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.maps import showMaps
+    from GLIDERegLib.scene.measures import measure
+
+    def displacement(points):
+        """Keeps volume for x > 35, triples it for 15 to 35, shrinks it to 0.2 for -20 to 10 and folds
+        below.
+        """
+        x = np.linspace(-150, 150, 3001)
+        knots = (-24, -20, 9, 13, 37, 41)
+        slope = np.interp(x, knots, (-0.6, 0.2, 0.2, 3.0, 3.0, 1.0))
+        moved = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * 0.1)])
+        moved -= np.interp(0, x, moved)
+        result = np.zeros_like(points)
+        result[:, 0] = np.interp(points[:, 0], x, moved) - points[:, 0]
+        return result
+
+    pair = studied(displacement)
+    showMaps(pair, measure(pair))
+    shown = overlayOn(pair, red, "jacobian", opacity=1.0)
+    for x, color in ((-35, FOLDED), (-6, LESS), (25, MORE), (50, NEUTRAL)):
+        assert at(red, (x, 0, 0)) == pytest.approx(255 * np.array(color), abs=12), x
+    # Half transparent over the grey fixed scan, a middle grey.
+    shown.overlay.show("jacobian", opacity=0.5)
+    assert at(red, (-35, 0, 0)) == pytest.approx((255 * np.array(FOLDED) + 127) / 2, abs=12)
+
+
+def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
+    from GLIDERegLib.scene.maps import showMaps
+    from GLIDERegLib.scene.measures import measure
+
+    pair = studied(bump)
+    showMaps(pair, measure(pair))
+    shown = overlayOn(pair, red, "warped")
+
+    def white() -> int:
+        return np.count_nonzero((red.grab() > 240).all(axis=2))
+
+    assert white() == 0
+    shown.overlay.show("displacement", opacity=0.5)
+    assert white() > 100
+    shown.overlay.show("consistency", opacity=0.5)
+    assert white() > 100
+    shown.overlay.show("warped")
+    assert white() == 0
+
+
+def test_the_grid_is_drawn_and_bends_where_the_field_bends(studied, red):
+    import slicer
+
+    from GLIDERegLib.scene.drawing import TransformDrawing
+
+    pair = studied(bump)
+    slicer.util.setSliceViewerLayers(background=pair.fixed)
+    empty = red.grab()
+    drawing = TransformDrawing(pair.transform, pair.fixed)
+    drawing.show("grid", 10.0)
+    lines = np.abs(red.grab().astype(int) - empty).max(axis=2) > 40
+    assert lines.any()
+
+    def uprightLine(y: float, x: float) -> float:
+        """Where the line nearest to x crosses the row at y, in mm."""
+        row = lines[red.pixelOf((0, y, 0))[0]]
+        crossed = [(SIZE / 2 - 0.5 - c) * 120 / SIZE for c in np.flatnonzero(row)]
+        return min(crossed, key=lambda found: abs(found - x))
+
+    # A line lies where the transform takes it, moving to fixed: 12 mm to the other side in the middle.
+    there = np.array([[x, y, 0.0] for x in np.linspace(-30, 30, 601) for y in (4.0, 50.0)])
+    moved = there + bump(there)
+    for y in (4.0, 50.0):
+        here, target = there[there[:, 1] == y], moved[there[:, 1] == y]
+        lineX = target[:, 0][np.argmin(np.abs(here[:, 0]))] // 10 * 10
+        expected = here[np.argmin(np.abs(target[:, 0] - lineX)), 0]
+        assert uprightLine(y, expected) == pytest.approx(expected, abs=1.0)
+    drawing.close()
+    assert np.array_equal(red.grab(), empty)
+
+
+@pytest.mark.parametrize("kind", ["arrows", "contours"])
+def test_arrows_and_contours_are_drawn_where_the_field_moves_and_nowhere_else(studied, red, kind):
+    import slicer
+
+    from GLIDERegLib.scene.drawing import TransformDrawing
+
+    pair = studied(lambda points: bump(points, width=8.0))
+    slicer.util.setSliceViewerLayers(background=pair.fixed)
+    empty = red.grab()
+    drawing = TransformDrawing(pair.transform, pair.fixed)
+    drawing.show(kind, 5.0)
+    changed = np.abs(red.grab().astype(int) - empty).max(axis=2) > 40
+    row, column = red.pixelOf((0, 0, 0))
+    assert changed[row - 40 : row + 40, column - 40 : column + 40].any()
+    assert not changed[:60].any() and not changed[-60:].any()
+    drawing.close()
+    assert np.array_equal(red.grab(), empty)
+
+
+def test_the_warped_scan_is_seen_where_the_transform_takes_it_and_before_where_it_lies(studied, red):
+    import slicer
+
+    shift = np.array([20.0, 0, 0])
+    pair = studied(lambda points: np.broadcast_to(shift, points.shape), movingGrey=-1000)
+    spot = np.array([10.0, 5, 0])
+    array = slicer.util.arrayFromVolume(pair.moving)
+    i, j, k = np.rint(np.linalg.solve(OBLIQUE, [*spot, 1])[:3]).astype(int)
+    array[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = 0
+    slicer.util.arrayFromVolumeModified(pair.moving)
+    shown = overlayOn(pair, red, "warped")
+    assert at(red, spot - shift).min() == 255 and at(red, spot).max() == 0
+    shown.overlay.show("warped", before=True)
+    assert at(red, spot).min() == 255 and at(red, spot - shift).max() == 0
+    shown.overlay.show("fade", opacity=0.5)
+    assert at(red, spot - shift) == pytest.approx([191] * 3, abs=3)
+    assert at(red, spot) == pytest.approx([63] * 3, abs=3)
+
+
+def test_the_difference_is_even_grey_where_scans_agree_and_tells_which_is_brighter(studied, red):
+    import slicer
+
+    pair = studied(np.zeros_like)
+    # A window of its own for the moving scan must not look like a difference.
+    pair.moving.GetDisplayNode().SetWindowLevel(300, 0)
+    for volume, place in ((pair.fixed, (50, 45, 16)), (pair.moving, (70, 45, 16))):
+        i, j, k = place
+        slicer.util.arrayFromVolume(volume)[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = -300
+        slicer.util.arrayFromVolumeModified(volume)
+    overlayOn(pair, red, "subtract")
+    fixedSpot, movingSpot = ((OBLIQUE @ [*place, 1])[:3] for place in ((50, 45, 16), (70, 45, 16)))
+    even = at(red, (0, 40, 0))
+    assert even == pytest.approx([127] * 3, abs=3)
+    assert at(red, fixedSpot) == pytest.approx(even + 25, abs=4)
+    assert at(red, movingSpot) == pytest.approx(even - 25, abs=4)
+
+
+def test_the_outline_of_a_structure_is_on_its_border_and_nothing_is_filled(studied, red):
+    import slicer
+    from check_scene import makeSegments
+
+    from GLIDERegLib.scene.drawing import OutlineDrawing
+
+    pair = studied(np.zeros_like)
+    slicer.util.setSliceViewerLayers(background=pair.fixed)
+    k, j, i = np.indices(SHAPE)
+    inside = (np.abs(i - 60) < 12) & (np.abs(j - 45) < 9) & (np.abs(k - 16) < 8)
+    structures = makeSegments(slicer.mrmlScene, "Structures", {"Box": inside}, OBLIQUE)
+    middle, border = ((OBLIQUE @ [n, 45, 16, 1])[:3] for n in (60, 71.5))
+    filled = red.grab()
+    assert filled[red.pixelOf(middle)].tolist() != [127] * 3
+    drawing = OutlineDrawing(structures)
+    outlined = red.grab()
+    assert outlined[red.pixelOf(middle)].tolist() == [127] * 3
+    row, column = red.pixelOf(border)
+    assert np.ptp(outlined[row - 2 : row + 3, column - 2 : column + 3].astype(int), axis=2).max() > 40
+    drawing.close()
+    assert np.array_equal(red.grab(), filled)
+
+
+def test_a_drawing_is_seen_only_in_the_views_it_is_for(studied, red):
+    import slicer
+
+    from GLIDERegLib.scene.drawing import TransformDrawing
+
+    pair = studied(bump)
+    green = slicer.app.layoutManager().sliceWidget("Green")
+    slicer.util.setSliceViewerLayers(background=pair.fixed)
+    empty = red.grab(), green.grab()
+    drawing = TransformDrawing(pair.transform, pair.fixed, (green.mrmlSliceNode().GetID(),))
+    drawing.show("grid", 10.0)
+    assert np.array_equal(red.grab(), empty[0]) and not np.array_equal(green.grab(), empty[1])
+    drawing.close()
+    assert np.array_equal(green.grab(), empty[1])
+
+
+# Reading together
+
+
+@pytest.fixture
+def reading(studied, slicerHost):
+    """Function that starts synchronised reading of a pair in the side by side layout: reading, view, pair."""
+    import check_views
+    import slicer
+
+    from GLIDERegLib.scene.crosshair import SynchronizedReading
+    from GLIDERegLib.scene.layout import FIXED, MOVING, WARPED, SideBySide, sameScale
+
+    with check_views.layouts() as view:
+        started = []
+
+        def start(pair, choice="All"):
+            layout = SideBySide(slicer.mrmlScene)
+            layout.show(choice)
+            for column, volume in ((FIXED, pair.fixed), (WARPED, pair.fixed), (MOVING, pair.moving)):
+                for composite in layout.composites(column):
+                    composite.SetBackgroundVolumeID(volume.GetID())
+            sameScale(slicer.app.applicationLogic(), layout.views(FIXED, WARPED, MOVING))
+            told = []
+            made = SynchronizedReading(
+                pair, layout.views(FIXED, WARPED), layout.views(MOVING), changed=told.append
+            )
+            started.append(made)
+            return SimpleNamespace(reading=made, view=view, told=told, layout=layout)
+
+        yield start
+        for made in started:
+            made.close()
+
+
+def field(points):
+    return bump(points, (5, -8, 3), (9.0, -7.0, 5.0), 25.0) + np.array([4.0, 0, -3.0])
+
+
+def pointed(view, ras):
+    """The user holds Shift and moves the mouse to a point of a view."""
+    import slicer
+
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCursorPositionXYZ([0.0, 0.0, 0.0], view.mrmlSliceNode())
+    crosshair.SetCrosshairRAS(*map(float, ras))
+
+
+def crossIn(view):
+    """Where the cross is drawn, (row, column); the scans are grey."""
+    picture = view.grab().astype(int)
+    yellow = picture[..., 0] - picture[..., 2] > 60
+    assert yellow.any(), "there is no cross"
+    return np.argwhere(yellow).mean(axis=0)
+
+
+@pytest.mark.parametrize("point", [(5.0, -8.0, 3.0), (-20.0, 14.0, -11.0)])
+def test_the_cross_of_the_moving_scan_agrees_with_the_field_within_half_a_voxel(studied, reading, point):
+    from GLIDERegLib.scene.geometry import ijkToWorld
+
+    pair = studied(field)
+    made = reading(pair)
+    fixed, moving = made.view("GLIDERegFixedAxial"), made.view("GLIDERegMovingAxial")
+    fixed.mrmlSliceNode().JumpSliceByOffsetting(*point)
+    pointed(fixed, point)
+    expected = np.array(point) + field(np.array([point]))[0]
+    found = made.reading.position.moving
+    toIndex = np.linalg.inv(ijkToWorld(pair.moving))
+    apart = toIndex[:3, :3] @ (np.array(found) - expected)
+    # Cubic interpolation of nodes 5 mm apart is not exact, but good to a tenth of a voxel.
+    assert np.abs(apart).max() < 0.1
+    for view, place in ((moving, expected), (fixed, point)):
+        row, column = crossIn(view)
+        wanted = view.pixelOf(place)
+        mmPerPixel = view.mrmlSliceNode().GetFieldOfView()[0] / 400
+        assert np.hypot(row - wanted[0], column - wanted[1]) * mmPerPixel < 0.75
+    offset = moving.mrmlSliceNode().GetSliceOffset()
+    assert offset == pytest.approx(expected[2], abs=0.3)
+    assert made.told[-1].displacement == pytest.approx(np.linalg.norm(field(np.array([point]))), abs=0.2)
+
+
+def test_the_way_from_the_moving_scan_is_the_inverse_and_the_view_in_use_keeps_still(studied, reading):
+    pair = studied(field)
+    made = reading(pair)
+    start = np.array([-12.0, 9.0, 6.0])
+    there = start + field(start[None])[0]
+    moving = made.view("GLIDERegMovingAxial")
+    moving.mrmlSliceNode().JumpSliceByOffsetting(*there)
+    still = [moving.mrmlSliceNode().GetSliceToRAS().GetElement(r, 3) for r in range(3)]
+    pointed(moving, there)
+    assert made.reading.position.moving == pytest.approx(tuple(there))
+    assert made.reading.position.fixed == pytest.approx(tuple(start), abs=0.2)
+    assert made.reading.position.roundTrip < 0.01
+    assert [moving.mrmlSliceNode().GetSliceToRAS().GetElement(r, 3) for r in range(3)] == still
+    for column in ("Fixed", "Warped"):
+        for orientation, axis in (("Axial", 2), ("Coronal", 1), ("Sagittal", 0)):
+            node = made.view(f"GLIDEReg{column}{orientation}").mrmlSliceNode()
+            assert node.GetSliceToRAS().GetElement(axis, 3) == pytest.approx(start[axis], abs=0.2)
+
+
+def test_the_same_anatomy_is_seen_at_the_same_place_of_both_pictures(studied, reading):
+    pair = studied(field)
+    made = reading(pair)
+    fixed, moving = made.view("GLIDERegFixedCoronal"), made.view("GLIDERegMovingCoronal")
+    for point in ((20.0, 5.0, 12.0), (-25.0, -8.0, -4.0)):
+        fixed.mrmlSliceNode().JumpSliceByOffsetting(*point)
+        pointed(fixed, point)
+        seen = np.array(fixed.pixelOf(point)) - moving.pixelOf(made.reading.position.moving)
+        assert np.abs(seen).max() <= 1
+
+
+def test_scrolling_takes_the_point_along_in_both_directions_and_ends(studied, reading):
+    pair = studied(field)
+    made = reading(pair)
+    made.reading.moveTo((3, 4, 5), inMoving=False)
+    count = len(made.told)
+    made.view("GLIDERegWarpedAxial").mrmlSliceNode().SetSliceOffset(15.0)
+    expected = np.array([3.0, 4, 15]) + field(np.array([[3.0, 4, 15]]))[0]
+    assert made.reading.position.fixed == pytest.approx((3, 4, 15))
+    assert made.reading.position.moving == pytest.approx(tuple(expected), abs=0.2)
+    assert made.view("GLIDERegFixedAxial").mrmlSliceNode().GetSliceOffset() == pytest.approx(15)
+    made.view("GLIDERegMovingAxial").mrmlSliceNode().SetSliceOffset(0.0)
+    assert made.reading.position.moving == pytest.approx((*expected[:2], 0.0), abs=0.2)
+    # One step each: nothing that the views answer moves them again.
+    assert len(made.told) == count + 2
+
+
+def test_a_new_field_leads_elsewhere_at_once(studied, reading):
+    pair = studied(field)
+    made = reading(pair)
+    made.reading.moveTo((3, 4, 5), inMoving=False)
+    first = np.array(made.reading.position.moving)
+    pair.transform.GetTransformFromParent().SetDisplacementScale(2.0)
+    pair.transform.InvokeEvent(pair.transform.TransformModifiedEvent)
+    assert np.array(made.reading.position.moving) - (3, 4, 5) == pytest.approx(
+        2 * (first - (3, 4, 5)), abs=1e-3
+    )
+
+
+def test_slicers_own_cross_is_hidden_meanwhile_and_ours_are_gone_afterwards(studied, reading):
+    import slicer
+
+    pair = studied(field)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairMode(crosshair.ShowBasic)
+    made = reading(pair, "Axial")
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode")
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair and count == 2
+    made.reading.close()
+    assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 0
+    crosshair.SetCrosshairMode(crosshair.NoCrosshair)
+    made.view("GLIDERegFixedAxial").mrmlSliceNode().SetSliceOffset(30.0)
+    assert made.told == []
+
+
+def test_a_point_outside_a_scan_is_said(studied, reading):
+    pair = studied(lambda points: np.broadcast_to([60.0, 0, 0], points.shape))
+    made = reading(pair, "Axial")
+    made.reading.moveTo((0, 0, 0), inMoving=False)
+    assert made.reading.position.insideFixed and made.reading.position.insideMoving
+    made.reading.moveTo((-100, 0, 0), inMoving=False)
+    assert not made.reading.position.insideFixed
+    made.reading.moveTo((30, 20, 0), inMoving=False)
+    assert made.reading.position.insideFixed and not made.reading.position.insideMoving
+
+
+def test_one_centimetre_is_as_long_in_every_view(studied, reading):
+    made = reading(studied(field))
+    scales = set()
+    for column in ("Fixed", "Warped", "Moving"):
+        for orientation in ("Axial", "Coronal", "Sagittal"):
+            node = made.view(f"GLIDEReg{column}{orientation}").mrmlSliceNode()
+            scales.add(round(node.GetFieldOfView()[0] / node.GetDimensions()[0], 6))
+    assert len(scales) == 1

@@ -1,0 +1,405 @@
+"""The page "Nodules" in the headless host: walking, deciding, correcting, updating, saving, matching."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from panel.support import ROOT
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+SHORTCUTS = {"Alt+N", "Alt+P", "Alt+A", "Alt+R", "Alt+U"}
+
+
+@pytest.fixture
+def study(slicerHost):
+    import slicer
+    from nodules_scene import makeStudy
+
+    return makeStudy(slicer.mrmlScene)
+
+
+@pytest.fixture
+def open_page(slicerHost):
+    """Function that makes the page on a parameter node, a new one unless given."""
+    from nodules_scene import makePage
+
+    made = []
+
+    def open(node=None):
+        made.append(makePage(ROOT, node))
+        return made[-1]
+
+    yield open
+    for one in made:
+        one.page.close()
+        one.widget.deleteLater()
+
+
+@pytest.fixture
+def page(study, open_page):
+    """The page with both lists chosen; the transform comes from the registration's result."""
+    made = open_page()
+    made.node.outputTransform = study.transform
+    made.node.movingNodules, made.node.fixedNodules = study.movingNodules, study.fixedNodules
+    made.page.enter()
+    return made
+
+
+@pytest.fixture
+def reviewed(page):
+    """The page with its table filled: rows a, b, c marked in the moving scan, 1, 2, 3 in the fixed one."""
+    page.ui.updateButton.click()
+    return page
+
+
+def rows(page):
+    from GLIDERegLib.scene.review_table import readRows
+
+    return readRows(page.node.reviewTable)
+
+
+def shownTexts(page, column):
+    view = page.ui.reviewView
+    return [view.item(n, column).text() for n in range(view.rowCount)]
+
+
+def displace(study, shift):
+    from nodules_scene import SHIFT, gridAround
+
+    from GLIDERegLib.scene.results import updateGridTransform
+
+    updateGridTransform(study.transform, *gridAround(SHIFT + shift))
+
+
+def press(slicerHost, page, key):
+    """The shortcut of these keys, as Qt would fire it."""
+    import qt
+
+    found = [s for s in page.ui.reviewView.findChildren(qt.QShortcut) if s.key.toString() == key]
+    assert len(found) == 1
+    found[0].activated.emit()
+
+
+# Filling
+
+
+def test_the_page_says_what_is_missing_until_it_can_review(study, open_page):
+    page = open_page()
+    assert not page.ui.updateButton.enabled
+    assert "transform" in page.ui.updateButton.toolTip
+    page.node.checkTransform = study.transform
+    assert "Choose the nodules" in page.ui.updateButton.toolTip
+    page.node.movingNodules = study.movingNodules
+    assert page.ui.updateButton.enabled
+    assert page.ui.pairLabel.text == "Fixed scan: Follow-up. Moving scan: Baseline."
+
+
+def test_a_transform_that_names_no_scans_takes_those_chosen_elsewhere(study, open_page):
+    import slicer
+
+    page = open_page()
+    page.node.movingNodules = study.movingNodules
+    page.node.checkTransform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Other tool")
+    assert "fixed and the moving scan" in page.ui.pairLabel.text
+    page.node.fixedVolume, page.node.movingVolume = study.fixed, study.moving
+    assert page.ui.pairLabel.text == "Fixed scan: Follow-up. Moving scan: Baseline."
+    page.ui.updateButton.click()
+    assert len(rows(page)) == 3 and rows(page)[0].displacement == 0
+
+
+def test_reviewing_fills_the_table_node_the_list_and_the_carried_points(reviewed):
+    import slicer
+
+    assert [row.label for row in rows(reviewed)] == ["a", "b", "c", "1", "2", "3"]
+    assert shownTexts(reviewed, 0) == ["a", "b", "c", "1", "2", "3"]
+    assert set(shownTexts(reviewed, 1)) == {"reliable"}
+    assert reviewed.node.reviewTable.GetName() == "Nodule review"
+    for carried, count in ((reviewed.node.nodulesInFixed, 3), (reviewed.node.nodulesInMoving, 3)):
+        assert carried.GetLocked() and carried.GetNumberOfControlPoints() == count
+    lists = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    reviewed.ui.updateButton.click()
+    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == len(lists)
+
+
+def test_the_page_fits_in_400_pixels(reviewed, slicerHost, tmp_path):
+    reviewed.ui.reviewView.selectRow(1)
+    slicerHost.screenshot(reviewed.widget, tmp_path / "page.png", width=400)
+    assert reviewed.widget.width == 400
+
+
+# Walking
+
+
+def test_selecting_a_row_centres_every_view_on_the_nodule(reviewed, study, slicerHost):
+    import slicer
+
+    views = {name: slicer.app.layoutManager().sliceWidget(name) for name in ("Red", "Yellow", "Green")}
+    for name, view in views.items():
+        volume = study.moving if name == "Green" else study.fixed
+        view.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+        view.resize(300, 200)
+        view.fitSliceToBackground()
+    for n in (1, 3):
+        reviewed.ui.reviewView.selectRow(n)
+        row = rows(reviewed)[n]
+        for name, view in views.items():
+            place = row.moving if name == "Green" else row.fixed
+            assert np.abs(np.subtract(view.pixelOf(place), (100, 150))).max() <= 1, name
+            assert view.mrmlSliceNode().GetFieldOfView()[1] == pytest.approx(80)
+
+
+def test_the_details_of_the_selected_nodule_are_told(reviewed):
+    reviewed.ui.reviewView.selectRow(1)
+    text = reviewed.ui.detailLabel.text
+    for part in (
+        "b, marked in the moving scan",
+        "R 25.0, A -30.0, S 12.0 mm",
+        "R 33.0, A -35.0, S 15.0 mm",
+        "Displacement 9.9 mm",
+        "local volume moving/fixed 100 %",
+        "local agreement 1.00",
+        "Reliable: field and images agree",
+    ):
+        assert part in text
+
+
+def test_keys_and_buttons_walk_and_decide(reviewed, slicerHost):
+    view = reviewed.ui.reviewView
+    press(slicerHost, reviewed, "Alt+N")
+    press(slicerHost, reviewed, "Alt+N")
+    assert view.currentRow() == 1
+    press(slicerHost, reviewed, "Alt+A")
+    reviewed.ui.nextButton.click()
+    press(slicerHost, reviewed, "Alt+R")
+    reviewed.ui.nextButton.click()
+    reviewed.ui.unsureButton.click()
+    press(slicerHost, reviewed, "Alt+P")
+    assert view.currentRow() == 2
+    expected = ["not reviewed", "accepted", "rejected", "unsure", "not reviewed", "not reviewed"]
+    assert shownTexts(reviewed, 2) == expected
+    assert [row.status for row in rows(reviewed)] == expected
+    for _ in range(9):
+        press(slicerHost, reviewed, "Alt+N")
+    assert view.currentRow() == 5
+
+
+def test_keys_work_wherever_the_focus_is_while_the_page_is_seen(reviewed, slicerHost, tmp_path):
+    from PySide6 import QtCore, QtTest
+
+    def type_alt(widget, letter):
+        QtTest.QTest.keyClick(widget, getattr(QtCore.Qt, f"Key_{letter}"), QtCore.Qt.AltModifier)
+
+    slicerHost.screenshot(reviewed.widget, tmp_path / "seen.png")
+    reviewed.widget.activateWindow()
+    slicerHost.processEvents(0.05)
+    reviewed.ui.reviewView.selectRow(0)
+    type_alt(reviewed.ui.commentEdit, "N")
+    assert reviewed.ui.reviewView.currentRow() == 1
+    type_alt(reviewed.ui.updateButton, "U")
+    assert rows(reviewed)[1].status == "unsure"
+    reviewed.ui.reviewView.hide()
+    type_alt(reviewed.ui.commentEdit, "A")
+    assert rows(reviewed)[1].status == "unsure"
+
+
+def test_no_key_is_one_of_slicer_s_menus():
+    # File, Edit, View, Help: &F, &E, &V, &H in Slicer's menu bar.
+    assert not {key[-1] for key in SHORTCUTS} & set("FEVH")
+
+
+# Notes
+
+
+def test_comments_and_diameters_go_into_the_table(reviewed):
+    reviewed.node.daysBetween = 180.0
+    reviewed.ui.reviewView.selectRow(1)
+    reviewed.ui.commentEdit.text = "part solid"
+    reviewed.ui.fixedDiameterBox.value = 8
+    assert reviewed.ui.growthLabel.text == "Needs the diameter in both scans."
+    reviewed.ui.movingDiameterBox.value = 6
+    assert "volume doubling time 145 days" in reviewed.ui.growthLabel.text
+    row = rows(reviewed)[1]
+    assert (row.comment, row.fixedDiameter, row.movingDiameter) == ("part solid", 8, 6)
+    assert row.fixedDiameterFrom == "typed" and row.doublingDays == "145"
+    reviewed.ui.reviewView.selectRow(2)
+    assert reviewed.ui.commentEdit.text == "" and reviewed.ui.fixedDiameterBox.value == 0
+    assert [row.comment for row in rows(reviewed)] == ["", "part solid", "", "", "", ""]
+    reviewed.ui.updateButton.click()
+    assert rows(reviewed)[1].fixedDiameter == 8 and rows(reviewed)[1].doublingDays == "145"
+
+
+# Correcting
+
+
+def test_points_can_be_dragged_only_while_editing(reviewed):
+    carried = reviewed.node.nodulesInFixed
+    reviewed.ui.editButton.checked = True
+    assert not carried.GetLocked() and not reviewed.node.nodulesInMoving.GetLocked()
+    assert carried.GetFixedNumberOfControlPoints()
+    reviewed.ui.editButton.checked = False
+    assert carried.GetLocked() and reviewed.node.nodulesInMoving.GetLocked()
+    carried.SetNthControlPointPosition(0, 5.0, 5.0, 5.0)
+    assert rows(reviewed)[0].status == "not reviewed"
+
+
+def test_a_dragged_point_marks_its_row_and_can_be_put_back(reviewed):
+    reviewed.ui.editButton.checked = True
+    reviewed.node.nodulesInFixed.SetNthControlPointPosition(1, 25.0, -30.0, 16.0)
+    reviewed.node.nodulesInMoving.SetNthControlPointPosition(0, -32.0, 16.0, 39.0)
+    found = rows(reviewed)
+    expected = ["not reviewed", "corrected", "not reviewed", "corrected", "not reviewed", "not reviewed"]
+    assert [row.status for row in found] == shownTexts(reviewed, 2) == expected
+    assert found[1].fixed == (25, -30, 16) and found[1].predicted[2] == pytest.approx(12, abs=2e-3)
+    assert found[3].moving == (-32, 16, 39) and found[3].predicted[2] == pytest.approx(36, abs=2e-3)
+    reviewed.ui.reviewView.selectRow(1)
+    assert "Corrected by 4.0 mm; predicted: R 25.0, A -30.0, S 12.0 mm" in reviewed.ui.detailLabel.text
+    assert shownTexts(reviewed, 3)[1] == f"{found[1].displacement:.1f} mm" != "9.9 mm"
+    reviewed.ui.predictionButton.click()
+    assert not reviewed.ui.predictionButton.enabled
+    assert rows(reviewed)[1].status == "not reviewed"
+    place = reviewed.node.nodulesInFixed.GetNthControlPointPositionWorld(1)
+    assert place == pytest.approx((25, -30, 12), abs=2e-3)
+    # The other correction stays, and so does the switch.
+    assert rows(reviewed)[3].status == "corrected"
+    assert not reviewed.node.nodulesInFixed.GetLocked()
+
+
+def test_nothing_counts_as_dragged_after_the_transform_has_changed(reviewed, study):
+    displace(study, (2, 0, 0))
+    reviewed.ui.editButton.checked = True
+    assert not reviewed.ui.editButton.checked and reviewed.node.nodulesInFixed.GetLocked()
+    assert "have changed" in reviewed.ui.messageLabel.text
+
+
+# Running again
+
+
+def register_again(reviewed, study, shift):
+    """What a further registration does to the scene."""
+    from GLIDERegLib.scene.nodules import propagateNodules
+
+    displace(study, shift)
+    node = reviewed.node
+    propagateNodules(node.movingNodules, study.transform, "moving-to-fixed", study.fixed, node.nodulesInFixed)
+    propagateNodules(node.fixedNodules, study.transform, "fixed-to-moving", study.fixed, node.nodulesInMoving)
+
+
+@pytest.fixture
+def decided(reviewed):
+    """Row 1 accepted with a comment, row 2 corrected by 3 mm."""
+    reviewed.ui.reviewView.selectRow(1)
+    reviewed.ui.acceptButton.click()
+    reviewed.ui.commentEdit.text = "solid"
+    reviewed.ui.editButton.checked = True
+    reviewed.node.nodulesInFixed.SetNthControlPointPosition(2, -40.0, 23.0, 33.0)
+    return reviewed
+
+
+def test_a_result_that_hardly_differs_keeps_all_decisions_without_a_question(decided, study, slicerHost):
+    register_again(decided, study, (0.5, 0, 0))
+    assert [row.status for row in rows(decided)][1:3] == ["accepted", "corrected"]
+    slicerHost.waitUntil(lambda: "have changed" in decided.ui.messageLabel.text, seconds=5)
+    decided.ui.updateButton.click()
+    assert slicerHost.dialogs.shown == []
+    assert not decided.ui.messageLabel.visible or decided.ui.messageLabel.text == ""
+    found = rows(decided)
+    assert [row.status for row in found][1:3] == ["accepted", "corrected"]
+    assert found[1].comment == "solid" and found[2].fixed == (-40, 23, 33)
+    place = decided.node.nodulesInFixed.GetNthControlPointPositionWorld(2)
+    assert place == pytest.approx((-40, 23, 33))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_result_that_differs_asks_before_decisions_go(decided, study, slicerHost, keep):
+    import qt
+
+    register_again(decided, study, (2.5, 0, 0))
+    slicerHost.dialogs.answers = [qt.QMessageBox.Yes if keep else qt.QMessageBox.No]
+    decided.ui.updateButton.click()
+    [asked] = slicerHost.dialogs.shown
+    assert "b, c" in asked.text and "1 mm" in asked.text
+    found = rows(decided)
+    statuses = ["accepted", "corrected"] if keep else ["not reviewed", "not reviewed"]
+    assert [row.status for row in found][1:3] == statuses
+    assert found[1].comment == "solid"
+    assert found[2].isCorrected == keep
+    place = decided.node.nodulesInFixed.GetNthControlPointPositionWorld(2)
+    assert place == pytest.approx((-40, 23, 33) if keep else (-42.5, 20, 33), abs=2e-3)
+
+
+def test_a_decided_nodule_that_is_gone_stays_in_the_table_unless_the_reader_agrees(
+    decided, study, slicerHost
+):
+    import qt
+
+    study.movingNodules.RemoveNthControlPoint(1)
+    slicerHost.dialogs.answers = [qt.QMessageBox.No]
+    decided.ui.updateButton.click()
+    assert "no longer in the lists: b" in slicerHost.dialogs.shown[0].text
+    assert [row.label for row in rows(decided)] == ["a", "b", "c", "1", "2", "3"]
+    slicerHost.dialogs.answers = [qt.QMessageBox.Yes]
+    decided.ui.updateButton.click()
+    assert [row.label for row in rows(decided)] == ["a", "c", "1", "2", "3"]
+
+
+def test_decisions_survive_saving_and_loading_the_scene(decided, slicerHost, tmp_path, open_page):
+    import slicer
+
+    before = rows(decided)
+    decided.page.setParameterNode(None)
+    slicerHost.saveScene(tmp_path / "review.mrb")
+    slicerHost.loadScene(tmp_path / "review.mrb")
+    again = open_page(slicer.mrmlScene.GetFirstNodeByName("Nodules"))
+    found = rows(again)
+    for old, new in zip(before, found, strict=True):
+        assert (new.label, new.status, new.comment, new.point) == (
+            old.label,
+            old.status,
+            old.comment,
+            old.point,
+        )
+        np.testing.assert_allclose(new.fixed, old.fixed, atol=1e-3)
+        np.testing.assert_allclose(new.predicted, old.predicted, atol=1e-3)
+    assert shownTexts(again, 2) == [row.status for row in before]
+    again.page.enter()
+    assert again.ui.messageLabel.text == ""
+    again.ui.updateButton.click()
+    assert slicerHost.dialogs.shown == []
+    assert [row.status for row in rows(again)] == [row.status for row in before]
+    assert rows(again)[2].fixed == pytest.approx((-40, 23, 33))
+
+
+def test_a_closed_scene_leaves_an_empty_page(decided, slicerHost):
+    import slicer
+
+    decided.page.setParameterNode(None)
+    slicer.mrmlScene.Clear(0)
+    assert decided.ui.reviewView.rowCount == 0 and not decided.ui.updateButton.enabled
+    assert not decided.ui.acceptButton.enabled and not decided.ui.editButton.enabled
+
+
+# Two lists
+
+
+def test_matching_fills_a_second_table_with_verdicts(reviewed):
+    assert reviewed.node.matchDistance == 10
+    reviewed.ui.matchButton.click()
+    table = reviewed.node.matchTable.GetTable()
+    lines = [
+        [table.GetValue(row, column).ToString() for column in range(4)]
+        for row in range(table.GetNumberOfRows())
+    ]
+    assert lines == [
+        ["matched", "1", "c", "1.0"],
+        ["matched", "2", "a", "1.0"],
+        ["new", "3", "", ""],
+        ["disappeared", "", "b", ""],
+    ]
+    assert reviewed.ui.matchLabel.text == "2 matched, 1 new, 1 disappeared."
+    assert reviewed.ui.matchView.mrmlTableNode() is reviewed.node.matchTable
+    reviewed.ui.matchDistanceBox.value = 0.5
+    reviewed.ui.matchButton.click()
+    assert reviewed.ui.matchLabel.text == "3 new, 3 disappeared."

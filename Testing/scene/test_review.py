@@ -1,0 +1,551 @@
+"""The review in the scene: rows, grades in constructed fields, saving, updates, views, sizes and matching."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer")
+pytest.importorskip("slicer.util")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import vtk  # noqa: E402
+from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy  # noqa: E402
+
+from GLIDERegLib.errors import InputError  # noqa: E402
+from GLIDERegLib.evaluation.nodules import RELIABLE, UNRELIABLE  # noqa: E402
+from GLIDERegLib.scene.nodules import propagateNodules  # noqa: E402
+from GLIDERegLib.scene.pair import Pair  # noqa: E402
+from GLIDERegLib.scene.results import updateGridTransform  # noqa: E402
+from GLIDERegLib.scene.review import Judge, insideGrids, planUpdate  # noqa: E402
+from GLIDERegLib.scene.review_matching import (  # noqa: E402
+    DISAPPEARED,
+    MATCHED,
+    NEW,
+    OUTSIDE,
+    describeMatching,
+    matchLists,
+)
+from GLIDERegLib.scene.review_nodes import Review, setEditable, takeMoves  # noqa: E402
+from GLIDERegLib.scene.review_sizes import daysBetween, grown, measureRows  # noqa: E402
+from GLIDERegLib.scene.review_table import (  # noqa: E402
+    ACCEPTED,
+    CORRECTED,
+    NOT_REVIEWED,
+    UNSURE,
+    readRows,
+    writeRows,
+)
+from GLIDERegLib.scene.review_views import showNodule  # noqa: E402
+
+
+@pytest.fixture
+def study(scene):
+    return makeStudy(scene)
+
+
+@pytest.fixture
+def pair(study):
+    return Pair(study.fixed, study.moving, study.transform)
+
+
+def rowsOf(pair, **lists):
+    return planUpdate(Judge(pair), lists, []).rows
+
+
+def displace(node, shift):
+    """Makes the transform carry `shift` (RAS mm) further than the truth."""
+    updateGridTransform(node, *gridAround(SHIFT + shift))
+
+
+# Rows
+
+
+def test_a_row_has_both_places_and_what_the_field_says_of_them(pair, study):
+    rows = rowsOf(pair, moving=study.movingNodules, fixed=study.fixedNodules)
+    assert [(row.label, row.markedIn) for row in rows] == [
+        *((name, "moving") for name in PLACES),
+        *((name, "fixed") for name in "123"),
+    ]
+    for row, place in zip(rows, PLACES.values(), strict=False):
+        np.testing.assert_allclose(row.fixed, place, atol=2e-3)
+        np.testing.assert_allclose(row.moving, place + SHIFT, atol=2e-3)
+        assert row.predicted == row.fixed
+    for row in rows:
+        assert row.displacement == pytest.approx(np.linalg.norm(SHIFT), abs=2e-3)
+        assert row.volumePercent == pytest.approx(100, abs=0.1)
+        assert row.residual < 2e-3
+        assert row.agreement > 0.99 and row.expectedError < 0.1
+        assert row.insideField == "yes"
+        assert row.reliability == RELIABLE and row.status == NOT_REVIEWED
+
+
+def test_local_volume_is_that_of_the_moving_over_that_of_the_fixed_scan(pair, study, scene):
+    matrix = np.diag([1.2, 1.1, 0.9, 1.0])
+    linear = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Stretch")
+    linear.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
+    rows = rowsOf(replace(pair, transform=linear), fixed=study.fixedNodules)
+    assert rows[2].moving == pytest.approx(np.multiply((50, 50, -20), (1.2, 1.1, 0.9)))
+    assert [row.volumePercent for row in rows] == pytest.approx([118.8] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["linear", "stored to parent", "composite", "below another"])
+def test_any_transform_node_is_judged_by_its_from_world_direction(pair, study, scene, kind):
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode", kind)
+    if kind == "linear":
+        matrix = np.eye(4)
+        matrix[:3, 3] = SHIFT
+        node.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
+    elif kind == "stored to parent":
+        updateGridTransform(study.transform, *gridAround(-SHIFT))
+        node.SetAndObserveTransformToParent(study.transform.GetTransformFromParent())
+    else:
+        part = SHIFT * (1, 0, 0)
+        updateGridTransform(study.transform, *gridAround(SHIFT - part))
+        matrix = np.eye(4)
+        matrix[:3, 3] = part
+        if kind == "composite":
+            both = vtk.vtkGeneralTransform()
+            both.PostMultiply()
+            both.Concatenate(slicer.util.vtkMatrixFromArray(matrix))
+            both.Concatenate(study.transform.GetTransformFromParent())
+            node.SetAndObserveTransformFromParent(both)
+        else:
+            node.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
+            node.SetAndObserveTransformNodeID(study.transform.GetID())
+    rows = rowsOf(replace(pair, transform=node), moving=study.movingNodules, fixed=study.fixedNodules)
+    for row, place in zip(rows, PLACES.values(), strict=False):
+        np.testing.assert_allclose(row.fixed, place, atol=5e-3)
+    assert {row.reliability for row in rows} == {RELIABLE}
+
+
+def test_a_moving_scan_under_the_transform_is_compared_as_it_was_before(pair, study):
+    plain = rowsOf(pair, moving=study.movingNodules)
+    study.moving.SetAndObserveTransformNodeID(study.transform.GetID())
+    moved = rowsOf(pair, moving=study.movingNodules)
+    assert [row.agreement for row in moved] == pytest.approx([row.agreement for row in plain], abs=0.01)
+    study.movingNodules.SetAndObserveTransformNodeID(study.transform.GetID())
+    with pytest.raises(InputError, match="stands under the transform"):
+        rowsOf(pair, moving=study.movingNodules)
+
+
+# Grades in constructed fields
+
+
+def test_a_mapping_that_is_off_is_unreliable_and_says_how_far(pair, study):
+    displace(study.transform, (0, 0, 5))
+    for row in rowsOf(pair, fixed=study.fixedNodules):
+        assert row.reliability == UNRELIABLE
+        assert "the surroundings fit clearly better 5." in row.reason
+
+
+def test_a_nodule_in_a_fold_is_unreliable_for_that(pair, study):
+    vectors, grid = gridAround(SHIFT, count=41)
+    x = -np.linspace(-100, 100, 41)
+    # Around R = 0 the map turns back on itself.
+    vectors[..., 0] += (8 * np.tanh(x / 4)).astype(np.float32)
+    updateGridTransform(study.transform, vectors, grid)
+    inner, outer = rowsOf(
+        pair, fixed=addPoints(study.fixed.GetScene(), "F", {"in": (1, 0, 0), "out": (60, 0, 0)})
+    )
+    assert inner.reliability == UNRELIABLE and "folds" in inner.reason
+    assert "folds" not in outer.reason
+
+
+def test_where_the_way_back_leads_elsewhere_the_field_is_called_inconsistent(pair, study):
+    vectors, grid = gridAround(SHIFT, count=41)
+    x = -np.linspace(-100, 100, 41)
+    vectors[..., 0] += (8 * np.tanh(x / 4)).astype(np.float32)
+    updateGridTransform(study.transform, vectors, grid)
+    points = {str(n): (n - 8.0, 0, 0) for n in range(17)}
+    rows = rowsOf(pair, fixed=addPoints(study.fixed.GetScene(), "F", points))
+    far = [row for row in rows if row.residual > 1]
+    assert far and all("field is inconsistent" in row.reason for row in far)
+    assert all("inconsistent" not in row.reason for row in rows if row.residual < 0.9)
+
+
+def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_unreliable(pair, study):
+    scene = study.fixed.GetScene()
+    points = {
+        "in": (0, 0, 0),
+        "beyond the scan": (0, 0, 85),
+        "beyond the grid": (60, 0, 0),
+        "gone": (0, -75, 0),
+    }
+    updateGridTransform(study.transform, *gridAround(SHIFT, halfWidth=40, count=9))
+    rows = rowsOf(pair, fixed=addPoints(scene, "F", points))
+    assert [row.insideField for row in rows] == ["yes", "no", "no", "no"]
+    assert all("outside the field" in row.reason and row.reliability == UNRELIABLE for row in rows[1:])
+    updateGridTransform(study.transform, *gridAround((0, -20, 0)))
+    [row] = rowsOf(pair, fixed=addPoints(scene, "F", {"gone": (0, -70, 0)}))
+    assert "outside the moving scan" in row.reason and row.insideField == "no"
+
+
+def test_each_grid_of_a_chain_must_reach_the_point():
+    def grid(halfWidth, shift):
+        from GLIDERegLib.scene.arrays import gridTransform
+
+        return gridTransform(*gridAround(shift, halfWidth=halfWidth, count=5))
+
+    def chain(*parts):
+        general = vtk.vtkGeneralTransform()
+        general.PostMultiply()
+        for part in parts:
+            general.Concatenate(part)
+        return general
+
+    there = chain(grid(50, (30, 0, 0)), grid(50, (0, 0, 0)))
+    assert insideGrids(there, (0, 0, 0)) and insideGrids(there, (20, 0, 0))
+    # The first reaches, but carries beyond the second.
+    assert not insideGrids(there, (40, 0, 0))
+    assert insideGrids(there.GetInverse(), (40, 0, 0)) and not insideGrids(there.GetInverse(), (90, 0, 0))
+
+
+# The table
+
+
+def test_rows_come_back_from_a_saved_table_with_awkward_words(pair, study, tmp_path, scene):
+    rows = rowsOf(pair, moving=study.movingNodules, fixed=study.fixedNodules)
+    rows[0] = replace(rows[0], comment='a\t"tab", a quote; ü, 8 % < 9\nnext line', status=UNSURE, label="")
+    rows[1] = replace(rows[1], comment="007", fixedDiameter=6.25, fixedDiameterFrom="typed", label="1")
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Nodule review")
+    writeRows(table, rows)
+    storage = slicer.vtkMRMLTableStorageNode()
+    scene.AddNode(storage)
+    table.SetAndObserveStorageNodeID(storage.GetID())
+    storage.SetFileName(str(tmp_path / "review.tsv"))
+    assert storage.WriteData(table)
+    table.SetAndObserveTable(vtk.vtkTable())
+    assert readRows(table) == []
+    assert storage.ReadData(table)
+    read = readRows(table)
+    assert read[0].comment == "a 'tab', a quote; ü, 8 % < 9 next line" and read[1].comment == "007"
+    for before, after in zip(rows, read, strict=True):
+        for name in ("fixed", "moving", "predicted"):
+            np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-3)
+        assert (
+            replace(
+                after,
+                **{
+                    name: getattr(before, name)
+                    for name in (
+                        *("fixed", "moving", "predicted", "displacement", "volumePercent", "residual"),
+                        *("agreement", "expectedError", "comment"),
+                    )
+                },
+            )
+            == before
+        )
+
+
+# Updates
+
+
+@pytest.fixture
+def reviewed(pair, study, scene):
+    """A review that has been applied: review, table, and the carried list in the fixed scan."""
+    review = Review(pair, {"moving": study.movingNodules})
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Nodule review")
+    carried = review.carriedList("moving", None)
+    review.apply(review.plan(table).merged(True), table, {"moving": carried})
+    return review, table, carried
+
+
+def decide(table, n, **changes):
+    rows = readRows(table)
+    rows[n] = replace(rows[n], **changes)
+    writeRows(table, rows)
+
+
+def test_the_carried_list_is_new_locked_and_at_the_predictions(reviewed, study):
+    review, table, carried = reviewed
+    assert carried not in (study.movingNodules, study.fixedNodules) and carried.GetLocked()
+    found = slicer.util.arrayFromMarkupsControlPoints(carried, world=True)
+    np.testing.assert_allclose(found, list(PLACES.values()), atol=2e-3)
+    assert review.carriedList("moving", carried) is carried
+    assert review.carriedList("moving", study.fixedNodules) is not study.fixedNodules
+
+
+def test_decisions_stay_silently_where_the_nodule_moved_less_than_a_millimetre(reviewed, study):
+    review, table, _ = reviewed
+    decide(table, 1, status=ACCEPTED, comment="solid")
+    displace(study.transform, (0.6, 0, 0))
+    assert review.isStale(table)
+    update = review.plan(table)
+    assert update.moved == [] and update.lost == []
+    rows = update.merged(True)
+    assert [row.status for row in rows] == [NOT_REVIEWED, ACCEPTED, NOT_REVIEWED]
+    assert rows[1].comment == "solid"
+    assert rows[1].fixed == pytest.approx(np.array(PLACES["b"]) - (0.6, 0, 0), abs=2e-3)
+
+
+def test_decisions_that_moved_further_are_named_and_kept_or_taken_back(reviewed, study):
+    review, table, _ = reviewed
+    decide(table, 0, status=UNSURE, comment="look again")
+    displace(study.transform, (1.5, 0, 0))
+    before = readRows(table)
+    update = review.plan(table)
+    # Of those without a decision nothing can be lost.
+    assert update.moved == ["a"]
+    assert [row.status for row in update.merged(True)] == [UNSURE, NOT_REVIEWED, NOT_REVIEWED]
+    assert [row.status for row in update.merged(False)] == [NOT_REVIEWED] * 3
+    assert update.merged(False)[0].comment == "look again"
+    assert readRows(table) == before
+
+
+def test_a_decided_nodule_whose_mark_is_gone_is_named(reviewed, study):
+    review, table, _ = reviewed
+    decide(table, 1, comment="solid")
+    study.movingNodules.RemoveNthControlPoint(1)
+    study.movingNodules.SetNthControlPointLabel(1, "renamed")
+    update = review.plan(table)
+    assert update.lost == ["b"]
+    assert [row.label for row in update.merged(True)] == ["a", "renamed"]
+
+
+def test_points_of_another_list_do_not_inherit_decisions(reviewed, study):
+    review, table, _ = reviewed
+    decide(table, 0, status=ACCEPTED)
+    other = addPoints(study.fixed.GetScene(), "Other", {k: np.add(v, SHIFT) for k, v in PLACES.items()})
+    update = replace(review, lists={"moving": other}).plan(table)
+    assert update.lost == ["a"]
+    assert {row.status for row in update.merged(True)} == {NOT_REVIEWED}
+
+
+def test_a_dragged_point_is_corrected_and_keeps_its_prediction(reviewed, study):
+    review, table, carried = reviewed
+    setEditable(carried, True)
+    assert not carried.GetLocked()
+    carried.SetNthControlPointPositionWorld(1, 25.0, -30.0, 16.0)
+    rows = takeMoves(Judge(review.pair), readRows(table), carried, "moving")
+    assert [row.status for row in rows] == [NOT_REVIEWED, CORRECTED, NOT_REVIEWED]
+    row = rows[1]
+    assert row.fixed == (25, -30, 16) and row.predicted == pytest.approx(PLACES["b"], abs=2e-3)
+    assert row.correction == pytest.approx(4, abs=2e-3)
+    assert row.displacement == pytest.approx(np.linalg.norm(SHIFT - (0, 0, 4)), abs=2e-3)
+    # The images say that the prediction was right.
+    assert row.agreement < 0.9 and "fit clearly better 3.8 mm away" in row.reason
+
+
+def test_a_correction_survives_an_update_even_when_accepted_since(reviewed, study):
+    review, table, carried = reviewed
+    place = np.array(PLACES["c"], float) + (0, 3, 0)
+    moving = readRows(table)[2].moving
+    decide(table, 2, fixed=tuple(place), status=ACCEPTED)
+    displace(study.transform, (0.5, 0, 0))
+    rows = review.plan(table).merged(True)
+    assert rows[2].status == ACCEPTED and rows[2].isCorrected
+    assert rows[2].fixed == pytest.approx(place) and rows[2].moving == pytest.approx(moving)
+    assert rows[2].predicted == pytest.approx(np.array(PLACES["c"]) - (0.5, 0, 0), abs=2e-3)
+    review.apply(rows, table, {"moving": carried})
+    assert carried.GetNthControlPointPositionWorld(2) == pytest.approx(place)
+    # Not kept: back at the prediction.
+    displace(study.transform, (3, 0, 0))
+    assert not review.plan(table).merged(False)[2].isCorrected
+
+
+def test_carrying_the_nodules_again_does_not_touch_the_table(reviewed, study):
+    review, table, carried = reviewed
+    decide(table, 0, fixed=(0.0, 0.0, 4.0), status=CORRECTED)
+    propagateNodules(study.movingNodules, study.transform, "moving-to-fixed", study.fixed, carried)
+    assert readRows(table)[0].fixed == (0, 0, 4)
+    review.apply(review.plan(table).merged(True), table, {"moving": carried})
+    assert carried.GetNthControlPointPositionWorld(0) == pytest.approx((0, 0, 4))
+
+
+# Views
+
+
+@pytest.fixture
+def addView(a_slicer_app, scene):
+    """Function that adds a slice view, 500 x 300 pixels; the scene keeps none, which clearing it would."""
+    logics = []
+
+    def add(name, orientation="Axial", volume=None):
+        logic = slicer.vtkMRMLSliceLogic()
+        logics.append(logic)
+        logic.SetMRMLApplicationLogic(a_slicer_app)
+        logic.SetMRMLScene(scene)
+        node = logic.AddSliceNode(name)
+        node.SetOrientation(orientation)
+        logic.ResizeSliceNode(500, 300)
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID() if volume else None)
+        return node
+
+    yield add
+    for logic in logics:
+        node, composite = logic.GetSliceNode(), logic.GetSliceCompositeNode()
+        logic.SetMRMLScene(None)
+        scene.RemoveNode(composite)
+        scene.RemoveNode(node)
+
+
+def middleOf(view):
+    return view.GetXYToRAS().MultiplyPoint((249.5, 149.5, 0, 1))[:3]
+
+
+def test_every_view_is_centred_on_the_nodule_in_the_scan_it_shows(pair, study, addView, scene):
+    views = {
+        name: addView(name, orientation, volume)
+        for name, orientation, volume in (
+            ("Red", "Axial", study.fixed),
+            ("Yellow", "Sagittal", study.moving),
+            ("Green", "Coronal", None),
+            ("GLIDERegMovingAxial", "Axial", study.fixed),
+        )
+    }
+    for view in views.values():
+        view.SetXYZOrigin(30, -20, 0)
+    camera = scene.AddNewNodeByClass("vtkMRMLCameraNode")
+    camera.SetPosition(0, 500, 0)
+    fixedPoint, movingPoint = (25.0, -30.0, 12.0), (33.0, -35.0, 15.0)
+    atMoving = {"Yellow", "GLIDERegMovingAxial"}
+    for deformed in (False, True):
+        study.moving.SetAndObserveTransformNodeID(study.transform.GetID() if deformed else None)
+        showNodule(fixedPoint, movingPoint, pair)
+        expected = atMoving - {"Yellow"} if deformed else atMoving
+        for name, view in views.items():
+            place = movingPoint if name in expected else fixedPoint
+            assert np.linalg.norm(np.subtract(middleOf(view), place)) < 0.3, name
+            assert view.GetFieldOfView()[:2] == pytest.approx((80 * 500 / 300, 80))
+    assert camera.GetFocalPoint() == fixedPoint and camera.GetPosition() == (25, 470, 12)
+
+
+def test_synchronised_reading_follows_to_the_nodule(pair, study, addView, scene):
+    from GLIDERegLib.scene.crosshair import SynchronizedReading
+
+    crosshair = scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    fixedView, movingView = addView("GLIDERegFixedAxial"), addView("GLIDERegMovingAxial")
+    reading = SynchronizedReading(pair, [fixedView], [movingView])
+    reading.moveTo((0, 0, 0), inMoving=False)
+    row = rowsOf(pair, moving=study.movingNodules)[1]
+    # As if the reader had worked in the moving scan before.
+    crosshair.SetCursorPositionXYZ((0.0, 0.0, 0.0), movingView)
+    showNodule(row.fixed, row.moving, pair)
+    assert reading.position.fixed == pytest.approx(row.fixed, abs=5e-3)
+    for view, place in ((fixedView, row.fixed), (movingView, row.moving)):
+        assert np.linalg.norm(np.subtract(middleOf(view), place)) < 0.3
+    reading.close()
+
+
+# Sizes
+
+
+def addLine(scene, one, other, volume=None):
+    line = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "L")
+    for n, end in enumerate((one, other)):
+        line.AddControlPoint([float(c) for c in end])
+        line.SetNthControlPointAssociatedNodeID(n, volume.GetID() if volume else "")
+    return line
+
+
+def addSegment(scene, volume, name, radius):
+    """A ball in the middle of the volume, as a segment drawn on it; returns its volume in mm3."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    size = volume.GetImageData().GetDimensions()
+    middle = (np.array(size) - 1) / 2
+    k, j, i = np.indices(size[::-1])
+    ball = (i - middle[0]) ** 2 + (j - middle[1]) ** 2 + (k - middle[2]) ** 2 < radius**2
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(size)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = ball.ravel()
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "S")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.AddSegmentFromBinaryLabelmapRepresentation(image, name)
+    return ball.sum() * np.prod(volume.GetSpacing())
+
+
+def test_lines_measure_the_nodule_they_cross_in_the_scan_they_were_drawn_in(pair, study, scene):
+    rows = rowsOf(pair, moving=study.movingNodules)
+    b = np.array(PLACES["b"])
+    addLine(scene, b - (4, 0, 0), b + (4, 0, 0))
+    addLine(scene, b + SHIFT - (0, 3, 0), b + SHIFT + (0, 3, 0))
+    # Where Slicer noted the scan, that decides: both lie at the fixed place of "c".
+    c = np.array(PLACES["c"]) + SHIFT / 2
+    addLine(scene, c - (9, 0, 0), c + (9, 0, 0), study.moving)
+    addLine(scene, (0, 0, 40), (0, 0, 46))
+    a, b, c = measureRows(rows, pair, 180)
+    assert (b.fixedDiameter, b.movingDiameter) == pytest.approx((8, 6))
+    assert b.fixedDiameterFrom == b.movingDiameterFrom == "line"
+    assert "diameter +2.0 mm, volume +137 %; volume doubling time 145 days" in b.growth
+    assert b.doublingDays == "145"
+    assert (c.fixedDiameter, c.movingDiameter) == pytest.approx((0, 18)) and c.growth == ""
+    assert a.fixedDiameter == a.movingDiameter == 0
+
+
+def test_segments_of_a_nodule_s_name_give_its_volume_and_typed_sizes_come_first(pair, study, scene):
+    rows = rowsOf(pair, moving=study.movingNodules)
+    volumes = [addSegment(scene, study.fixed, "A", 5), addSegment(scene, study.moving, "a", 4)]
+    a, _, _ = measureRows(rows, pair, None)
+    assert [np.pi / 6 * d**3 for d in (a.fixedDiameter, a.movingDiameter)] == pytest.approx(volumes)
+    assert a.fixedDiameterFrom == "segment"
+    rows[0] = replace(rows[0], fixedDiameter=9.0, fixedDiameterFrom="typed")
+    a, _, _ = measureRows(rows, pair, None)
+    assert a.fixedDiameter == 9 and a.movingDiameterFrom == "segment"
+
+
+def test_growth_runs_from_the_earlier_to_the_later_scan(pair, study):
+    row = replace(rowsOf(pair, moving=study.movingNodules)[0], fixedDiameter=8.0, movingDiameter=6.0)
+    assert "+2.0 mm" in grown(row, 100).growth
+    assert "-2.0 mm" in grown(row, -100).growth and "shrinking" in grown(row, -100).growth
+    assert grown(row, None).doublingDays == ""
+
+
+def test_the_time_between_comes_from_the_study_dates(pair, study, scene):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    assert daysBetween(pair) is None
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    for volume, date in ((study.fixed, "20240310"), (study.moving, "20230310")):
+        visit = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), date)
+        hierarchy.SetItemAttribute(visit, constants.GetDICOMStudyDateAttributeName(), date)
+        item = hierarchy.GetItemByDataNode(volume) or hierarchy.CreateItem(visit, volume)
+        hierarchy.SetItemParent(item, visit)
+    assert daysBetween(pair) == 366
+
+
+# Two lists
+
+
+def test_two_lists_are_matched_whatever_their_names(pair, study):
+    rows = rowsOf(pair, moving=study.movingNodules, fixed=study.fixedNodules)
+    matching = matchLists(rows, 10)
+    assert matching.lines == [
+        (MATCHED, "1", "c", "1.0"),
+        (MATCHED, "2", "a", "1.0"),
+        (NEW, "3", "", ""),
+        (DISAPPEARED, "", "b", ""),
+    ]
+    assert matching.centres is None
+    assert describeMatching(matching) == "2 matched, 1 new, 1 disappeared."
+    # Where the moving scan is the later one, it is the other way round.
+    assert [line[0] for line in matchLists(rows, 10, -90).lines[2:]] == [DISAPPEARED, NEW]
+    assert matchLists(rows, 0.5).count(MATCHED) == 0
+
+
+def test_what_the_other_scan_does_not_show_is_neither_new_nor_gone(pair, study):
+    far = addPoints(study.fixed.GetScene(), "Far", {"x": SHIFT + (0, 0, 200)})
+    [line] = matchLists(rowsOf(pair, moving=far), 10).lines
+    assert line == (OUTSIDE, "", "x", "")
+
+
+def test_a_corrected_nodule_is_matched_where_it_was_corrected_to(pair, study):
+    rows = rowsOf(pair, moving=study.movingNodules, fixed=study.fixedNodules)
+    rows[1] = replace(rows[1], fixed=(50.0, 50.0, -22.0), status=CORRECTED)
+    assert (MATCHED, "3", "b", "2.0") in matchLists(rows, 10).lines
+
+
+def test_centres_of_the_same_labels_are_compared(pair, study):
+    scene = study.fixed.GetScene()
+    seen = addPoints(scene, "Seen", {"a": (0, 0, 3), "b": (25, -30, 20), "c": (0, 0, 90), "d": (1, 1, 1)})
+    matching = matchLists(rowsOf(pair, moving=study.movingNodules, fixed=seen), 10)
+    assert matching.compared == 3
+    assert matching.centres == pytest.approx({5: 1 / 3, 10: 2 / 3})
+    assert "33 % within 5 mm and 67 % within 10 mm" in describeMatching(matching)
