@@ -58,7 +58,7 @@ class CheckPage:
 
     def setParameterNode(self, node) -> None:
         """Shows another parameter node, or none while a scene is closed."""
-        if node is self._node and node is not None:
+        if None not in (node, self._node) and node.parameterNode is self._node.parameterNode:
             return
         self._close()
         if self._node is not None:

@@ -28,7 +28,7 @@ class Measures:
     above where the moving scan is larger, not positive where it folds. consistency: mm between a sample and
     where it comes back to from the moving scan. fixed, before and after: intensities of the fixed scan, and
     of the moving one at the same place and at the mapped one; CT values below -1024 HU count as that. body:
-    bool.
+    bool. independent: whether the way back is a transform of its own, not an inverse computed from the first.
     """
 
     sampling: Sampling
@@ -39,6 +39,7 @@ class Measures:
     before: np.ndarray
     after: np.ndarray
     body: np.ndarray
+    independent: bool
 
     @property
     def difference(self) -> np.ndarray:
@@ -72,6 +73,7 @@ def measure(pair: Pair) -> Measures:
         intensities(pair.moving, pair.movingIndex(points)),
         intensities(pair.moving, pair.movingIndex(mapped)),
         bodyOf(fixed) if isCt else np.ones(shape, bool),
+        pair.back is not None,
     )
 
 

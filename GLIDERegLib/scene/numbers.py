@@ -24,7 +24,8 @@ COLUMNS = ("Quantity", "Region", "Value", "Unit", "Usual value", "Source")
 PERCENTILES = ((5, "5th percentile"), (50, "median"), (95, "95th percentile"), (99, "99th percentile"))
 POSITIVE = "positive everywhere: 0 % folded"
 UNJUDGED = "none: depends on breath and position, tells nothing of accuracy"
-RETURNING = "within the largest voxel edge, about 2 to 3 mm"
+RETURNING = ("within the largest voxel edge, about 2 to 3 mm", TG132)
+INVERTING = ("near 0, because the way back is the computed inverse; more only where it folds", "")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,12 @@ def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
     for title, values, unit, usual, source in (
         ("Displacement", measures.displacement[inside], "mm", UNJUDGED, ""),
         ("Jacobian determinant", jacobian, "moving / fixed volume", POSITIVE, TG132),
-        ("Round trip", measures.consistency[inside], "mm", RETURNING, TG132),
+        (
+            "Round trip",
+            measures.consistency[inside],
+            "mm",
+            *(RETURNING if measures.independent else INVERTING),
+        ),
     ):
         for percent, name in PERCENTILES:
             rows.append(

@@ -231,6 +231,33 @@ def test_a_map_that_is_asked_for_is_made_first(page, study):
     assert page.ui.checkOverlayCombo.currentData == "jacobian"
 
 
+def test_the_page_stays_as_it_is_when_the_module_is_entered_again(page):
+    page.ui.checkLayoutButton.checked = True
+    page.page.setParameterNode(type(page.node)(page.node.parameterNode))
+    page.page.enter()
+    assert page.ui.checkLayoutButton.checked and page.layoutNode.GetViewArrangement() == 7311
+
+
+def test_a_layout_that_the_user_has_chosen_meanwhile_stays(page):
+    page.ui.checkLayoutButton.checked = True
+    page.layoutNode.SetViewArrangement(page.layoutNode.SlicerLayoutOneUpRedSliceView)
+    page.ui.checkLayoutButton.checked = False
+    assert page.layoutNode.GetViewArrangement() == page.layoutNode.SlicerLayoutOneUpRedSliceView
+
+
+@pytest.mark.parametrize("gone", ["fixed", "moving"])
+def test_a_scan_that_is_deleted_ends_what_shows_it(page, study, gone, slicerHost):
+    import slicer
+
+    nodes = nodeIds()
+    page.ui.checkLayoutButton.checked = True
+    choose(page.ui.checkOverlayCombo, "flicker")
+    slicer.mrmlScene.RemoveNode(getattr(study, gone))
+    slicerHost.processEvents(0.6)
+    assert not page.ui.checkLayoutButton.checked and not page.ui.checkLayoutButton.enabled
+    assert not {node for node in nodeIds() - nodes if "MarkupsFiducial" in node or "Volume" in node}
+
+
 def test_another_transform_or_none_gives_the_views_back(page, study, slicerHost):
     import slicer
 

@@ -216,6 +216,36 @@ def test_the_warped_scan_is_seen_where_the_transform_takes_it_and_before_where_i
     assert at(red, spot) == pytest.approx([63] * 3, abs=3)
 
 
+def test_a_moving_scan_that_stands_under_the_transform_is_seen_the_same_way(studied, red):
+    import slicer
+
+    shift = np.array([20.0, 0, 0])
+    pair = studied(lambda points: np.broadcast_to(shift, points.shape), movingGrey=-1000)
+    array = slicer.util.arrayFromVolume(pair.moving)
+    array[14:19, 43:48, 65:70] = 0
+    slicer.util.arrayFromVolumeModified(pair.moving)
+    spot = (OBLIQUE @ [67, 45, 16, 1])[:3]
+    # The bed it lies on is put under the transform, as by drag and drop.
+    pair.moving.GetParentTransformNode().SetAndObserveTransformNodeID(pair.transform.GetID())
+    shown = overlayOn(pair, red, "warped")
+    assert at(red, spot - shift).min() == 255 and at(red, spot).max() == 0
+    shown.overlay.show("warped", before=True)
+    assert at(red, spot).min() == 255 and at(red, spot - shift).max() == 0
+
+
+def test_the_warped_scan_follows_the_users_window_and_a_changed_transform(studied, red):
+    pair = studied(lambda points: np.broadcast_to([15.0, 0, 0], points.shape), fixedGrey=0, movingGrey=-250)
+    shown = overlayOn(pair, red, "warped")
+    assert at(red, (0, 0, 0)) == pytest.approx([191] * 3, abs=2)
+    pair.moving.GetDisplayNode().SetWindowLevel(2000, -250)
+    assert at(red, (0, 0, 0)) == pytest.approx([127] * 3, abs=2)
+    # Ten times as far, the moving scan is out of sight, and the white fixed one is left.
+    pair.transform.GetTransformFromParent().SetDisplacementScale(10.0)
+    assert at(red, (0, 0, 0)).min() == 255
+    shown.overlay.close()
+    shown.copies.remove()
+
+
 def test_the_difference_is_even_grey_where_scans_agree_and_tells_which_is_brighter(studied, red):
     import slicer
 

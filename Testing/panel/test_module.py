@@ -57,22 +57,25 @@ def widgets(page: Path = UI) -> dict[str, str]:
     return {item.get("name"): item.get("class") for item in ElementTree.parse(page).iter("widget")}
 
 
-def bound() -> dict[str, str]:
-    """Widget and parameter of each binding in the .ui file."""
-    found = {}
-    for widget in ElementTree.parse(UI).iter("widget"):
-        for item in widget.findall("property[@name='SlicerParameterName']"):
-            found[widget.get("name")] = item.findtext("string")
-    return found
+def bound(page: Path) -> list[str]:
+    """The parameters that widgets of a .ui file are bound to."""
+    found = ElementTree.parse(page).iterfind(".//property[@name='SlicerParameterName']")
+    return [item.findtext("string") for item in found]
 
 
-def test_each_parameter_has_exactly_one_widget(slicerHost, fake, openModule):
+def test_each_binding_names_a_parameter_and_each_parameter_can_be_set(fake, openModule):
+    parameters = set(typing.get_type_hints(openModule().python.GLIDERegParameterNode))
+    for page in PAGES:
+        assert len(bound(page)) == len(set(bound(page)))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "GLIDERegLib" / "panel").glob("*.py"))
+    byName = {name for page in PAGES for name in bound(page)}
+    byCode = {name for name in parameters - byName if re.search(rf"\b{name}\b", code)}
+    assert not BOXES & byName and BOXES < byCode
+    assert byName | byCode == parameters
+
+
+def test_what_is_not_bound_by_name_follows_the_parameter_node_too(fake, openModule):
     module = openModule()
-    parameters = typing.get_type_hints(module.python.GLIDERegParameterNode)
-    names = list(bound().values())
-    assert len(names) == len(set(names)) and not BOXES & set(names)
-    assert set(names) | BOXES | {"checkpoint"} == set(parameters)
-    # Those that are not bound by name follow the parameter node too.
     node = module.logic.getParameterNode()
     for name in BOXES:
         combo = getattr(module.ui, f"{name}Combo")

@@ -68,8 +68,10 @@ def changeTheRest(module) -> None:
             continue
         if default is None:
             setattr(node, name, slicer.mrmlScene.AddNewNodeByClass(kind.__name__, f"A node for {name}"))
+        elif kind is bool:
+            setattr(node, name, not default)
         else:
-            setattr(node, name, {bool: not default, str: f"{default} x"}.get(kind) or default + 1)
+            setattr(node, name, f"{default} x" if kind is str else default + 1)
 
 
 def samples(scans) -> np.ndarray:
@@ -109,7 +111,8 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     changeTheRest(module)
     before = parameters(module)
     defaults = module.python.GLIDERegParameterNode(slicer.vtkMRMLScriptedModuleNode())
-    assert not [name for name in before if getattr(node, name) == getattr(defaults, name)]
+    # The panel itself empties the name of a segment that the chosen segmentation does not have.
+    assert {name for name in before if getattr(node, name) == getattr(defaults, name)} <= {"checkSegment"}
     transform, lists = node.outputTransform, (node.nodulesInFixed, node.nodulesInMoving)
     there, back = carried(transform, points), carried(transform, points, inverse=True)
     mode = transform.GetTransformFromParent().GetInterpolationMode()

@@ -93,6 +93,19 @@ def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, a
     assert all(row.region == "here" and row.unit for row in rows)
 
 
+def test_a_round_trip_is_judged_only_where_both_ways_are_independent(scans, addLinear):
+    from GLIDERegLib.scene.measures import measure
+    from GLIDERegLib.scene.numbers import fieldRows
+    from GLIDERegLib.scene.pair import makePair
+
+    there, back = addLinear(np.eye(4)), addLinear(np.eye(4))
+    for way, usual in ((None, "computed inverse"), (back, "2 to 3 mm")):
+        found = measure(makePair(*scans, there, way))
+        rows = {row.quantity: row for row in fieldRows(found, "body", found.body)}
+        assert usual in rows["Round trip, median"].usual
+        assert bool(rows["Round trip, median"].source) == (way is not None)
+
+
 def test_similarity_rises_where_the_transform_is_right(addVolume, addLinear):
     from GLIDERegLib.scene.measures import measure
     from GLIDERegLib.scene.numbers import fieldRows
