@@ -1,4 +1,4 @@
-"""Draws the pictures of the module that the README shows, with the sample pair.
+"""Draws the pictures of the module that the README shows, with generated pairs.
 
 python Testing/screenshots.py FOLDER
 """
@@ -14,7 +14,9 @@ PANEL_WIDTH = 400
 
 
 def main(folder: Path) -> None:
+    import check_pictures
     import demo
+    import nodules_pictures
     import numpy as np
     from host import start
     from PIL import Image
@@ -60,6 +62,8 @@ def main(folder: Path) -> None:
         show(pair, results)
         rows.append(demo.views(pair, size=230))
     save("module.png", panel(), np.concatenate(rows, axis=0))
+    check_pictures.draw(folder)
+    nodules_pictures.draw(folder)
 
 
 if __name__ == "__main__":
