@@ -203,3 +203,31 @@ def useSmallPair(monkeypatch) -> None:
 
     monkeypatch.setattr(sample, "SIZE", (64, 64, 56))
     monkeypatch.setattr(sample, "SPACING_MM", 6.0)
+
+
+def test_a_4d_study_is_registered_frame_by_frame(slicerHost):
+    import slicer
+
+    from GLIDERegLib.evaluation.phantom import make_phantom
+    from GLIDERegLib.scene.sample import addPair
+
+    logic = slicerHost.loadModule(MODULE).python.GLIDERegLogic()
+    pair = addPair(make_phantom((40, 40, 36), (8.0, 8.0, 8.0)))
+    study = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "4DCT")
+    for phase, volume in (("0", pair.fixedVolume), ("50", pair.movingVolume)):
+        study.SetDataNodeAtValue(volume, phase)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Phases")
+    browser.SetAndObserveMasterSequenceNodeID(study.GetID())
+    told = []
+    results = logic.registerSequence(
+        study,
+        nodulesNode=pair.fixedNodules,
+        preset="fast",
+        features="local",
+        threads=1,
+        progressCallback=lambda stage, overall: told.append(overall),
+    )
+    assert results.transforms.GetNumberOfDataNodes() == 2
+    assert told and told == sorted(told)
+    with pytest.raises(InputError):
+        logic.registerSequence(study, referenceFrame=7)
