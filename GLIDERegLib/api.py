@@ -275,15 +275,16 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
         return
     before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    torch.set_num_threads(count)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
     numba_before = _set_numba_threads(count)
+    # The last, because numba's start sets torch's number too.
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
         _set_numba_threads(numba_before)
+        torch.set_num_threads(before[0])
 
 
 def _set_numba_threads(count: int | None) -> int | None:

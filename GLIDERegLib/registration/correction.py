@@ -199,6 +199,7 @@ def _term(image: Prepared, points: np.ndarray, target: np.ndarray) -> PointTerm:
 
 def _nearness(grid: Grid, points: np.ndarray) -> np.ndarray:
     """(z, y, x): 1 near a point, falling smoothly to 0 at `REACH_MM` from all of them."""
-    distance = cKDTree(points).query(grid.points().reshape(-1, 3))[0].reshape(grid.shape)
+    nodes = grid.points().reshape(-1, 3)
+    distance = cKDTree(points).query(nodes, distance_upper_bound=REACH_MM)[0].reshape(grid.shape)
     ramp = np.clip(2 - 2 * distance / REACH_MM, 0, 1)
     return (ramp**2 * (3 - 2 * ramp)).astype(np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 import torch
+import torch.nn.functional as F
 
 from GLIDERegLib.registration.geometry import Grid, apply_affine
 from GLIDERegLib.registration.sampling import sample
@@ -118,6 +119,19 @@ class DisplacementField:
             vectors *= ramp.reshape([-1 if a == axis else 1 for a in range(4)])
         grid = self.grid.resized(self.grid.spacing, (width,) * 3, (width,) * 3)
         return DisplacementField(vectors, grid, self.background)
+
+    def subdivided(self, spacing: float, most: int) -> DisplacementField:
+        """The same field on nodes at most `spacing` mm apart, or `most` times as many along an axis; the
+        present nodes are among them.
+        """
+        ratio = [min(most, max(1, int(np.ceil(s / spacing - 1e-6)))) for s in self.grid.spacing]
+        size = tuple((n - 1) * r + 1 for n, r in zip(self.grid.size, ratio, strict=True))
+        grid = Grid(
+            size, tuple(np.divide(self.grid.spacing, ratio).tolist()), self.grid.origin, self.grid.direction
+        )
+        vectors = torch.from_numpy(np.moveaxis(self.vectors, -1, 0))[None]
+        between = F.interpolate(vectors, size[::-1], mode="trilinear", align_corners=True)[0]
+        return DisplacementField(np.moveaxis(between.numpy(), 0, -1), grid, self.background, self.residual_mm)
 
     def _reached(self) -> Grid:
         """A grid of this field's axes and spacing over all points that its nodes are carried to."""

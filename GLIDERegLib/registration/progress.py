@@ -60,7 +60,7 @@ class Stages:
     """
 
     # Previews take at most this share of the time.
-    PREVIEW_SHARE = 0.05
+    PREVIEW_SHARE = 0.1
 
     def __init__(
         self,

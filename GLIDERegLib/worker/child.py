@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from GLIDERegLib.registration.field import DisplacementField
 
 KEPT_PREVIEWS = 2
+# Slicer reads a field with cubic interpolation; between nodes this close that is the engine's linear one.
+NODES_MM, MOST_BETWEEN = 2.0, 4
 
 
 def main() -> None:
@@ -123,7 +125,7 @@ def save_result(result: Registration, folder: Path) -> dict[str, Any]:
     write_json(result.report, folder / "report.json")
     return {
         "event": "result",
-        "field": save_field(result.displacement, folder / "field.npy"),
+        "field": save_field(result.displacement.subdivided(NODES_MM, MOST_BETWEEN), folder / "field.npy"),
         "warped": save_array(result.warped.array, result.warped.grid, folder / "warped.npy"),
         "transform": str((folder / "transform.h5").absolute()),
         # Read back, because the file holds plain numbers only.

@@ -227,3 +227,14 @@ class TestFaded:
     def test_a_smooth_field_does_not_fold(self, grid):
         assert field_of(waves, grid).jacobian_determinant().min() > 0.2
         assert field_of(waves, grid).faded().jacobian_determinant().min() > 0.1
+
+
+def test_a_subdivided_field_is_the_same_field_on_more_nodes():
+    rng = np.random.default_rng(5)
+    grid = Grid((6, 5, 4), (3.0, 4.0, 9.0), (1.0, -2.0, 3.0), (0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    field = DisplacementField(rng.normal(size=(*grid.shape, 3)).astype(np.float32), grid)
+    fine = field.subdivided(2.0, most=4)
+    assert fine.grid.size == (11, 9, 13) and np.allclose(fine.grid.spacing, (1.5, 2.0, 2.25))
+    points = grid.to_physical(rng.uniform(0, np.array(grid.size) - 1, (200, 3)))
+    assert np.allclose(fine.at(points), field.at(points), atol=1e-4)
+    assert np.allclose(fine.vectors[::4, ::2, ::2], field.vectors, atol=1e-6)
