@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-PANEL_WIDTH = 400
+# Pixels; as high as the first page with its long sections closed.
+PANEL_WIDTH, PANEL_HEIGHT = 400, 740
 
 
 def main(folder: Path) -> None:
@@ -54,14 +55,14 @@ def main(folder: Path) -> None:
     ui.applyButton.click()
     host.waitUntil(lambda: ui.progressBar.value >= 40, seconds=600)
     row = demo.views(pair, size=210)
-    save("module-running.png", panel(), np.concatenate(np.split(row, 3, axis=1), axis=0))
+    save("module-running.png", panel()[:PANEL_HEIGHT], np.concatenate(np.split(row, 3, axis=1), axis=0))
     host.waitUntil(lambda: not registration.active, seconds=600)
     results = registration.results
     rows = []
     for show in (demo.showBefore, demo.showAfter, demo.showGrid):
         show(pair, results)
         rows.append(demo.views(pair, size=230))
-    save("module.png", panel(), np.concatenate(rows, axis=0))
+    save("module.png", panel()[:PANEL_HEIGHT], np.concatenate(rows, axis=0))
     check_pictures.draw(folder)
     nodules_pictures.draw(folder)
 
