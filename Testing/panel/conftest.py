@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import subprocess
@@ -27,12 +26,6 @@ from panel.support import (  # noqa: E402
     addScans,
     runningChildren,
 )
-
-# PySide's reader of .ui files gives back references to True that it never took, and before Python 3.12 the
-# process dies where they run out: hundreds of panels need more than there are.
-if sys.version_info < (3, 12):
-    for _ in range(10_000):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(True))
 
 
 @pytest.fixture(scope="session")
