@@ -81,8 +81,8 @@ class Host:
         self.qtApplication.setFont(QtGui.QFont("DejaVu Sans", 9))
 
         if sys.version_info < (3, 12):
-            # PySide6 6.12 takes a reference of None away with each slot that returns it, its reader of .ui files
-            # those of True and False, and Python dies when none is left; from 3.12 on they are not counted.
+            # PySide6 6.12 takes a reference of None away with each slot that returns it, and its .ui reader
+            # those of True and False. Python dies when none is left; from 3.12 on they are not counted.
             for constant in (None, True, False):
                 ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
         QtCore.qInstallMessageHandler(self._onQtMessage)
