@@ -1,12 +1,14 @@
 """A study with known truth for tests of the check in the host, and the page on its own parameter node."""
 
 # Slicer's parameter node wrapper reads the annotations themselves.
+import itertools
 from types import SimpleNamespace
 from typing import Annotated
 
 import numpy as np
 
 SHIFT = np.array([6.0, -9.0, 3.0])
+COLORS = ((0.9, 0.6, 0.2), (0.3, 0.7, 0.9), (0.5, 0.8, 0.4))  # of segments, in their order
 
 
 def makeStudy(scene, shape, spacing: float) -> dict:
@@ -103,13 +105,14 @@ def makeSegments(scene, name: str, arrays: dict, matrix):
 
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
-    for segment, array in arrays.items():
+    for (segment, array), color in zip(arrays.items(), itertools.cycle(COLORS)):
         image = slicer.vtkOrientedImageData()
         image.SetDimensions(array.shape[::-1])
         image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         vtk_to_numpy(image.GetPointData().GetScalars())[:] = array.ravel()
         image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
-        node.AddSegmentFromBinaryLabelmapRepresentation(image, segment)
+        # Slicer would take a colour at random.
+        node.AddSegmentFromBinaryLabelmapRepresentation(image, segment, color)
     return node
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SHAPE = (30, 36, 40)
 MATRIX = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -30,20 +35,10 @@ def shifted(scans, addLinear):
 @pytest.fixture
 def addSegments(scene):
     """Function that adds a segmentation of arrays (z, y, x) by name, on a grid from index to RAS mm."""
-    import slicer
-    import vtk
-    from vtk.util.numpy_support import vtk_to_numpy
+    from check_scene import makeSegments
 
-    def add(arrays: dict, matrix=MATRIX, name="Structures"):
-        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        for segment, array in arrays.items():
-            image = slicer.vtkOrientedImageData()
-            image.SetDimensions(array.shape[::-1])
-            image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-            vtk_to_numpy(image.GetPointData().GetScalars())[:] = array.ravel()
-            image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
-            node.AddSegmentFromBinaryLabelmapRepresentation(image, segment)
-        return node
+    def add(arrays: dict, matrix=MATRIX):
+        return makeSegments(scene, "Structures", arrays, matrix)
 
     return add
 
