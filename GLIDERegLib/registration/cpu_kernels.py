@@ -4,6 +4,10 @@
 Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
 padding to one vector register. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
 per slice, so results do not depend on threads.
+
+numba optimises what it saves once more than what it has just compiled. Only sums may be reordered, therefore,
+each in a function of its own: elsewhere the second time could round otherwise, and the first run on a machine
+would differ from all later ones.
 """
 
 from __future__ import annotations
@@ -18,8 +22,84 @@ VALID = 12
 _LANE_WEIGHT = np.zeros(LANES, np.float32)
 _LANE_WEIGHT[:CHANNELS] = 1.0
 
+AS_WRITTEN = {"contract", "nnan", "ninf", "nsz", "arcp"}
+_ANY_ORDER = AS_WRITTEN | {"reassoc"}
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+
+@njit(fastmath=AS_WRITTEN, forceinline=True)
+def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, weight):
+    """One channel's squared difference and, without the factor 2, its derivatives by x, y and z."""
+    a000 = np.float32(m000)
+    a010 = np.float32(m010)
+    a100 = np.float32(m100)
+    a110 = np.float32(m110)
+    d00 = np.float32(m001) - a000
+    d01 = np.float32(m011) - a010
+    d10 = np.float32(m101) - a100
+    d11 = np.float32(m111) - a110
+    b00 = a000 + tx * d00
+    b01 = a010 + tx * d01
+    b10 = a100 + tx * d10
+    b11 = a110 + tx * d11
+    dx0 = d00 + ty * (d01 - d00)
+    dx1 = d10 + ty * (d11 - d10)
+    dy0 = b01 - b00
+    dy1 = b11 - b10
+    c0 = b00 + ty * dy0
+    c1 = b10 + ty * dy1
+    dz = c1 - c0
+    difference = (c0 + tz * dz - np.float32(f)) * weight
+    along_x = difference * (dx0 + tz * (dx1 - dx0))
+    along_y = difference * (dy0 + tz * (dy1 - dy0))
+    return difference * difference, along_x, along_y, difference * dz
+
+
+@njit(fastmath=_ANY_ORDER, forceinline=True)
+def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz):
+    """`_lane_terms` summed over the channels."""
+    lane_weight = _LANE_WEIGHT
+    e = gx = gy = gz = np.float32(0.0)
+    for c in range(LANES):
+        value, along_x, along_y, along_z = _lane_terms(
+            m000[c],
+            m001[c],
+            m010[c],
+            m011[c],
+            m100[c],
+            m101[c],
+            m110[c],
+            m111[c],
+            f[c],
+            tx,
+            ty,
+            tz,
+            lane_weight[c],
+        )
+        e += value
+        gx += along_x
+        gy += along_y
+        gz += along_z
+    return e, gx, gy, gz
+
+
+@njit(fastmath=_ANY_ORDER, forceinline=True)
+def _dot(a, b):
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(fastmath=_ANY_ORDER, forceinline=True)
+def _squared_distance(a, b):
+    total = np.float32(0.0)
+    for c in range(a.shape[0]):
+        d = a[c] - b[c]
+        total += d * d
+    return total
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     """Sum over sampled voxels of the weighted squared feature difference, and the sum of their weights.
 
@@ -32,7 +112,6 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     mz, my, mx = moving.shape[:3]
     energy = np.zeros(nz, np.float64)
     weights = np.zeros(nz, np.float64)
-    lane_weight = _LANE_WEIGHT
     unit = np.float32(1.0 / 255.0)
     for k in prange(nz):
         z = ratio * k + start[0]
@@ -77,36 +156,9 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
                 m101 = moving[z0 + 1, y0, x0 + 1]
                 m110 = moving[z0 + 1, y0 + 1, x0]
                 m111 = moving[z0 + 1, y0 + 1, x0 + 1]
-                f = fixed[z, y, x]
-                e = np.float32(0.0)
-                gx = np.float32(0.0)
-                gy = np.float32(0.0)
-                gz = np.float32(0.0)
-                for c in range(LANES):
-                    a000 = np.float32(m000[c])
-                    a010 = np.float32(m010[c])
-                    a100 = np.float32(m100[c])
-                    a110 = np.float32(m110[c])
-                    d00 = np.float32(m001[c]) - a000
-                    d01 = np.float32(m011[c]) - a010
-                    d10 = np.float32(m101[c]) - a100
-                    d11 = np.float32(m111[c]) - a110
-                    b00 = a000 + tx * d00
-                    b01 = a010 + tx * d01
-                    b10 = a100 + tx * d10
-                    b11 = a110 + tx * d11
-                    dx0 = d00 + ty * (d01 - d00)
-                    dx1 = d10 + ty * (d11 - d10)
-                    dy0 = b01 - b00
-                    dy1 = b11 - b10
-                    c0 = b00 + ty * dy0
-                    c1 = b10 + ty * dy1
-                    dz = c1 - c0
-                    difference = (c0 + tz * dz - np.float32(f[c])) * lane_weight[c]
-                    e += difference * difference
-                    gx += difference * (dx0 + tz * (dx1 - dx0))
-                    gy += difference * (dy0 + tz * (dy1 - dy0))
-                    gz += difference * dz
+                e, gx, gy, gz = _lane_sums(
+                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz
+                )
                 w = np.float32(fixed[z, y, x, VALID]) * unit
                 factor = np.float32(2.0) * unit * unit * scale * w
                 slice_energy += e * unit * unit * w
@@ -119,7 +171,7 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     return energy.sum(), weights.sum()
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _correlate(source, taps, out):
     """out[a, k, b] = sum_j taps[j] source[a, k + j, b], for out shorter than source by len(taps) - 1."""
     na, nk, nb = out.shape
@@ -135,7 +187,7 @@ def _correlate(source, taps, out):
                     out[a, k, b] += w * source[a, k + j, b]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _correlate_rows(source, taps, out):
     """The same along the last axis: out[a, k] = sum_j taps[j] source[a, k + j]."""
     na, nk = out.shape
@@ -161,7 +213,7 @@ def spline_samples(coefficients: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return out_x.reshape(c, z - 4, y - 4, x - 4)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _spread(source, taps, out):
     """The transpose of `_correlate`: out[a, m, b] = sum_j taps[j] source[a, m - j, b] where that exists."""
     na, nm, nb = out.shape
@@ -179,7 +231,7 @@ def _spread(source, taps, out):
                     out[a, m, b] += w * source[a, k, b]
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _spread_rows(source, taps, out):
     na, nm = out.shape
     nk = source.shape[1]
@@ -218,7 +270,7 @@ def _band(n: int, order: int) -> np.ndarray:
     return band.astype(np.float32)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _bending_rows(c, pz, py, px, lz, ly, lx, out, dots):
     nc, nz, ny, nx = c.shape
     for row in prange(nc * nz):
@@ -275,8 +327,7 @@ def _bending_rows(c, pz, py, px, lz, ly, lx, out, dots):
                 for d in range(-1, 2):
                     if lx[i, d + 1] != 0.0:
                         acc[i] += np.float32(2.0) * lx[i, d + 1] * mixed[i + d]
-            for i in range(nx):
-                total += acc[i] * line[i]
+            total += _dot(acc, line)
         dots[row] = total
 
 
@@ -298,12 +349,12 @@ class BendingEnergy:
         return value, out
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
     """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a
     multiple of 16.
     """
-    nz, ny, nx, channels = fixed.shape
+    nz, ny, nx = fixed.shape[:3]
     mz, my, mx = moving.shape[:3]
     count = labels.shape[0]
     cost = np.zeros((nz, ny, nx, count), np.float32)
@@ -325,11 +376,7 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
                 if x < 0 or y < 0 or z < 0 or x >= mx or y >= my or z >= mz or not moving_valid[z, y, x]:
                     line[n] = -1.0
                     continue
-                m = moving[z, y, x]
-                e = np.float32(0.0)
-                for c in range(channels):
-                    d = f[c] - m[c]
-                    e += d * d
+                e = _squared_distance(f, moving[z, y, x])
                 line[n] = e
                 total += e
                 valid += 1
@@ -339,7 +386,7 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
     return cost
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _smooth_axis(cost, axis_length, stride):
     """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are
     independent.
@@ -373,7 +420,7 @@ def smooth_cost(cost: np.ndarray) -> None:
         _smooth_axis(flat, length, stride)
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def coupled_argmin(cost, labels, center, coupling):
     """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
     cells, count = cost.shape
@@ -396,7 +443,7 @@ def coupled_argmin(cost, labels, center, coupling):
     return chosen
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _add_scaled(target, source, scale):
     for row in prange(target.shape[0]):
         for i in range(target.shape[1]):

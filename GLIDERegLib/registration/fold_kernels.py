@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
+
 _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
 
 
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _corner(u, inverse_spacing, signs, threshold, colour, gradient, sums):
     nz, ny, nx = u.shape[1:]
     sz, sy, sx = signs

@@ -1,5 +1,10 @@
 """Every fused kernel against the plain PyTorch function of the same name, gradients against autograd."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -221,3 +226,24 @@ def test_results_are_bit_identical_for_any_number_of_threads():
         assert everything() == one
     finally:
         numba.set_num_threads(most)
+
+
+def test_the_first_run_on_a_machine_gives_the_bits_of_later_ones(tmp_path):
+    """numba runs what it has just compiled otherwise optimised than what it has saved."""
+    source = (
+        "import hashlib, sys; sys.path.insert(0, sys.argv[1]); import test_cpu_kernels as here\n"
+        "print(hashlib.sha256(repr(here.everything()).encode()).hexdigest())\n"
+        "print(sum(here.cpu_kernels.ssd_and_gradient.stats.cache_misses.values()))"
+    )
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", source, str(Path(__file__).parent)],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(done.stdout.split())
+    assert [int(misses) for _, misses in said] == [1, 0]
+    assert said[0][0] == said[1][0]
