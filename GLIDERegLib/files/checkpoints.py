@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,16 @@ def download(
     url = f"{base_url.rstrip('/')}/{entry.file}" if base_url else entry.url
     folder = Path(folder) if folder is not None else weights_folder()
     pooch.get_logger().setLevel("WARNING")  # the progress bar says what happens
+    path, partial = folder / entry.file, partial_folder(name, folder)
+    if path.is_file() and pooch.file_hash(str(path)) == entry.sha256:
+        return path
     bar = _Fractions(progress, entry.size) if callable(progress) else progress
     downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 18)
     try:
-        return Path(pooch.retrieve(url, f"sha256:{entry.sha256}", entry.file, folder, downloader=downloader))
+        os.replace(
+            pooch.retrieve(url, f"sha256:{entry.sha256}", entry.file, partial, downloader=downloader), path
+        )
+        return path
     except RequestException as error:
         raise WeightsError(_by_hand(entry, url, folder, f"could not be downloaded ({error})")) from error
     except ValueError as error:
@@ -111,6 +118,13 @@ def download(
         raise WeightsError(
             f"{entry.file} cannot be written to {folder} ({error}); set GLIDEREG_WEIGHTS to another folder."
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_folder(name: str, folder: Path | None = None) -> Path:
+    """Where a checkpoint that this process downloads arrives; who kills the process deletes it."""
+    return (folder or weights_folder()) / f"{_known(name).file}-{os.getpid()}.partial"
 
 
 class _Fractions:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import _thread
 import json
 import logging
+import shutil
 import signal
 import sys
 import tempfile
@@ -102,7 +103,7 @@ class Download:
         if self._child is None:
             return True
         status = self._child.exitStatus
-        answer = _lastAnswer(self._child)
+        answer = _answers(self._child)
         self.fraction = answer.get("fraction", self.fraction)
         if status is None:
             if self._cancelled is None or time.monotonic() < self._cancelled + _GRACE_SECONDS:
@@ -132,6 +133,9 @@ class Download:
         self.fraction = 1.0 if failure is None else self.fraction
         if self._child is not None:
             self._child.close()
+            # A process that was killed has deleted nothing.
+            if (partial := _answers(self._child).get("partial")) is not None:
+                shutil.rmtree(partial, ignore_errors=True)
             self._child = None
         self._folder.cleanup()
 
@@ -145,18 +149,20 @@ def _ask(*arguments: str) -> str:
     deadline = time.monotonic() + _ANSWER_SECONDS
     while child.exitStatus is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    answer = _lastAnswer(child)
+    answer = _answers(child)
     child.close()
     if "value" not in answer:
         raise GlideRegError(answer.get("error") or _noAnswer(child))
     return answer["value"]
 
 
-def _lastAnswer(child: Child) -> dict:
-    """The newest message of a process, empty before the first."""
-    with suppress(IndexError, ValueError):
-        return json.loads(child.lines[-1])
-    return {}
+def _answers(child: Child) -> dict:
+    """What a process has said so far, of each key the newest; empty before its first message."""
+    answers = {}
+    for line in list(child.lines):
+        with suppress(ValueError, TypeError):
+            answers |= json.loads(line)
+    return answers
 
 
 def _noAnswer(child: Child) -> str:
@@ -168,8 +174,8 @@ def _noAnswer(child: Child) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The process: `download NAME CANCEL_FILE`, `remove NAME` or `folder`; its exit status.
 
-    Answers in JSON, one object a line: {"fraction": 0.5} while it works, then {"value": "..."} or {"error":
-    "..."}.
+    Answers in JSON, one object a line: {"partial": "folder"} before a download and {"fraction": 0.5} while it
+    works, then {"value": "..."} or {"error": "..."}.
     """
     channel = Channel()
     end_with_parent()
@@ -194,6 +200,7 @@ def _do(channel: Channel, action: str, name: str = "", cancelFile: str = "") -> 
     if action == "remove":
         return checkpoints.remove(name)
     threading.Thread(target=_interruptWhenCancelled, args=[Path(cancelFile)], daemon=True).start()
+    channel.send({"partial": str(checkpoints.partial_folder(name))})
     told = 0.0
 
     def progress(fraction: float) -> None:
