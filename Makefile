@@ -8,7 +8,7 @@ DEMO ?= demo
 LIBRARIES := libegl1 libgl1 libgl1-mesa-dri libopengl0 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 SLICER_NEXT := 5.13.31053.0
 
-.PHONY: help install libraries test lint format demo screenshots clean
+.PHONY: help install libraries test lint format demo screenshots peers benchmark clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -53,6 +53,20 @@ demo: install libraries ## register a generated pair in a Slicer scene, into the
 screenshots: install libraries ## draw the pictures of the README again
 	@$(BIN)/python Testing/screenshots.py Resources/Screenshots
 
+# The methods to compare with, each as its users get it; their pins clash with ours.
+peers: .venv-peers/.installed ## install the methods to compare with into .venv-peers
+
+.venv-peers/.installed: GLIDERegLib/evaluation/peers/requirements.txt
+	@echo "Installing into .venv-peers; the first time this takes some minutes."
+	@$(PYTHON) -m venv .venv-peers
+	@CMAKE_POLICY_VERSION_MINIMUM=3.5 .venv-peers/bin/$(PIP) install -r $<
+	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! command -v plastimatch > /dev/null; then \
+		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq plastimatch > /dev/null; fi
+	@touch $@
+
+benchmark: install peers ## compare registration methods, into the folder benchmark; takes hours
+	@$(BIN)/python Testing/benchmark.py benchmark
+
 clean: ## remove the virtual environments, the demo's folder and everything else that is made
-	@rm -rf .venv .venv-next build dist *.egg-info .pytest_cache .ruff_cache $(DEMO)
+	@rm -rf .venv .venv-next .venv-peers benchmark build dist *.egg-info .pytest_cache .ruff_cache $(DEMO)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from GLIDERegLib import __version__
-from GLIDERegLib.cli import demo, evaluate, propagate, register, report, weights
+from GLIDERegLib.cli import benchmark, cohort, demo, evaluate, propagate, register, report, weights
 from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error
 from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError
 
@@ -51,7 +51,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"glidereg {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for module in (register, propagate, evaluate, report, demo, weights):
+    for module in (register, propagate, evaluate, report, demo, benchmark, cohort, weights):
         module.add_parser(commands)
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 
 import shiboken6
@@ -46,6 +47,14 @@ class Observing:
             for tag in tags:
                 target.RemoveObserver(tag)
         self.__dict__["_observed"] = [entry for entry in observed if entry[1] != method]
+
+
+@functools.cache
+def _typeLabel(nodeType: str) -> str:
+    try:
+        return getattr(slicer, nodeType)().GetTypeDisplayName()
+    except (AttributeError, TypeError):  # an abstract class, or none at all
+        return nodeType.removeprefix("vtkMRML").removesuffix("Node")
 
 
 @placeholder
@@ -131,7 +140,7 @@ class qMRMLNodeComboBox(Observing, QWidget):
         self.setCurrentNodeID(node if isinstance(node, str) else node.GetID() if node is not None else "")
 
     def setCurrentNodeID(self, nodeID: str) -> None:
-        self._refresh()
+        self._update()
         nodeID = nodeID if nodeID in self._ids else None
         if nodeID != self._current:
             self._current = nodeID
@@ -150,10 +159,7 @@ class qMRMLNodeComboBox(Observing, QWidget):
 
     def nodeTypeLabel(self, nodeType: str) -> str:
         """What the user reads for a node class: `Scalar Volume` for vtkMRMLScalarVolumeNode."""
-        try:
-            return getattr(slicer, nodeType)().GetTypeDisplayName()
-        except (AttributeError, TypeError):  # an abstract class, or none at all
-            return nodeType.removeprefix("vtkMRML").removesuffix("Node")
+        return _typeLabel(nodeType)
 
     def addAttribute(self, nodeType: str, name: str, value=None) -> None:
         self.__dict__.setdefault("_attributes", []).append((nodeType, name, value))
@@ -181,35 +187,41 @@ class qMRMLNodeComboBox(Observing, QWidget):
             if name := dialogs.dialogs.ask(shown):
                 node.SetName(name)
 
-    def _accepts(self, node) -> bool:
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
-        if any(node.IsA(hidden) for hidden in self.hideChildNodeTypes):
-            return False
-        kinds = [
-            t
-            for t in self.nodeTypes
-            if (node.IsA(t) if self.showChildNodeTypes else node.GetClassName() == t)
-        ]
-        for nodeType, name, value in self.__dict__.get("_attributes", []):
-            found = node.GetAttribute(name)
-            if node.IsA(nodeType) and (found is None or (value is not None and found != str(value))):
-                return False
-        return bool(kinds)
-
     def _nodes(self) -> list:
         if self._scene is None:
             return []
-        nodes = [self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())]
-        return [node for node in nodes if self._accepts(node)]
+        # Read once: properties are slow, and scenes have many nodes.
+        hidden, children = self.showHidden, self.showChildNodeTypes
+        types, hiddenTypes = self.nodeTypes, self.hideChildNodeTypes
+        attributes = self.__dict__.get("_attributes", [])
+
+        def accepts(node) -> bool:
+            if node.GetHideFromEditors() and not hidden:
+                return False
+            if any(node.IsA(nodeType) for nodeType in hiddenTypes):
+                return False
+            if not any(node.IsA(t) if children else node.GetClassName() == t for t in types):
+                return False
+            for nodeType, name, value in attributes:
+                found = node.GetAttribute(name)
+                if node.IsA(nodeType) and (found is None or (value is not None and found != str(value))):
+                    return False
+            return True
+
+        nodes = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
+        return [node for node in nodes if accepts(node)]
 
     def _onSceneChanged(self) -> None:
         if self._scene.IsBatchProcessing():
             return
         before = set(self._ids)
-        self._refresh()
+        self._update()
         for nodeID in [i for i in self._ids if i and i not in before]:
             self.nodeAdded.emit(self._scene.GetNodeByID(nodeID))
+
+    def _update(self) -> None:
+        if [nodeID for nodeID in self._ids if nodeID] != [node.GetID() for node in self._nodes()]:
+            self._refresh()
 
     def _refresh(self) -> None:
         if "_combo" not in self.__dict__:
