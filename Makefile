@@ -7,6 +7,8 @@ DEMO ?= demo
 # What Qt and off-screen drawing need of a Debian system; other systems have it, or those tests skip.
 LIBRARIES := libegl1 libgl1 libgl1-mesa-dri libopengl0 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 SLICER_NEXT := 5.13.31053.0
+# Each process holds a Slicer and the engine, up to 2 GB.
+PYTEST := python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help install libraries test lint format demo screenshots peers benchmark clean
 
@@ -28,7 +30,7 @@ install: .venv/.installed ## install GLIDE-Reg and what it needs into .venv
 	@$(PYTHON) -m venv .venv-next
 	@grep -v -e '^slicer-core' -e '^vtk' constraints.txt > .venv-next/constraints.txt
 	@$(NEXT)/$(PIP) install -c .venv-next/constraints.txt \
-		slicer-core==$(SLICER_NEXT) PySide6-Essentials numpy scipy SimpleITK pytest
+		slicer-core==$(SLICER_NEXT) PySide6-Essentials numpy scipy SimpleITK pytest pytest-xdist
 	@touch $@
 
 libraries:
@@ -37,8 +39,8 @@ libraries:
 		|| echo "The system libraries could not be installed; tests that draw are skipped."; fi
 
 test: lint libraries .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
-	@$(BIN)/python -m pytest -q
-	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/python -m pytest -q Testing/host Testing/scene Testing/panel
+	@$(BIN)/$(PYTEST)
+	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) Testing/host Testing/scene Testing/panel
 
 lint: install ## check the style
 	@$(BIN)/ruff check --quiet .

@@ -102,12 +102,18 @@ def finish(slicerHost):  # noqa: F811
     return finish
 
 
+@pytest.fixture(autouse=True)
+def strangers() -> set[int]:
+    """Process ids of children that earlier tests left; autouse, so that no other fixture has started one."""
+    return runningChildren()
+
+
 @pytest.fixture
-def children():
-    """Function: process ids of the running children of this process."""
+def children(strangers):
+    """Function: process ids of the running children of this process that came with the test."""
     if not Path("/proc").is_dir():
         pytest.skip("looks at processes through /proc")
-    return runningChildren
+    return lambda: runningChildren() - strangers
 
 
 @pytest.fixture

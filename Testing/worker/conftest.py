@@ -35,6 +35,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def running_offspring() -> set[int]:
+    return {p.pid for p in psutil.Process().children(recursive=True) if is_running(p.pid)}
+
+
 def wait_until(condition, seconds: float = 30.0):
     """What the condition returned once it was true; fails the test when it stays false for long."""
     end = time.monotonic() + seconds
@@ -134,6 +138,7 @@ def listen():
 @pytest.fixture(autouse=True)
 def nothing_survives():
     """No test leaves a process behind."""
+    before = running_offspring()
     yield
     gc.collect()
-    wait_until(lambda: not [p for p in psutil.Process().children(recursive=True) if is_running(p.pid)])
+    wait_until(lambda: not running_offspring() - before)
