@@ -37,6 +37,8 @@ class CheckPage:
         self._guiTag = None
         self._observation = None
         self._transform: slicer.vtkMRMLTransformNode | None = None
+        self._transformTag = None
+        self._outdated = False
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._views: CheckViews | None = None
         self._quiet = False
@@ -64,7 +66,8 @@ class CheckPage:
         if self._node is not None:
             self._node.disconnectGui(self._guiTag)
             self._node.parameterNode.RemoveObserver(self._observation)
-        self._node, self._transform = node, None
+        self._node = node
+        self._watch(None)
         if node is None:
             return
         self._guiTag = node.connectGui(self.ui)
@@ -84,7 +87,7 @@ class CheckPage:
     def _nodeModified(self, caller=None, event=None) -> None:
         node = self._node
         if node.checkTransform is not self._transform:
-            self._transform = node.checkTransform
+            self._watch(node.checkTransform)
             if self._transform is not None:
                 fixed, moving = registeredVolumes(self._transform)
                 node.checkFixed, node.checkMoving = fixed or node.checkFixed, moving or node.checkMoving
@@ -94,6 +97,19 @@ class CheckPage:
         self.ui.checkTableView.setMRMLTableNode(node.checkTable)
         self._enable()
         self._show()
+
+    def _watch(self, transform: slicer.vtkMRMLTransformNode | None) -> None:
+        """Notices when this transform changes, and no other any more."""
+        if self._transform is not None:
+            self._transform.RemoveObserver(self._transformTag)
+        self._transform, self._outdated = transform, False
+        if transform is not None:
+            event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+            self._transformTag = transform.AddObserver(event, self._transformModified)
+
+    def _transformModified(self, caller=None, event=None) -> None:
+        self._outdated = any(findMap(self._transform, kind) for kind in KINDS)
+        self._enable()
 
     def _pair(self) -> Pair | None:
         node = self._node
@@ -139,7 +155,8 @@ class CheckPage:
         mode = self._overlay.value
         ui.checkOpacitySlider.enabled = problem is None and (mode == overlay.FADE or mode in KINDS)
         ui.checkSpacingSlider.enabled = problem is None and self._drawing.value not in ("", CONTOURS)
-        self._say(problem or "")
+        outdated = _("The transform has changed since its maps and numbers were made; make them again.")
+        self._say(problem or (outdated if self._outdated else ""))
 
     def _say(self, text: str) -> None:
         self.ui.checkMessageLabel.text = text
@@ -245,6 +262,7 @@ class CheckPage:
                 except InputError as error:
                     problems.append(str(error))
             showMaps(pair, measures)
+            self._outdated = False
             if node.checkTable is None:
                 name = pair.transform.GetScene().GenerateUniqueName(f"Numbers of {pair.transform.GetName()}")
                 node.checkTable = pair.transform.GetScene().AddNewNodeByClass(TABLE, name)

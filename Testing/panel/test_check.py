@@ -223,6 +223,19 @@ def test_what_cannot_be_compared_is_said_and_the_rest_is_measured(page, study):
     assert page.node.checkTable.GetTable().GetNumberOfRows() > 10
 
 
+def test_maps_of_a_transform_that_has_changed_since_are_said_to_be_out_of_date(page, study):
+    message = page.ui.checkMessageLabel
+    study.transform.TransformModified()
+    assert message.isHidden()
+    page.ui.checkMeasureButton.click()
+    study.transform.TransformModified()
+    assert "has changed" in message.text and not message.isHidden()
+    choose(page.ui.checkDrawingCombo, "grid")
+    assert "has changed" in message.text
+    page.ui.checkMeasureButton.click()
+    assert message.isHidden()
+
+
 def test_a_map_that_is_asked_for_is_made_first(page, study):
     choose(page.ui.checkOverlayCombo, "jacobian")
     from GLIDERegLib.scene.maps import findMap
