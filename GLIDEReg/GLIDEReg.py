@@ -100,8 +100,8 @@ class GLIDERegParameterNode:
     encoder: str = "sam2.1_hiera_tiny"
     checkpoint: str = ""
     reduction: Annotated[str, Choice(["dynamic", "static", "pca"])] = "dynamic"
-    sliceSize: Annotated[str, Choice(["1024", "512", "256"])] = "1024"
-    sliceStep: Annotated[int, WithinRange(1, 16)] = 1
+    sliceSize: Annotated[str, Choice(["auto", "1024", "512", "256"])] = "auto"
+    sliceStep: Annotated[int, WithinRange(0, 16)] = 0
     spacing: Annotated[float, WithinRange(0, 20)] = 0.0
     searchRange: Annotated[float, WithinRange(8, 200)] = 48.0
     threads: Annotated[int, WithinRange(0, 256)] = 0
@@ -376,7 +376,7 @@ def outputsOf(parameters: GLIDERegParameterNode) -> Outputs:
 
 def settingsOf(parameters: GLIDERegParameterNode) -> dict:
     """The engine's settings, as keywords of GLIDERegLib.Settings.preset."""
-    return {
+    settings = {
         "name": parameters.preset,
         "device": parameters.device,
         "align": parameters.align,
@@ -384,13 +384,17 @@ def settingsOf(parameters: GLIDERegParameterNode) -> dict:
         "encoder": parameters.encoder,
         "checkpoint": parameters.checkpoint or None,
         "reduction": parameters.reduction,
-        "encoder_input_size": int(parameters.sliceSize),
-        "encoder_slice_step": parameters.sliceStep,
         "spacing": parameters.spacing or None,
         "search_range": parameters.searchRange,
         "threads": parameters.threads or None,
         "seed": parameters.seed,
     }
+    # Left out, they are the preset's.
+    if parameters.sliceSize != "auto":
+        settings["encoder_input_size"] = int(parameters.sliceSize)
+    if parameters.sliceStep:
+        settings["encoder_slice_step"] = parameters.sliceStep
+    return settings
 
 
 class GLIDERegTest(ScriptedLoadableModuleTest):

@@ -27,12 +27,13 @@ from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
-from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.pipeline import Outcome, register_pair, slice_step
 from GLIDERegLib.registration.prealign import linear_parts
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
+WHOLE_INPUT, INPUT_SIZES = 1024, {"cpu": 512}  # pixels, of the slices an encoder sees
 _PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2")
 
 
@@ -218,7 +219,7 @@ def choose_encoder(
     encoder = Sam2Encoder(
         settings.encoder,
         checkpoint,
-        input_size=settings.encoder_input_size,
+        input_size=settings.encoder_input_size or INPUT_SIZES.get(device.type, WHOLE_INPUT),
         reading=settings.encoder_reading,
         device=device,
     )
@@ -250,6 +251,9 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
         if device.type == "cuda"
         else platform.processor() or platform.machine()
     )
+    weights = None
+    if encoder is not None:
+        weights = encoder.identity() | {"slice_step": slice_step(settings, device, outcome.spacing)}
     linear = linear_parts(outcome.initial) if outcome.initial.IsLinear() else None
     return {
         "versions": versions,
@@ -257,7 +261,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
         "seed": settings.seed,
         "device": {"kind": str(device), "name": name, "threads": torch.get_num_threads()},
         "features": settings.features,
-        "weights": encoder.identity() if encoder is not None else None,
+        "weights": weights,
         "images": {
             role: {"name": v.name, "size": v.grid.size, "spacing_mm": v.grid.spacing}
             for role, v in (("fixed", fixed), ("moving", moving))

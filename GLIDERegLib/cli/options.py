@@ -22,9 +22,9 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
     ("checkpoint", str, "FILE", "a checkpoint file of your own for that encoder"),
     ("encoder-reading", str, "KIND", "slice (each by itself) or memory (a sequence through SAM2's memory); "
      "default: slice"),
-    ("encoder-input-size", int, "PIXELS", "edge of the slices SAM2 sees; default: 1024 as in the paper; 512 "
-     "is about six times as fast"),
-    ("slice-step", int, "N", "show only every N-th slice to SAM2; default: 1"),
+    ("encoder-input-size", int, "PIXELS", "edge of the slices SAM2 sees; default: 1024 as in the paper, on a "
+     "processor 512, which is about five times as fast"),
+    ("slice-step", int, "N", "show SAM2 only every N-th slice; default: 1, on a processor slices 8 mm apart"),
     ("spacing", float, "MM", "working resolution; default: the fixed image's, within the preset's limits"),
     ("search-range", float, "MM", "largest motion to look for beyond the alignment; default: 48"),
     ("device", str, "NAME", "auto, cpu, cuda, cuda:N or mps; default: auto"),

@@ -46,8 +46,9 @@ REDUCTION: tuple[Choice, ...] = (
     ("pca", _("Principal components"), _("The quickest.")),
 )
 SLICE_SIZES: tuple[Choice, ...] = (
+    ("auto", _("Automatic"), _("1024 pixels on a graphics card, 512 on the processor.")),
     ("1024", _("1024 pixels, as published"), ""),
-    ("512", _("512 pixels, about 6 times as fast"), ""),
+    ("512", _("512 pixels, about 5 times as fast"), ""),
     ("256", _("256 pixels, coarse"), ""),
 )
 AUTOMATIC: Choice = (

@@ -35,6 +35,9 @@ class Settings:
     both where a checkpoint is present, else local. reduction: how the encoder's channels become
     `latent_channels`. align: the pre-alignment. encoder: a checkpoint's name; checkpoint: one's own file.
     spacing: of the working grid, None for the fixed image's finest within `finest_spacing` and `most_voxels`.
+    encoder_input_size: edge in pixels at which the encoder sees a slice; encoder_slice_step: it sees every
+    n-th. None for both is the paper's: 1024 and every slice; but 512 and slices 8 mm apart on a processor,
+    where a token is then about as high as it is wide.
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.
@@ -57,8 +60,8 @@ class Settings:
 
     encoder: str = "sam2.1_hiera_tiny"
     checkpoint: str | None = None
-    encoder_input_size: int = 1024
-    encoder_slice_step: int = 1
+    encoder_input_size: int | None = None
+    encoder_slice_step: int | None = None
     encoder_reading: str = "slice"
 
     latent_channels: int = 12
@@ -95,7 +98,7 @@ class Settings:
                 raise InputError(f"The {name.replace('_', ' ')} must be at least {least:g}, not {value:g}.")
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
-        if self.encoder_input_size % 32:
+        if self.encoder_input_size is not None and self.encoder_input_size % 32:
             raise InputError(
                 f"The encoder's input size must be a multiple of 32, not {self.encoder_input_size}."
             )
@@ -130,5 +133,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0, damping=0.0),),
         "vae_refresh": 1,
         "symmetric": False,
+        "encoder_input_size": 1024,
+        "encoder_slice_step": 1,
     },
 }

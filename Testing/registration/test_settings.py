@@ -70,3 +70,34 @@ def test_the_paper_preset_keeps_to_the_paper():
 def test_settings_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().seed = 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "spacing", "size", "step"),
+    [
+        ({}, "cpu", 1.0, 512, 8),
+        ({}, "cpu", 2.0, 512, 4),
+        ({}, "cpu", 12.0, 512, 1),
+        ({}, "cuda", 1.0, 1024, 1),
+        ({"name": "paper"}, "cpu", 2.0, 1024, 1),
+        ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cpu", 2.0, 256, 3),
+        ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cuda", 2.0, 256, 3),
+    ],
+)
+def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(
+    changes, device, spacing, size, step, tmp_path, monkeypatch
+):
+    pytest.importorskip("sam2")
+    import torch
+
+    from GLIDERegLib.api import choose_encoder
+    from GLIDERegLib.registration import sam2_encoder
+    from GLIDERegLib.registration.pipeline import slice_step
+
+    asked = []
+    monkeypatch.setattr(sam2_encoder, "Sam2Encoder", lambda *given, **options: asked.append(options))
+    (tmp_path / "own.pt").touch()
+    settings = Settings.preset(**{"name": "default", "checkpoint": str(tmp_path / "own.pt"), **changes})
+    choose_encoder(settings, torch.device(device), [])
+    assert asked[0]["input_size"] == size
+    assert slice_step(settings, torch.device(device), spacing) == step

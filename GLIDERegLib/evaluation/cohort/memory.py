@@ -46,7 +46,7 @@ def estimated_memory(case: Case, settings: Settings) -> float:
     working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
     needed = BASE + max(given, working)
     if _uses_encoder(settings):
-        slices = 2 * fixed.extent[2] / spacing / settings.encoder_slice_step
+        slices = 2 * fixed.extent[2] / spacing / (settings.encoder_slice_step or 1)
         needed += BASE_OF_ENCODER + BYTES_PER_SLICE * slices
     return HEADROOM * needed / GIB
 
