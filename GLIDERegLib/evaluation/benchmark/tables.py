@@ -15,6 +15,7 @@ from GLIDERegLib.files.outputs import whole_file, write_json
 
 OURS, SLOW_PEER = "glidereg-default", "convexadam"
 GIB = 2**30
+MOST_CASES_SHOWN = 12
 # What methods are tested by: the column of a case's row, and its name.
 TESTED = (
     ("tre_mean", "target registration error, mean of a case (mm)"),
@@ -104,7 +105,7 @@ def table_text(results: Results, reference: str, about: dict) -> str:
     """The table in Markdown, in the layout of the paper's Table 2, with what a reader must know under it."""
     ran = [name for name in results.methods if not _never_ran(results, name)]
     tests = _tests(results, ran, reference)
-    parts = [_main_table(results, ran), NOTES, *tests, *([NOTE_ON_TESTS] if tests else [])]
+    parts = [_main_table(results, ran), NOTES, *_case_table(results, ran), *tests, *([NOTE_ON_TESTS] if tests else [])]
     if reasons := _not_done(results):
         parts.append("Not done:\n\n" + "\n".join(f"- {reason}" for reason in reasons))
     return "\n\n".join([*parts, _circumstances(results, about)]) + "\n"
@@ -173,6 +174,26 @@ def _main_table(results: Results, methods: list[str]) -> str:
     return markdown(
         ["method", *shown], [[name, *row] for name, *row in zip(methods, *shown.values(), strict=True)]
     )
+
+
+def _case_table(results: Results, methods: list[str]) -> list[str]:
+    """Error and time of every case, where there are several that fit beside each other."""
+    if not 1 < len(results.cases) <= MOST_CASES_SHOWN:
+        return []
+    rows = {name: {row["case"]: row for row in map(case_row, results.done(name))} for name in methods}
+
+    def cell(row: dict | None) -> str | None:
+        if row is None or row.get("tre_mean") is None:
+            return None
+        return f"{row['tre_mean']:.2f}" + (f" ({row['seconds']:.0f} s)" if row["seconds"] else "")
+
+    cells = [[name, *(cell(rows[name].get(case)) for case in results.cases)] for name in methods]
+    title = "Each case: mean TRE (mm) and time"
+    return [f"{title}\n\n{markdown(['method', *results.cases], cells)}"] if _any(cells) else []
+
+
+def _any(cells: list[list[str | None]]) -> bool:
+    return any(cell is not None for _, *row in cells for cell in row)
 
 
 def _tests(results: Results, methods: list[str], reference: str) -> list[str]:
