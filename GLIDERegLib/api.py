@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +25,9 @@ from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration.correction import correct_pair
 from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Volume
+from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
+from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
 from GLIDERegLib.registration.pipeline import Outcome, register_pair, slice_step
 from GLIDERegLib.registration.prealign import linear_parts
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
@@ -90,20 +91,40 @@ def register(
             settings, encoder = choose_encoder(settings, device, warnings)
         elif settings.features == "auto":
             settings = replace(settings, features="both")
-        outcome = register_pair(
-            fixed,
-            moving,
-            settings,
-            stages,
-            device,
-            encoder,
-            FeatureCache(),
-            fixed_mask,
-            moving_mask,
-            initial_transform,
-        )
+        if device.type == "cpu":
+            settings, warning = fitted(fixed.grid, moving.grid, settings, encoder is not None, free_bytes())
+            warnings += [warning] if warning else []
+
+        def run(settings: Settings) -> Outcome:
+            return register_pair(
+                fixed,
+                moving,
+                settings,
+                stages,
+                device,
+                encoder,
+                FeatureCache(),
+                fixed_mask,
+                moving_mask,
+                initial_transform,
+            )
+
+        settings, outcome = _once_again(run, settings, fixed.grid, warnings)
         outcome.warnings[:0] = warnings
         return _result(fixed, moving, outcome, settings, encoder, device, stages, begin)
+
+
+def _once_again(
+    run: Callable[[Settings], Outcome], settings: Settings, fixed: Grid, warnings: list[str]
+) -> tuple[Settings, Outcome]:
+    """What `run` gives, on a coarser grid where memory runs out the first time."""
+    with suppress(MemoryError, torch.cuda.OutOfMemoryError):
+        return settings, run(settings)
+    # Only now, since the error held what filled the memory.
+    torch.cuda.empty_cache()
+    settings = coarser(fixed, settings)
+    warnings.append(f"Registered on voxels of {settings.spacing:g} mm, because memory ran out at first.")
+    return settings, run(settings)
 
 
 def correct(

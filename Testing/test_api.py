@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib import api
-from GLIDERegLib.errors import Cancelled, InputError, WeightsError
+from GLIDERegLib.errors import Cancelled, InputError, OutOfMemoryError, WeightsError
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
 from GLIDERegLib.files.feature_cache import FeatureCache
@@ -369,3 +369,45 @@ class TestThreads:
         )
         assert seen == {1} and result.report["device"]["threads"] == 1
         assert (torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) == before
+
+
+@pytest.fixture(scope="module")
+def fine():
+    phantom = make_phantom((72, 72, 56), (4.5, 4.5, 4.5))
+    return phantom.fixed, phantom.moving
+
+
+QUICK = {"features": "local", "align": "none", "search_range": 16.0, "symmetric": False, "threads": 1}
+
+
+def test_short_memory_gives_a_coarser_grid_and_a_warning(fine, monkeypatch):
+    monkeypatch.setattr(api, "free_bytes", lambda: 0.0)
+    result = api.register(*fine, Settings.preset("fast", **QUICK))
+    assert result.report["working_spacing_mm"] == 6.0
+    assert any("6 mm to save memory" in warning for warning in result.report["warnings"])
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
+def test_memory_that_runs_out_once_is_another_try_on_a_coarser_grid(fine, monkeypatch, error):
+    register_pair, tries = api.register_pair, []
+
+    def first_fails(fixed, moving, settings, *others):
+        tries.append(settings.spacing)
+        if len(tries) == 1:
+            raise error("out of memory")
+        return register_pair(fixed, moving, settings, *others)
+
+    monkeypatch.setattr(api, "register_pair", first_fails)
+    result = api.register(*fine, Settings.preset("fast", **QUICK))
+    assert tries[0] is None and tries[1] == pytest.approx(1.3 * 4.5)
+    assert result.report["working_spacing_mm"] == tries[1] == result.report["settings"]["spacing"]
+    assert any("because memory ran out" in warning for warning in result.report["warnings"])
+
+
+def test_memory_that_runs_out_twice_is_one_clear_error(fine, monkeypatch):
+    def fails(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(api, "register_pair", fails)
+    with pytest.raises(OutOfMemoryError, match="coarser grid"):
+        api.register(*fine, Settings.preset("fast", **QUICK))

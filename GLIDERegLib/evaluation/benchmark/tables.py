@@ -105,7 +105,9 @@ def table_text(results: Results, reference: str, about: dict) -> str:
     """The table in Markdown, in the layout of the paper's Table 2, with what a reader must know under it."""
     ran = [name for name in results.methods if not _never_ran(results, name)]
     tests = _tests(results, ran, reference)
-    parts = [_main_table(results, ran), NOTES, *_case_table(results, ran), *tests, *([NOTE_ON_TESTS] if tests else [])]
+    parts = [_main_table(results, ran), NOTES, *_case_table(results, ran), *tests]
+    if tests:
+        parts.append(NOTE_ON_TESTS)
     if reasons := _not_done(results):
         parts.append("Not done:\n\n" + "\n".join(f"- {reason}" for reason in reasons))
     return "\n\n".join([*parts, _circumstances(results, about)]) + "\n"

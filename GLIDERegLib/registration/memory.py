@@ -1,0 +1,87 @@
+"""What a registration will need of the main memory, and the coarser grid that fits where that is too much."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.registration.lattice import working_spacing
+from GLIDERegLib.registration.settings import Settings
+
+GIB = 2**30
+# Fitted from above to peaks measured on the processor with one thread; see evaluation/cohort/README.md.
+BASE = 0.55e9
+BYTES_PER_VOXEL = 49  # of the two given images: reading and resampling them
+BYTES_PER_CELL = 4900  # of the coupled convex optimisation, its costs for all displacements
+BYTES_PER_FINE_VOXEL, BYTES_PER_COARSE_VOXEL = 220, 160  # of the working grid, features at full or half size
+# Counted from the arrays, not measured: SAM2's encoder, and a map of 64 x 64 x 256 float32 for each slice.
+BASE_OF_ENCODER, BYTES_PER_SLICE = 2e9, 64 * 64 * 256 * 4
+HEADROOM = 1.1
+COARSEST_MM, COARSER = 6.0, 1.1
+# The limit of a container or a batch job, by the two versions of Linux's control groups.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def estimated_bytes(fixed: Grid, moving: Grid, settings: Settings, with_encoder: bool) -> float:
+    """Main memory that the registration of a pair takes at its peak, in bytes."""
+    spacing = working_spacing(fixed, settings.spacing, settings.finest_spacing, settings.most_voxels)
+    volume = float(np.prod(fixed.extent))
+    full_size = min(level.feature_factor for level in settings.levels) == 1
+    per_voxel = BYTES_PER_FINE_VOXEL if full_size else BYTES_PER_COARSE_VOXEL
+    given = BYTES_PER_VOXEL * sum(float(np.prod(grid.size)) for grid in (fixed, moving))
+    working = per_voxel * volume / spacing**3
+    working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
+    needed = BASE + max(given, working)
+    if with_encoder:
+        slices = 2 * fixed.extent[2] / spacing / (settings.encoder_slice_step or 1)
+        needed += BASE_OF_ENCODER + BYTES_PER_SLICE * slices
+    return HEADROOM * needed
+
+
+def free_bytes() -> float:
+    """Main memory that this process can still take, within the limit of its container or batch job."""
+    free = psutil.virtual_memory().available
+    for path in LIMITS:
+        with suppress(OSError, ValueError):
+            free = min(free, int(Path(path).read_text()) - psutil.Process().memory_info().rss)
+    return float(max(free, 0))
+
+
+def fitted(
+    fixed: Grid, moving: Grid, settings: Settings, with_encoder: bool, free: float
+) -> tuple[Settings, str | None]:
+    """The settings with as coarse a working grid as `free` bytes ask for, and one sentence where that changes
+    or threatens the result; a spacing that the user chose stays.
+    """
+    needed = estimated_bytes(fixed, moving, settings, with_encoder)
+    # Part of what is needed is there already: the process itself.
+    limit = free + BASE
+    if needed <= limit:
+        return settings, None
+    short = f"about {needed / GIB:.1f} GB are needed and {free / GIB:.1f} GB are free"
+    if settings.spacing is not None:
+        return settings, f"The memory may not be enough: {short}; a coarser spacing needs less."
+    spacing = working_spacing(fixed, None, settings.finest_spacing, settings.most_voxels)
+    found = settings
+    while needed > limit and spacing < COARSEST_MM:
+        spacing = min(COARSER * spacing, COARSEST_MM)
+        trial = replace(settings, spacing=round(spacing, 2))
+        before, needed = needed, estimated_bytes(fixed, moving, trial, with_encoder)
+        if needed >= before:  # the images themselves are too large
+            break
+        found = trial
+    if found is settings:
+        return settings, f"The memory may not be enough: {short}."
+    even = ", and may not be enough even so" if needed > limit else ""
+    return found, f"Registered on voxels of {found.spacing:g} mm to save memory: {short}{even}."
+
+
+def coarser(fixed: Grid, settings: Settings) -> Settings:
+    """The settings with half the working voxels or fewer, for another try after memory ran out."""
+    spacing = working_spacing(fixed, settings.spacing, settings.finest_spacing, settings.most_voxels)
+    return replace(settings, spacing=round(1.3 * spacing, 2))
