@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 LINES, HATCHES = ("-", "--", ":", "-."), ("", "///", "...", "xxx")
 BOXES_IN_A_ROW = 60
 LEAST_ERROR_MM = 0.1
-FARTHEST_PERCENT = 99
+FARTHEST_PERCENT, ROOM = 99, 1.5
 
 
 def write_plots(results: Results, out: Path) -> list[Path]:
@@ -65,7 +65,8 @@ def _error_curves(errors: dict[str, dict[str, np.ndarray]]) -> Figure:
         share = 100 * np.arange(1, len(values) + 1) / len(values)
         style = {"color": COLOURS[n % len(COLOURS)], "linestyle": LINES[n // len(COLOURS) % len(LINES)]}
         ax.step(np.append(0, values), np.append(0, share), where="post", label=name, linewidth=1.8, **style)
-    farthest = max(np.percentile(values, FARTHEST_PERCENT) for values in pooled.values())
+    # A method that leaves the motion as it was shall not squeeze all others into a corner.
+    farthest = ROOM * np.median([np.percentile(values, FARTHEST_PERCENT) for values in pooled.values()])
     ax.set(xlim=(0, max(farthest, 1e-3)), ylim=(0, 100))
     ax.set(xlabel="distance from the counterpart (mm)", ylabel="landmarks within that distance (%)")
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.01, 0.5))
