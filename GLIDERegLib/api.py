@@ -28,13 +28,12 @@ from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
-from GLIDERegLib.registration.pipeline import Outcome, register_pair, slice_step
+from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.prealign import linear_parts
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
-WHOLE_INPUT, INPUT_SIZES = 1024, {"cpu": 512}  # pixels, of the slices an encoder sees
 _PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2")
 
 
@@ -240,7 +239,7 @@ def choose_encoder(
     encoder = Sam2Encoder(
         settings.encoder,
         checkpoint,
-        input_size=settings.encoder_input_size or INPUT_SIZES.get(device.type, WHOLE_INPUT),
+        input_size=settings.slice_size(device.type),
         reading=settings.encoder_reading,
         device=device,
     )
@@ -274,7 +273,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
     )
     weights = None
     if encoder is not None:
-        weights = encoder.identity() | {"slice_step": slice_step(settings, device, outcome.spacing)}
+        weights = encoder.identity() | {"slice_step": settings.slice_step(device.type, outcome.spacing)}
     linear = linear_parts(outcome.initial) if outcome.initial.IsLinear() else None
     return {
         "versions": versions,

@@ -19,16 +19,21 @@ BASE = 0.55e9
 BYTES_PER_VOXEL = 49  # of the two given images: reading and resampling them
 BYTES_PER_CELL = 4900  # of the coupled convex optimisation, its costs for all displacements
 BYTES_PER_FINE_VOXEL, BYTES_PER_COARSE_VOXEL = 220, 160  # of the working grid, features at full or half size
-# Counted from the arrays, not measured: SAM2's encoder, and a map of 64 x 64 x 256 float32 for each slice.
-BASE_OF_ENCODER, BYTES_PER_SLICE = 2e9, 64 * 64 * 256 * 4
+# Counted from the arrays, and met by one measurement: SAM2's encoder, and for each token 256 float32.
+BASE_OF_ENCODER, TOKEN_PIXELS, BYTES_PER_TOKEN = 2e9, 16, 256 * 4
 HEADROOM = 1.1
 COARSEST_MM, COARSER = 6.0, 1.1
 # The limit of a container or a batch job, by the two versions of Linux's control groups.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def estimated_bytes(fixed: Grid, moving: Grid, settings: Settings, with_encoder: bool) -> float:
-    """Main memory that the registration of a pair takes at its peak, in bytes."""
+def estimated_bytes(
+    fixed: Grid, moving: Grid, settings: Settings, with_encoder: bool, device: str = "cpu"
+) -> float:
+    """Main memory that the registration of a pair takes at its peak, in bytes.
+
+    device: the kind (`torch.device.type`) that encodes the slices.
+    """
     spacing = working_spacing(fixed, settings.spacing, settings.finest_spacing, settings.most_voxels)
     volume = float(np.prod(fixed.extent))
     full_size = min(level.feature_factor for level in settings.levels) == 1
@@ -38,8 +43,9 @@ def estimated_bytes(fixed: Grid, moving: Grid, settings: Settings, with_encoder:
     working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
     needed = BASE + max(given, working)
     if with_encoder:
-        slices = 2 * fixed.extent[2] / spacing / (settings.encoder_slice_step or 1)
-        needed += BASE_OF_ENCODER + BYTES_PER_SLICE * slices
+        slices = 2 * fixed.extent[2] / spacing / settings.slice_step(device, spacing)
+        tokens = (settings.slice_size(device) / TOKEN_PIXELS) ** 2
+        needed += BASE_OF_ENCODER + BYTES_PER_TOKEN * tokens * slices
     return HEADROOM * needed
 
 

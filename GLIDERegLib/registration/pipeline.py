@@ -40,8 +40,6 @@ from GLIDERegLib.registration.settings import Settings
 
 # Distance of a preview's nodes: enough for the eye, and quick to hand over.
 PREVIEW_MM = 6.0
-# Tokens of 512 pixels are 32 across a slice, 8 to 14 mm each.
-CPU_SLICES_MM = 8.0
 
 
 @dataclass
@@ -110,7 +108,7 @@ def register_pair(
     local = wide = None
     if wanted:
         with stages.stage("global features"):
-            step = slice_step(settings, device, spacing)
+            step = settings.slice_step(device.type, spacing)
             volumes = encode_pair(images, encoder, step, cache, stages.step, stages.cancel)
             volumes = tuple(replace(v, features=v.features.to(device)) for v in volumes)
             wide = GlobalFeatures(images, volumes, settings.seed)
@@ -137,13 +135,6 @@ def register_pair(
                 field.vectors = without_folds(field.vectors, field.grid)
     whole = with_initial(field.faded(), initial)
     return Outcome(whole, initial, spacing, warnings, stages.ending)
-
-
-def slice_step(settings: Settings, device: torch.device, spacing: float) -> int:
-    """Every how many-th slice of the working grid (mm) the encoder sees."""
-    if settings.encoder_slice_step is not None:
-        return settings.encoder_slice_step
-    return max(1, round(CPU_SLICES_MM / spacing)) if device.type == "cpu" else 1
 
 
 def local_features(

@@ -24,6 +24,8 @@ _LEAST = {
     "threads": 1,
     "latent_channels": 1,
 }
+# Tokens of 512 pixels are 32 across a slice, 8 to 14 mm each.
+INPUT_SIZE, CPU_INPUT_SIZE, CPU_SLICES_MM = 1024, 512, 8.0
 PRESETS = ("fast", "default", "accurate", "paper")
 
 
@@ -111,6 +113,14 @@ class Settings:
         if name not in PRESETS:
             raise InputError(f"Unknown preset '{name}': choose one of {', '.join(PRESETS)}.")
         return cls(**{"name": name, **_PRESETS[name], **changes})
+
+    def slice_size(self, device: str) -> int:
+        """Edge in pixels at which the encoder sees a slice on a kind of device (`torch.device.type`)."""
+        return self.encoder_input_size or (CPU_INPUT_SIZE if device == "cpu" else INPUT_SIZE)
+
+    def slice_step(self, device: str, spacing: float) -> int:
+        """Every how many-th slice of a working grid of `spacing` mm the encoder sees there."""
+        return self.encoder_slice_step or (max(1, round(CPU_SLICES_MM / spacing)) if device == "cpu" else 1)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""

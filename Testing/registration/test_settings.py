@@ -92,7 +92,6 @@ def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(
 
     from GLIDERegLib.api import choose_encoder
     from GLIDERegLib.registration import sam2_encoder
-    from GLIDERegLib.registration.pipeline import slice_step
 
     asked = []
     monkeypatch.setattr(sam2_encoder, "Sam2Encoder", lambda *given, **options: asked.append(options))
@@ -100,4 +99,4 @@ def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(
     settings = Settings.preset(**{"name": "default", "checkpoint": str(tmp_path / "own.pt"), **changes})
     choose_encoder(settings, torch.device(device), [])
     assert asked[0]["input_size"] == size
-    assert slice_step(settings, torch.device(device), spacing) == step
+    assert settings.slice_step(device, spacing) == step

@@ -25,7 +25,9 @@ def estimated_memory(case: Case, settings: Settings) -> float:
     grids = [grid for path in (case.fixed, case.moving) if (grid := _grid_of(path)) is not None]
     if len(grids) < 2:
         return BASE / GIB
-    return estimated_bytes(*grids, settings, _uses_encoder(settings)) / GIB
+    # Which device `auto` finds is not known here; a GPU sees more and larger slices.
+    device = "cpu" if settings.device == "cpu" else "cuda"
+    return estimated_bytes(*grids, settings, _uses_encoder(settings), device) / GIB
 
 
 def memory_of_machine() -> tuple[float, float]:

@@ -23,7 +23,7 @@ MOST_DEATHS = 2
 # The terminal sends Ctrl-C to the workers too, but they are ended in order, by this process.
 UNTOUCHED_BY_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 NO_DASK = (
-    "Several pairs at once need the package distributed: install it with `pip install 'glidereg[cohort]'`, "
+    "Several pairs at once need the package distributed: install it with `pip install distributed`, "
     "or use --sequential."
 )
 LOST = "The connection to the scheduler was lost; run again, what is done stays."

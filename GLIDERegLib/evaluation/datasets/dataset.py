@@ -50,9 +50,6 @@ class Shortcomings:
         self.title, self.folder = title, folder
         self._found: list[str] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
     def need(self, path: Path) -> Path:
         """The path itself; it is noted where nothing is there."""
         if not path.exists():
