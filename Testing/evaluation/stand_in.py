@@ -1,6 +1,6 @@
 """In place of `glidereg register` in tests: does what the text of its fixed image says, at once.
 
-The first line of the fixed image is the deed; the second, where there is one, a file it may use.
+The first line of the fixed image is the deed; the others, where there are any, what it needs for that.
 """
 
 import json
@@ -63,8 +63,8 @@ elif deed == "alone":
     Path(rest[0]).unlink()
 elif deed == "kill worker":
     kill_worker()
-elif deed == "kill worker once" and not Path(rest[0]).exists():
-    Path(rest[0]).touch()
+elif deed == "kill some workers" and len(os.listdir(rest[0])) < int(rest[1]):
+    (Path(rest[0]) / str(os.getpid())).touch()
     kill_worker()
 report = {
     "versions": {"glidereg": "stand-in"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,37 +74,59 @@ def one_by_one(jobs: Sequence[Job]) -> Finished:
 def on_workers(client: Client, jobs: Sequence[Job], needs: Mapping[str, float], ahead: int) -> Finished:
     """Yields name and outcome of each pair as the workers finish them, the largest first.
 
-    Only `ahead` pairs for each thread of a worker are handed out at a time: when a worker dies, Dask blames
-    all that were handed to it. Where workers declare their memory, a pair goes only where it fits, and one
-    that fits nowhere is refused.
+    Only `ahead` pairs for each thread of a worker are handed out at a time. When a worker dies, Dask blames
+    all that were handed to it, so what it gave up is tried once more at the end, with nothing beside it.
+    Where workers declare their memory, a pair goes only where it fits, and one that fits nowhere is refused.
     """
+    largest = _largest_declared(client)
+    waiting, suspects = deque(sorted(jobs, key=lambda job: -needs[job.name])), deque()
+    for job in list(waiting):
+        if largest is not None and needs[job.name] > largest:
+            waiting.remove(job)
+            yield job.name, refusal(needs[job.name], f"the largest worker declares {largest:.1f} GB")
+    resources = {job.name: None if largest is None else {MEMORY: needs[job.name]} for job in waiting}
+
+    def most() -> int:
+        return max(1, ahead * sum(client.nthreads().values()))
+
+    for job, outcome in _handed_out(client, waiting, resources, most):
+        if outcome is None:
+            suspects.append(job)
+        else:
+            yield job.name, outcome
+    for job, outcome in _handed_out(client, suspects, resources, lambda: 1):
+        yield job.name, outcome or {"reason": "Its worker died each time, even with no other pair beside it."}
+
+
+def _handed_out(
+    client: Client,
+    waiting: deque[Job],
+    resources: Mapping[str, dict[str, float] | None],
+    most: Callable[[], int],
+) -> Iterator[tuple[Job, dict[str, Any] | None]]:
+    """Yields each pair and its outcome, None where its workers died; at most `most` are out at a time."""
     from distributed import CancelledError, KilledWorker, as_completed
 
-    largest = _largest_declared(client)
-    waiting, names, completed = deque(sorted(jobs, key=lambda job: -needs[job.name])), {}, as_completed()
-    while waiting or names:
-        while waiting and len(names) < max(1, ahead * sum(client.nthreads().values())):
+    out, completed = {}, as_completed()
+    while waiting or out:
+        while waiting and len(out) < most():
             job = waiting.popleft()
-            if largest is not None and needs[job.name] > largest:
-                yield job.name, refusal(needs[job.name], f"the largest worker declares {largest:.1f} GB")
-                continue
-            resources = None if largest is None else {MEMORY: needs[job.name]}
             key = f"{job.name}-{uuid.uuid4().hex}"
-            future = client.submit(run_pair, job, key=key, pure=False, retries=1, resources=resources)
-            names[future.key] = job.name
+            future = client.submit(
+                run_pair, job, key=key, pure=False, retries=1, resources=resources[job.name]
+            )
+            out[future.key] = job
             completed.add(future)
-        if names:
-            future = next(completed)
-            try:
-                outcome = future.result()
-            except CancelledError:
-                raise InputError(LOST) from None
-            except KilledWorker as error:
-                deaths = error.allowed_failures + 1
-                outcome = {"reason": f"Its worker died {deaths} times while it was computed."}
-            except Exception as error:
-                outcome = _not_run(error)
-            yield names.pop(future.key), outcome
+        future = next(completed)
+        try:
+            outcome = future.result()
+        except CancelledError:
+            raise InputError(LOST) from None
+        except KilledWorker:
+            outcome = None
+        except Exception as error:
+            outcome = _not_run(error)
+        yield out.pop(future.key), outcome
 
 
 def refusal(need: float, limit: str) -> dict[str, Any]:
