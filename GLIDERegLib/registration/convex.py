@@ -37,30 +37,30 @@ def register_cells(
     moving: CellFeatures,
     reach: tuple[float, float, float],
     step: Callable[[float], None] = lambda fraction: None,
-    consistent: bool = True,
-) -> torch.Tensor:
-    """Displacement (3, Z, Y, X) of the fixed cells, in cells, such that moving at x + u(x) looks like fixed
-    at x.
-
-    With `consistent`, the other direction is solved too and both fields are made inverse to each other.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Displacements in cells, inverse to each other: u (3, Z, Y, X) of the fixed cells, such that moving at x
+    + u(x) looks like fixed at x, and the same of the moving cells.
     """
     labels = search_window(reach)
-    forward = coupled_convex(match_cost(fixed, moving, labels), labels, fixed.shape)
+    forward = best_displacement(fixed, moving, labels)
     step(0.5)
-    if not consistent:
-        return forward
-    backward = coupled_convex(match_cost(moving, fixed, labels), labels, moving.shape)
+    backward = best_displacement(moving, fixed, labels)
     step(0.9)
-    offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device).view(3, 1, 1, 1)
-    offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device).view(
-        3, 1, 1, 1
-    )
-    return make_consistent(forward, backward, offset)
+    offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device)
+    offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device)
+    return make_consistent(forward, backward, offset.view(3, 1, 1, 1))
 
 
-def make_consistent(forward: torch.Tensor, backward: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    """Forward field after fixed-point steps that make the two fields inverse: u = (u - v o (id + u)) / 2, and
-    the reverse.
+def best_displacement(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) -> torch.Tensor:
+    """One direction by itself: displacement (3, Z, Y, X) of the fixed cells, in cells."""
+    return coupled_convex(match_cost(fixed, moving, labels), labels, fixed.shape)
+
+
+def make_consistent(
+    forward: torch.Tensor, backward: torch.Tensor, offset: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both fields after fixed-point steps that make them inverse: u = (u - v o (id + u)) / 2, and the
+    reverse.
 
     offset (3, 1, 1, 1): the first cell of the backward field's grid, in cells of the forward field's grid.
     """
@@ -68,7 +68,7 @@ def make_consistent(forward: torch.Tensor, backward: torch.Tensor, offset: torch
         new_forward = 0.5 * (forward - sample_field(backward, forward, -offset))
         backward = 0.5 * (backward - sample_field(forward, backward, offset))
         forward = new_forward
-    return forward
+    return forward, backward
 
 
 def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) -> torch.Tensor:

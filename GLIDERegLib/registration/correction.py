@@ -81,6 +81,7 @@ def correct_pair(
             stages,
             _on_cells(field, images[0], lattice).to(device),
             lattice,
+            stages.step,
             points=_term(images[0], fixed_points, target),
         )
     with stages.stage("result"):

@@ -121,18 +121,21 @@ def register_pair(
                 local_features(image, settings, device, number == 0) for number, image in enumerate(images)
             )
 
-    forward = Direction(*images, local, wide, (0, 1), spacing)
+    directions = [Direction(*images, local, wide, (0, 1), spacing)]
+    if settings.symmetric:
+        directions.append(Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing))
     warnings: list[str] = []
-    field = _solve(forward, settings, stages, warnings, lambda field: with_initial(field, initial))
+    with stages.stage("convex optimisation"):
+        starts = _starts(directions, settings, stages, warnings)
+    with stages.stage("refinement"):
+        fields = _refined(directions, settings, stages, starts, lambda f: with_initial(f, initial))
+    field = fields[0]
+    # A second direction that ended early would only spoil the first.
     if settings.symmetric and not stages.ending:
-        backward = Direction(images[1], images[0], local and local[::-1], wide, (1, 0), spacing)
-        reverse = _solve(backward, settings, stages, warnings)
-        # A second direction that ended early would only spoil the first.
-        if not stages.ending:
-            with stages.stage("symmetry"):
-                inverse = reverse.inverse(field.grid)
-                field.vectors = 0.5 * (field.vectors + inverse.vectors)
-                field.vectors = without_folds(field.vectors, field.grid)
+        with stages.stage("symmetry"):
+            inverse = fields[1].inverse(field.grid)
+            field.vectors = 0.5 * (field.vectors + inverse.vectors)
+            field.vectors = without_folds(field.vectors, field.grid)
     whole = with_initial(field.faded(), initial)
     return Outcome(whole, initial, spacing, warnings, stages.ending)
 
@@ -163,55 +166,71 @@ def _trainer(wide: GlobalFeatures, settings: Settings) -> ReductionTrainer:
     )
 
 
-def _solve(
-    pair: Direction,
-    settings: Settings,
-    stages: Stages,
-    warnings: list[str],
-    whole: Callable[[DisplacementField], DisplacementField] | None = None,
-) -> DisplacementField:
-    """Steps 5 and 6: residual displacement in mm, in the fixed image's space, between the images on the
-    lattice. whole: makes a residual field the map that a preview shows; None for no previews.
-    """
-    with stages.stage("convex optimisation"):
-        cells, factor = _start(pair, settings, stages, warnings)
-    with stages.stage("refinement"):
-        return refine(pair, settings, stages, cells, factor, whole)
-
-
-def _start(
-    pair: Direction, settings: Settings, stages: Stages, warnings: list[str]
-) -> tuple[torch.Tensor, int]:
-    """The composed start at the fixed cells, in voxels, and the voxels per cell."""
+def _starts(
+    directions: list[Direction], settings: Settings, stages: Stages, warnings: list[str]
+) -> list[tuple[torch.Tensor, int]]:
+    """Step 5: for each direction the composed start at its fixed cells, in voxels, and their size."""
+    pair = directions[0]
     factor = start.cell_factor(settings.cell_size, pair.spacing)
+    local = pair.local and [features.cells(factor) for features in pair.local]
     if pair.wide is None:
-        fixed, moving = (features.cells(factor) for features in pair.local)
-        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step), factor
+        fields = start.search(*local, settings.search_range, pair.spacing, stages.step)
+        return [(field, factor) for field in fields[: len(directions)]]
     wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
-    features = [pair.wide.cells(image, wide_factor) for image in pair.order]
     wide = start.search(
-        *features,
+        *(pair.wide.cells(image, wide_factor) for image in pair.order),
         settings.global_search_range,
         pair.spacing,
         lambda f: stages.step(f / 2),
         settings.global_coupling,
     )
-    if pair.local is None:
-        return wide, wide_factor
-    fixed, moving = (features.cells(factor) for features in pair.local)
+    if local is None:
+        return [(field, wide_factor) for field in wide[: len(directions)]]
     # The local search only mends what the global one left, so half its range will do.
-    margin = math.ceil(settings.search_range / 2 / pair.spacing / factor) * factor
-    warped = start.warp(pair.moving, pair.fixed, wide, wide_factor, margin)
-    warped = local_features(warped, settings, wide.device, False).cells(factor)
-    if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
-        warnings.append(
-            "The global search made the local features agree less, so its result was left out of the start."
-        )
-        return start.search(fixed, moving, settings.search_range, pair.spacing, stages.step), factor
-    residual = start.search(
-        fixed, warped, settings.search_range / 2, pair.spacing, lambda f: stages.step(0.5 + f / 2)
-    )
-    return start.compose(wide, wide_factor, residual, factor), factor
+    search_range = settings.search_range / 2
+    margin = math.ceil(search_range / pair.spacing / factor) * factor
+    starts = []
+    for number, direction in enumerate(directions):
+        field = wide[number]
+
+        def step(fraction: float, number: int = number) -> None:
+            stages.step(0.5 + 0.5 * (number + fraction) / len(directions))
+
+        fixed, moving = local if number == 0 else local[::-1]
+        warped = start.warp(direction.moving, direction.fixed, field, wide_factor, margin)
+        warped = local_features(warped, settings, field.device, False).cells(factor)
+        if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
+            if number == 0:
+                warnings.append(
+                    "The global search made the local features agree less, so its result was left out of the "
+                    "start."
+                )
+            cells, _ = start.search(fixed, moving, settings.search_range, direction.spacing, step)
+        else:
+            residual, _ = start.search(fixed, warped, search_range, direction.spacing, step)
+            cells = start.compose(field, wide_factor, residual, factor)
+        starts.append((cells, factor))
+    return starts
+
+
+def _refined(
+    directions: list[Direction],
+    settings: Settings,
+    stages: Stages,
+    starts: list[tuple[torch.Tensor, int]],
+    whole: Callable[[DisplacementField], DisplacementField],
+) -> list[DisplacementField]:
+    """Step 6 for each direction, until the user wants no more; previews show the first."""
+    fields = []
+    for number, (direction, begin) in enumerate(zip(directions, starts, strict=True)):
+
+        def step(fraction: float, number: int = number) -> None:
+            stages.step((number + fraction) / len(directions))
+
+        fields.append(refine(direction, settings, stages, *begin, step, whole if number == 0 else None))
+        if stages.ending:
+            break
+    return fields
 
 
 def refine(
@@ -220,12 +239,14 @@ def refine(
     stages: Stages,
     cells: torch.Tensor,
     factor: int,
+    step: Callable[[float], None],
     whole: Callable[[DisplacementField], DisplacementField] | None = None,
     points: PointTerm | None = None,
 ) -> DisplacementField:
     """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid.
 
-    whole: as for `_solve`. points: what is known to correspond.
+    whole: makes a residual field the map that a preview shows; None for no previews. points: what is known to
+    correspond.
     """
     shape = pair.fixed.array.shape
     field, first, spacing = cells, (factor - 1) / 2, factor
@@ -265,7 +286,7 @@ def refine(
             energy_of,
             coefficients,
             level,
-            lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total),
+            lambda f, done=done, level=level: step((done + f * level.iterations) / total),
             before,
             lambda: stages.ending,
         )

@@ -33,15 +33,17 @@ def search(
     spacing: float,
     step: Callable[[float], None],
     cost_weight: float = 1.0,
-) -> torch.Tensor:
-    """Displacement (3, Z, Y, X) in voxels at the fixed cells; the search ball's radius is `range_mm`.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Displacements (3, Z, Y, X) in voxels at the fixed and at the moving cells, inverse to each other; the
+    search ball's radius is `range_mm`.
 
     cost_weight multiplies the feature differences against the coupling.
     """
     if cost_weight != 1.0:
         fixed, moving = (replace(f, values=f.values * cost_weight**0.5) for f in (fixed, moving))
     reach = range_mm / (fixed.factor * spacing)
-    return register_cells(fixed, moving, (reach,) * 3, step) * fixed.factor
+    forward, backward = register_cells(fixed, moving, (reach,) * 3, step)
+    return forward * fixed.factor, backward * fixed.factor
 
 
 def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:

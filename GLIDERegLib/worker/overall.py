@@ -9,9 +9,9 @@ BEFORE = (
     ("global features", 100.0),
     ("reduction", 5.0),
     ("local features", 1.5),
+    ("convex optimisation", 3.0),
 )
-EACH_DIRECTION = (("convex optimisation", 5.5), ("refinement", 15.0))
-SYMMETRY, RESULT = ("symmetry", 3.0), ("result", 1.5)
+RESULT = ("result", 1.5)
 GLOBAL = ("global features", "reduction")
 
 
@@ -24,13 +24,13 @@ class Overall:
 
     def __init__(self, symmetric: bool, local: bool):
         before = [stage for stage in BEFORE if not (local and stage[0] in GLOBAL)]
-        solve = [*EACH_DIRECTION, *EACH_DIRECTION, SYMMETRY] if symmetric else list(EACH_DIRECTION)
+        solve = [("refinement", 12.0), ("symmetry", 1.0)] if symmetric else [("refinement", 6.0)]
         self._plan = [*before, *solve, RESULT]
         self._current = 0
         self._done = 0.0
 
     def at(self, stage: str, fraction: float) -> float:
-        """The share done when this fraction of a stage is; a stage entered again is the next of its name."""
+        """The share done when this fraction of a stage is."""
         for number in range(self._current, len(self._plan)):
             if self._plan[number][0] == stage:
                 del self._plan[self._current + 1 : number]

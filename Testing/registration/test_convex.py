@@ -58,12 +58,18 @@ class TestWindow:
         assert np.array_equal(convex.search_window((0.4, 0.9, 1.0)), [[0, 0, -1], [0, 0, 0], [0, 0, 1]])
 
 
+def registered(fixed, moving, reach, consistent=True):
+    if consistent:
+        return convex.register_cells(fixed, moving, reach)[0]
+    return convex.best_displacement(fixed, moving, convex.search_window(reach))
+
+
 class TestKnownShift:
     @pytest.mark.parametrize("consistent", [False, True])
     @pytest.mark.parametrize("shift", [(2, -3, 1), (0, 0, 0), (-1, 0, 4)])
     def test_is_found_exactly_in_the_interior(self, shift, consistent):
         fixed, moving = shifted_pair(shift)
-        field = convex.register_cells(fixed, moving, (5, 5, 5), consistent=consistent)
+        field = registered(fixed, moving, (5, 5, 5), consistent)
         inner = error(field, shift)[6:-6, 6:-6, 6:-6]
         assert float(inner.max()) < 1e-5
 
@@ -71,9 +77,9 @@ class TestKnownShift:
         shift = (0, 1, 6)
         assert np.linalg.norm(shift) * CELL_MM > 48
         fixed, moving = shifted_pair(shift, size=(26, 16, 16), margin=8)
-        reached = convex.register_cells(fixed, moving, (2.0, 2.0, 7.0))
+        reached = registered(fixed, moving, (2.0, 2.0, 7.0))
         assert float(error(reached, shift)[9:-9, 5:-5, 5:-5].max()) < 1e-5
-        too_near = convex.register_cells(fixed, moving, (2.0, 2.0, 4.0))
+        too_near = registered(fixed, moving, (2.0, 2.0, 4.0))
         assert float(too_near[2].abs().max()) <= 4.0
 
     @pytest.mark.parametrize("offset", [(2, 3, 1), (-3, -1, -2)])
@@ -84,7 +90,7 @@ class TestKnownShift:
         fixed = cropped(values, (8, 8, 8), (26, 28, 26))
         wide = cropped(moved, (2, 2, 2), (32, 34, 32))
         other = cropped(moved, tuple(5 + n for n in offset), (30, 31, 29))
-        fields = [convex.register_cells(fixed, moving, (3, 3, 3)) for moving in (wide, other)]
+        fields = [registered(fixed, moving, (3, 3, 3)) for moving in (wide, other)]
         assert float(error(fields[0], shift)[2:-2, 2:-2, 2:-2].max()) < 1e-4
         torch.testing.assert_close(
             fields[0][:, 4:-4, 4:-4, 4:-4], fields[1][:, 4:-4, 4:-4, 4:-4], atol=1e-4, rtol=0
@@ -98,13 +104,13 @@ class TestKnownShift:
         fixed.weight = mask
         moving.weight = torch.roll(mask, tuple(reversed(shift)), (0, 1, 2))
         for consistent in (False, True):
-            field = convex.register_cells(fixed, moving, (5, 5, 5), consistent=consistent)
+            field = registered(fixed, moving, (5, 5, 5), consistent)
             assert float(error(field, shift)[mask > 0].max()) < 1e-4
 
     def test_far_from_anything_to_match_the_field_is_zero_not_the_first_label(self):
         fixed, moving = shifted_pair((0, 0, 0), size=(12, 12, 30), margin=3)
         fixed.weight[:, :, 3:] = 0.0
-        field = convex.register_cells(fixed, moving, (3, 3, 3), consistent=False)
+        field = registered(fixed, moving, (3, 3, 3), consistent=False)
         assert float(field[:, :, :, -4:].abs().max()) < 1e-5
 
 
@@ -119,8 +125,7 @@ class TestConsistency:
         shape, offset = (16, 16, 16), torch.tensor([2.0, -1.0, 3.0]).view(3, 1, 1, 1)
         forward = smooth_wave(shape, 1.0) + 0.2
         backward = -sample_field(forward, torch.zeros((3, *shape)), offset) + 0.3
-        consistent = convex.make_consistent(forward, backward, offset)
-        consistent_backward = convex.make_consistent(backward, forward, -offset)
+        consistent, consistent_backward = convex.make_consistent(forward, backward, offset)
 
         def residual(a, b):
             return (a + sample_field(b, a, -offset)).norm(dim=0)[5:-5, 5:-5, 5:-5].mean()
@@ -133,19 +138,26 @@ class TestConsistency:
         truth = smooth_wave(shape, 1.5)
         # moving(y) = values(y), fixed(x) = values(x + u(x)): then moving at x + u(x) looks like fixed at x.
         fixed, moving = cells(sample(values, index_grid(shape) + truth)), cells(values)
-        forward = convex.register_cells(fixed, moving, (3, 3, 3))
-        backward = convex.register_cells(moving, fixed, (3, 3, 3))
+        forward, backward = convex.register_cells(fixed, moving, (3, 3, 3))
         inner = (slice(None), slice(4, -4), slice(4, -4), slice(4, -4))
         # Labels are whole cells: a quarter of a cell on average, and a little for the smoothing.
         assert float((forward - truth)[inner].abs().mean()) < 0.35
         composed = forward + sample_field(backward, forward, torch.zeros(3, 1, 1, 1))
         assert float(composed[inner].norm(dim=0).mean()) < 0.1
-        alone = [
-            convex.register_cells(a, b, (3, 3, 3), consistent=False)
-            for a, b in ((fixed, moving), (moving, fixed))
-        ]
+        alone = [registered(a, b, (3, 3, 3), consistent=False) for a, b in ((fixed, moving), (moving, fixed))]
         apart = alone[0] + sample_field(alone[1], alone[0], torch.zeros(3, 1, 1, 1))
         assert float(composed[inner].norm(dim=0).mean()) < 0.5 * float(apart[inner].norm(dim=0).mean())
+
+
+@pytest.mark.parametrize("offset", [(0, 0, 0), (2, -1, 3)])
+def test_the_field_of_the_moving_cells_is_that_of_the_pair_the_other_way_round(offset):
+    values = texture((20, 21, 22))
+    fixed = cropped(values, (5, 5, 5), (12, 13, 14))
+    moving = cropped(torch.roll(values, (1, 0, -1), (1, 2, 3)), tuple(5 + n for n in offset), (11, 12, 10))
+    there, back = convex.register_cells(fixed, moving, (2, 2, 2))
+    back_again, there_again = convex.register_cells(moving, fixed, (2, 2, 2))
+    assert torch.equal(there, there_again) and torch.equal(back, back_again)
+    assert there.shape[1:] == fixed.shape and back.shape[1:] == moving.shape
 
 
 def test_labels_that_leave_the_usable_part_cost_what_the_others_cost_on_average():
@@ -171,9 +183,9 @@ def test_the_plain_and_the_fused_path_give_the_same_field(monkeypatch):
     fixed = cells(sample(values, index_grid(shape) + smooth_wave(shape, 1.2)))
     fixed.weight[:, :3] = 0.0
     moving = cells(values)
-    fused = convex.register_cells(fixed, moving, (3, 2, 2.5))
+    fused = registered(fixed, moving, (3, 2, 2.5))
     monkeypatch.setattr(convex, "fused_available", lambda: False)
-    plain = convex.register_cells(fixed, moving, (3, 2, 2.5))
+    plain = registered(fixed, moving, (3, 2, 2.5))
     # Rounding may tip single cells from one label to its equal; all others agree.
     apart = (fused - plain).norm(dim=0)
     assert float((apart > 1e-4).float().mean()) < 0.01

@@ -209,7 +209,7 @@ def everything():
     bending, bending_gradient = cpu_kernels.BendingEnergy((23, 10, 11)).value_and_gradient(u)
     folding, folding_gradient = fold_kernels.folding_penalty(u, 2.0, (1, -1, 1), 0.3)
     cells = random_cells((9, 8, 7), 0), random_cells((9, 8, 7), 1)
-    coarse = convex.register_cells(*cells, (2, 2, 2))
+    coarse, _ = convex.register_cells(*cells, (2, 2, 2))
     arrays = (gradient, cpu_kernels.spline_samples(u, taps), cpu_kernels.spline_samples_transposed(u, taps),
               bending_gradient, folding_gradient, coarse.numpy())  # fmt: skip
     return value, weight, bending, folding, *(a.tobytes() for a in arrays)
