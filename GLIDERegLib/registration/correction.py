@@ -54,6 +54,7 @@ def correct_pair(
     Cancelled.
     """
     _check(fixed, fixed_points, moving_points)
+    settings = replace(settings, levels=LEVELS)
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         initial, inverse = _linear_fit(present, fixed.grid)
@@ -77,7 +78,7 @@ def correct_pair(
     with stages.stage("refinement"):
         refined = pipeline.refine(
             pair,
-            replace(settings, levels=LEVELS),
+            settings,
             stages,
             _on_cells(field, images[0], lattice).to(device),
             lattice,

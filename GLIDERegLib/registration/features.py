@@ -4,7 +4,7 @@ the lattice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,36 +29,45 @@ _LEAST_SHARE = 0.5
 
 @dataclass
 class LocalFeatures:
-    """MIND of one image. values (12, Z, Y, X); usable: where it can be trusted; confidence: weight of a
-    voxel, (Z, Y, X).
+    """MIND of one image, averaged over blocks of voxels: cells for the search, and packed by block size (in
+    voxels) for the refinement. At full size and precision it would need three times the memory.
     """
 
-    values: torch.Tensor
-    usable: torch.Tensor
-    confidence: torch.Tensor
-    offset: tuple[int, int, int]
+    cells: CellFeatures
+    packed: dict[int, PackedFeatures]
 
     @classmethod
     def of(
-        cls, image: Prepared, usable: np.ndarray, device, radius: int, dilation: int, noise: float
+        cls,
+        image: Prepared,
+        usable: np.ndarray,
+        device: torch.device,
+        cell_factor: int,
+        factors: Iterable[int],
+        radius: int,
+        dilation: int,
+        noise: float,
     ) -> LocalFeatures:
-        """confidence is V / (V + noise * median V), V the local variance: where there is only noise, noise
-        must not steer.
+        """usable: bool (Z, Y, X), where descriptors can be trusted. factors: block sizes of the refinement.
+
+        A packed voxel's weight is V / (V + noise * median V), V the local variance: where there is only
+        noise, noise must not steer.
         """
         values, variance = mind_and_variance(torch.from_numpy(image.array).to(device), radius, dilation)
         usable = torch.from_numpy(usable).to(device)
         typical = variance[usable].median() if usable.any() else variance.median()
-        return cls(values, usable, variance / (variance + noise * typical), image.offset)
-
-    def cells(self, factor: int) -> CellFeatures:
-        values, share = pool(self.values, self.usable, factor)
-        return CellFeatures(values, share, factor, tuple(o // factor for o in self.offset))
-
-    def packed(self, factor: int) -> PackedFeatures:
-        values, share = pool(self.values, self.usable, factor)
-        confidence = pool(self.confidence[None], self.usable, factor)[0][0]
-        weight = torch.where(share >= _LEAST_SHARE, confidence, 0.0)
-        return PackedFeatures.pack(values, weight, factor, tuple(o // factor for o in self.offset))
+        confidence = variance / (variance + noise * typical)
+        cells, packed = None, {}
+        for factor in sorted({cell_factor, *factors}):
+            means, share = pool(values, usable, factor)
+            offset = tuple(o // factor for o in image.offset)
+            if factor == cell_factor:
+                cells = CellFeatures(means, share, factor, offset)
+            if factor in factors:
+                weight = pool(confidence[None], usable, factor)[0][0]
+                weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
+                packed[factor] = PackedFeatures.pack(means, weight, factor, offset)
+        return cls(cells, packed)
 
 
 def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:

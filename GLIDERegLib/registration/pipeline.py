@@ -145,7 +145,14 @@ def local_features(
 ) -> LocalFeatures:
     usable = usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius)
     return LocalFeatures.of(
-        image, usable, device, settings.mind_radius, settings.mind_dilation, settings.noise_weight
+        image,
+        usable,
+        device,
+        start.cell_factor(settings.cell_size, image.grid.spacing[0]),
+        {level.feature_factor for level in settings.levels},
+        settings.mind_radius,
+        settings.mind_dilation,
+        settings.noise_weight,
     )
 
 
@@ -172,7 +179,7 @@ def _starts(
     """Step 5: for each direction the composed start at its fixed cells, in voxels, and their size."""
     pair = directions[0]
     factor = start.cell_factor(settings.cell_size, pair.spacing)
-    local = pair.local and [features.cells(factor) for features in pair.local]
+    local = pair.local and [features.cells for features in pair.local]
     if pair.wide is None:
         fields = start.search(*local, settings.search_range, pair.spacing, stages.step)
         return [(field, factor) for field in fields[: len(directions)]]
@@ -198,7 +205,7 @@ def _starts(
 
         fixed, moving = local if number == 0 else local[::-1]
         warped = start.warp(direction.moving, direction.fixed, field, wide_factor, margin)
-        warped = local_features(warped, settings, field.device, False).cells(factor)
+        warped = local_features(warped, replace(settings, levels=()), field.device, False).cells
         if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
             if number == 0:
                 warnings.append(
@@ -304,7 +311,7 @@ def _terms(pair: Direction, settings: Settings, level: Level) -> list[Term]:
     """The similarities of a level, the global one first."""
     terms = [_global_term(pair, settings, level)] if pair.wide is not None else []
     if pair.local is not None:
-        fixed, moving = (features.packed(level.feature_factor) for features in pair.local)
+        fixed, moving = (features.packed[level.feature_factor] for features in pair.local)
         terms.append(Term(fixed, moving, settings.local_weight))
     return terms
 

@@ -165,42 +165,47 @@ class TestLocalFeatures:
 
     def features(self, usable=None, noise=4.0):
         usable = np.ones(self.IMAGE.array.shape, bool) if usable is None else usable
-        return LocalFeatures.of(self.IMAGE, usable, torch.device("cpu"), 1, 2, noise)
+        return LocalFeatures.of(self.IMAGE, usable, torch.device("cpu"), 2, (1, 2), 1, 2, noise)
 
-    def test_confidence_falls_with_the_local_variance_to_its_share_of_the_noise(self):
-        features = self.features(noise=4.0)
-        _, variance = mind_and_variance(torch.from_numpy(self.IMAGE.array), 1, 2)
-        typical = variance.median()
-        torch.testing.assert_close(features.confidence, variance / (variance + 4 * typical))
-        at_median = features.confidence.flatten()[(variance - typical).abs().argmin()]
-        assert float(at_median) == pytest.approx(0.2, abs=1e-3)
+    def mind(self):
+        return mind_and_variance(torch.from_numpy(self.IMAGE.array), 1, 2)
+
+    def confidence(self, noise=4.0):
+        """Falls with the local variance to its share of the noise: a fifth at the median."""
+        variance = self.mind()[1]
+        return variance / (variance + noise * variance.median())
+
+    @pytest.mark.parametrize("noise", [0.0, 1.0, 4.0])
+    def test_a_voxel_weighs_its_local_variance_against_the_noise(self, noise):
+        packed = self.features(noise=noise).packed[1]
+        torch.testing.assert_close(packed.weight(), self.confidence(noise), atol=0.51 / 255, rtol=0)
+        torch.testing.assert_close(packed.values(), self.mind()[0], atol=0.51 / 255, rtol=0)
 
     def test_cells_hold_the_mean_of_their_usable_voxels_and_their_share(self):
         usable = np.ones(self.IMAGE.array.shape, bool)
         usable[:, :, :1] = False
         usable[4:, 4:, 8:] = False
-        features = self.features(usable)
-        cells = features.cells(2)
+        cells, values = self.features(usable).cells, self.mind()[0]
         assert cells.offset == (-2, 1, 3) and cells.factor == 2
         assert cells.weight[0, 0, 0] == 0.5 and cells.weight[0, 0, 1] == 1 and cells.weight[3, 4, 5] == 0
-        torch.testing.assert_close(cells.values[:, 0, 0, 0], features.values[:, :2, :2, 1].mean(dim=(1, 2)))
-        torch.testing.assert_close(
-            cells.values[:, 1, 1, 1], features.values[:, 2:4, 2:4, 2:4].mean(dim=(1, 2, 3))
-        )
+        torch.testing.assert_close(cells.values[:, 0, 0, 0], values[:, :2, :2, 1].mean(dim=(1, 2)))
+        torch.testing.assert_close(cells.values[:, 1, 1, 1], values[:, 2:4, 2:4, 2:4].mean(dim=(1, 2, 3)))
 
     def test_packed_voxels_weigh_their_confidence_where_at_least_half_is_usable(self):
         usable = np.ones(self.IMAGE.array.shape, bool)
         usable[:, :, :1] = False
         usable[0, 0, 1] = False
+        variance = self.mind()[1]
+        typical = variance[torch.from_numpy(usable)].median()
         features = self.features(usable)
-        packed = features.packed(2)
+        packed = features.packed[2]
         assert packed.offset == (-2, 1, 3)
         weight = packed.weight()
         assert weight[0, 0, 0] == 0 and weight[1, 1, 0] > 0
-        expected = features.confidence[2:4, 2:4, 4:6].mean()
+        expected = (variance / (variance + 4 * typical))[2:4, 2:4, 4:6].mean()
         assert float(weight[1, 1, 2]) == pytest.approx(float(expected), abs=0.51 / 255)
         torch.testing.assert_close(
-            packed.values(), features.cells(2).values.clamp(0, 1), atol=0.51 / 255, rtol=0
+            packed.values(), features.cells.values.clamp(0, 1), atol=0.51 / 255, rtol=0
         )
 
 

@@ -149,6 +149,18 @@ class TestInverse:
             inverse.vectors, np.broadcast_to([-30.0, 20.0, -8.0], inverse.vectors.shape), atol=1e-3
         )
 
+    @pytest.mark.parametrize("slices", [1, 2, 20])
+    def test_the_plain_and_the_fused_path_agree_to_the_tolerance(self, slices, monkeypatch):
+        pytest.importorskip("numba")
+        grid = Grid((24, 22, slices), (3.0, 3.0, 5.0), (-30.0, 10.0, 20.0), TILTED)
+        field = field_of(waves, grid, linear_part())
+        fused = field.inverse()
+        monkeypatch.setattr("GLIDERegLib.registration.field.fused_available", lambda: False)
+        plain = field.inverse()
+        # A residual shrinks to the distance from the exact inverse over one minus the field's steepest slope.
+        np.testing.assert_allclose(fused.vectors, plain.vectors, atol=0.005)
+        assert max(fused.residual_mm, plain.residual_mm) <= 1.01e-3
+
     def test_says_how_far_off_the_inverse_of_a_folded_field_is(self):
         folded = field_of(lambda points: waves(points, amplitude=25.0, length=40.0), self.GRID)
         assert folded.jacobian_determinant().min() < 0
