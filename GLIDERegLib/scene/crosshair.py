@@ -11,10 +11,11 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.scene.borrowed import Borrowed
+from GLIDERegLib.scene.hidden import hidden
 from GLIDERegLib.scene.pair import Pair
 from GLIDERegLib.scene.sampling import quietVtk
 
-COLOR = (1.0, 0.85, 0.1)
+NAME, COLOR = "Same place", (1.0, 0.85, 0.1)
 SIZE_PERCENT = 4.0
 # mm; a slice that is nearer to the point shows it.
 TOLERANCE_MM = 1e-3
@@ -183,14 +184,10 @@ def _addCross(
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     """A cross that only these views show, hidden from lists and never saved."""
     cross, display = slicer.vtkMRMLMarkupsFiducialNode(), slicer.vtkMRMLMarkupsFiducialDisplayNode()
-    for node in (display, cross):
-        node.SetName("Same place")
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-    scene.AddNode(display)
+    scene.AddNode(hidden(display, NAME))
     # With one of its own, it gets no other display when it comes into the scene.
     cross.SetAndObserveDisplayNodeID(display.GetID())
-    scene.AddNode(cross)
+    scene.AddNode(hidden(cross, NAME))
     with slicer.util.NodeModify(display):
         display.SetViewNodeIDs([view.GetID() for view in views])
         display.SetGlyphType(display.Cross2D)
