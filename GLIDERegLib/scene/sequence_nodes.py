@@ -68,10 +68,10 @@ def usualReference(volumes: slicer.vtkMRMLSequenceNode) -> int:
     """The number of the frame that is usually registered to: end-exhale, where the anatomy rests longest,
     if one frame says by its index value or name that it is that; else the first.
     """
-    names = [
-        f"{volumes.GetNthIndexValue(n)} {volumes.GetNthDataNode(n).GetName()}"
-        for n in range(volumes.GetNumberOfDataNodes())
-    ]
+    names = []
+    for n in range(volumes.GetNumberOfDataNodes()):
+        frame = volumes.GetNthDataNode(n)  # None while a scene is being loaded
+        names.append(f"{volumes.GetNthIndexValue(n)} {frame.GetName() if frame else ''}")
     for words in (END_EXHALE, EXHALE):
         found = [n for n, name in enumerate(names) if words.search(name)]
         if len(found) == 1:

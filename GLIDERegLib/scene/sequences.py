@@ -232,19 +232,16 @@ class SequenceRegistration:
         self._frames[number] = Frame(field, image, points)
 
     def _finish(self, state: State) -> None:
-        self.state = state
-        try:
-            if state is State.DONE:
-                inputs = self._inputs
-                with removedOnFailure(slicer.mrmlScene):
-                    self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, self._frames)
-            elif state is State.FAILED and self.error is None:
-                self.error = (next(iter(self.failures.values()), "There is no other frame."), "")
-        finally:
-            self._stopped = time.monotonic()
-            self._ofFrame.remove()
-            self._nodes.remove()
-            self._frames = {}
+        self.state, self._stopped = state, time.monotonic()
+        # Before there are results, which may then have the names of these.
+        self._ofFrame.remove()
+        self._nodes.remove()
+        inputs, frames, self._frames = self._inputs, self._frames, {}
+        if state is State.DONE:
+            with removedOnFailure(slicer.mrmlScene):
+                self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, frames)
+        elif state is State.FAILED and self.error is None:
+            self.error = (next(iter(self.failures.values()), "There is no other frame."), "")
 
 
 def sequenceProblem(inputs: SequenceInputs) -> str | None:

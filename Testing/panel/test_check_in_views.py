@@ -147,6 +147,41 @@ def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
     assert white() == 0
 
 
+def test_the_jacobian_legend_names_the_determinants_values_at_equal_steps_of_their_logarithm(studied, red):
+    import slicer
+
+    from GLIDERegLib.scene.colors import FOLDED, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.maps import showMaps
+    from GLIDERegLib.scene.measures import measure
+
+    pair = studied(bump)
+    shownMap = showMaps(pair, measure(pair))["jacobian"]
+    red.grab()
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode")
+    shown = overlayOn(pair, red, "jacobian", opacity=0.0)
+    legend = shownMap.GetNthDisplayNode(shownMap.GetNumberOfDisplayNodes() - 1)
+    colors = legend.GetPrimaryDisplayNode().GetColorNode()
+    named = {colors.GetColorName(n): n for n in range(colors.GetNumberOfColors()) if colors.GetColorName(n)}
+    assert list(named) == ["folds", "0.35", "0.5", "0.71", "1", "1.4", "2", "2.8", "4"]
+    places = [named[name] for name in list(named)[1:]]
+    assert len(set(np.diff(places))) == 1 and 2 * named["1"] == colors.GetNumberOfColors() - 1
+    # Drawn: white labels beside a bar with the colours that the map has at these values.
+    picture = red.grab()
+    bar = picture[:, np.argmax((np.abs(picture.astype(int) - 127).max(axis=2) > 60).sum(axis=0))]
+    for color in (FOLDED, LESS, NEUTRAL, MORE):
+        assert np.abs(bar - 255 * np.array(color)).max(axis=1).min() < 12, color
+    rows = [np.abs(bar - 255 * np.array(color)).max(axis=1).argmin() for color in (MORE, NEUTRAL, FOLDED)]
+    assert rows == sorted(rows), "the larger is not above"
+    assert shownMap.GetScalarVolumeDisplayNode() is shownMap.GetDisplayNode()
+    shown.overlay.close()
+    shown.copies.remove()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode") == count
+
+
+def test_the_layer_reveal_shows_both_scans_at_the_cursor_and_is_gone_afterwards(studied, red):
+    pass
+
+
 def test_the_grid_is_drawn_and_bends_where_the_field_bends(studied, red):
     import slicer
 
