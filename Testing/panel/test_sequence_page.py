@@ -214,6 +214,7 @@ def test_results_lie_beside_the_study_and_the_views_step_through_fixed_and_warpe
     slicerHost, replay, page, breathing
 ):
     import slicer
+
     from GLIDERegLib.scene.sequence_nodes import browserOf, shownVolume
 
     volumes, nodules = breathing
