@@ -32,9 +32,8 @@ def draw(folder: Path) -> None:
     node, ui = module.logic.getParameterNode(), module.widget.pages[3].ui
     node.preset, node.features, node.device = "fast", "local", "cpu"
     node.sequence, node.sequenceNodules = volumes, nodules
-    host.waitUntil(lambda: module.ui.deviceCombo.count > 1, seconds=60)
     ui.startButton.click()
-    host.waitUntil(lambda: not module.logic.busy and not ui.startButton.isHidden(), seconds=900)
+    host.waitUntil(lambda: node.sequenceChart is not None, seconds=900)
     ui.frameSlider.value = SHOWN
     results = module.logic.sequenceRegistration.results
     nodules.GetDisplayNode().SetVisibility(False)
@@ -84,6 +83,8 @@ def _study():
                 phantom.moving.array, ijkToRAS=FLIP @ phantom.moving.grid.matrix, name=f"Phase {phase}"
             )
         )
+        if share == 0.0:
+            frames[-1].SetName("End-exhale")
         frames[-1].GetDisplayNode().SetAutoWindowLevel(False)
         frames[-1].GetDisplayNode().SetWindowLevel(1400, -500)
         if share == 0.0:
