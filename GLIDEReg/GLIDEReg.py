@@ -11,8 +11,10 @@ from slicer import (
     vtkMRMLLabelMapVolumeNode,
     vtkMRMLMarkupsFiducialNode,
     vtkMRMLNode,
+    vtkMRMLPlotChartNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLSequenceBrowserNode,
     vtkMRMLSequenceNode,
     vtkMRMLTableNode,
     vtkMRMLTransformNode,
@@ -37,11 +39,12 @@ if str(ROOT) not in sys.path:
 from GLIDERegLib.scene.outcome import Results  # noqa: E402
 from GLIDERegLib.scene.registration import SceneRegistration  # noqa: E402
 from GLIDERegLib.scene.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
-from GLIDERegLib.scene.sequence_nodes import SequenceResults  # noqa: E402
-from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration  # noqa: E402
+from GLIDERegLib.scene.sequence_nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
+from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
 
 # Slicer's parameter node wrapper knows no other way to say this, and needs the None.
 Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
+Study = Union[vtkMRMLSequenceNode, vtkMRMLSequenceBrowserNode, None]  # noqa: UP007
 
 
 class GLIDEReg(ScriptedLoadableModule):
@@ -125,6 +128,16 @@ class GLIDERegParameterNode:
     matchDistance: Annotated[float, WithinRange(0.1, 100)] = 10.0
     daysBetween: Annotated[float, WithinRange(-36500, 36500)] = 0.0
 
+    sequence: Study
+    sequenceReference: Annotated[int, WithinRange(0, 1000000)] = 0  # frames count from 1
+    sequenceNodules: vtkMRMLMarkupsFiducialNode
+    sequenceMask: Mask
+    makeWarpedFrames: bool = True
+    sequenceFixed: vtkMRMLScalarVolumeNode
+    sequenceWarped: vtkMRMLSequenceNode
+    sequenceTable: vtkMRMLTableNode
+    sequenceChart: vtkMRMLPlotChartNode
+
 
 class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel's frame: Slicer's events come in here and go to the pages of the library."""
@@ -142,6 +155,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from GLIDERegLib.panel.check import CheckPage
         from GLIDERegLib.panel.nodules import NodulesPage
         from GLIDERegLib.panel.registration import RegistrationPanel
+        from GLIDERegLib.panel.sequence import SequencePage
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = GLIDERegLogic()
@@ -153,6 +167,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel,
             CheckPage(self._addTab("GLIDERegCheck", _("Check")), self.logic),
             NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
+            SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
         ]
         self.tabs.connect("currentChanged(int)", self.onPageChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -192,7 +207,8 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             page.close()
 
     def onSceneStartClose(self, caller=None, event=None) -> None:
-        self.panel.abandon()
+        for page in (self.panel, self.pages[-1]):
+            page.abandon()
         self._setParameterNode(None)
 
     def onSceneChanged(self, caller=None, event=None) -> None:
@@ -211,6 +227,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
 
     # One for all logics: two registrations at once would only slow each other down.
     _registration: SceneRegistration | None = None
+    _sequenceRegistration: SequenceRegistration | None = None
 
     def getParameterNode(self) -> GLIDERegParameterNode:
         return GLIDERegParameterNode(super().getParameterNode())
@@ -223,6 +240,18 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         if GLIDERegLogic._registration is None:
             GLIDERegLogic._registration = SceneRegistration(pythonExecutable())
         return GLIDERegLogic._registration
+
+    @property
+    def sequenceRegistration(self) -> SequenceRegistration:
+        """The one registration of a 4D study, running or not; its frames go through `registration`."""
+        if GLIDERegLogic._sequenceRegistration is None:
+            GLIDERegLogic._sequenceRegistration = SequenceRegistration(self.registration)
+        return GLIDERegLogic._sequenceRegistration
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pair or a 4D study is being registered, so that nothing else can be started."""
+        return self.registration.active or self.sequenceRegistration.active
 
     def start(self, parameters: GLIDERegParameterNode) -> None:
         """Starts what the parameter node says; `self.registration.poll()` must be called until it ends.
@@ -250,6 +279,20 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
             settingsOf(parameters),
             temporaryFolder=slicer.app.temporaryPath,
             correction=Correction(transform, *points),
+        )
+
+    def sequenceProblem(self, parameters: GLIDERegParameterNode) -> str | None:
+        """Why the 4D study that the parameter node says cannot be registered; None where it can."""
+        return sequenceProblem(sequenceInputsOf(parameters))
+
+    def startSequence(self, parameters: GLIDERegParameterNode) -> None:
+        """Starts registering the 4D study that the parameter node says; `self.sequenceRegistration.poll()`
+        must be called until it ends.
+
+        Raises GLIDERegLib.errors.InputError where it cannot be started.
+        """
+        self.sequenceRegistration.start(
+            sequenceInputsOf(parameters), settingsOf(parameters), temporaryFolder=slicer.app.temporaryPath
         )
 
     def registerVolumes(
@@ -322,9 +365,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         Returns the sequence of transforms, the tracks with their plot, and which frames failed. Raises as
         registerVolumes does.
         """
-        from GLIDERegLib.panel.child import pythonExecutable
-
-        registration = SequenceRegistration(pythonExecutable())
+        registration = self.sequenceRegistration
         inputs = SequenceInputs(sequenceNode, referenceFrame, nodulesNode, maskNode, warpedVolumes)
         registration.start(inputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath)
         return _waitFor(registration, progressCallback)
@@ -357,6 +398,21 @@ def inputsOf(parameters: GLIDERegParameterNode) -> Inputs:
         parameters.fixedMask,
         parameters.movingMask,
         parameters.initialTransform,
+    )
+
+
+def sequenceInputsOf(parameters: GLIDERegParameterNode) -> SequenceInputs:
+    """The 4D study the parameter node chooses, and its reference frame, the usual one unless it says."""
+    volumes = sequenceOf(parameters.sequence)
+    reference = parameters.sequenceReference - 1
+    if volumes is not None and reference < 0:
+        reference = usualReference(volumes)
+    return SequenceInputs(
+        volumes,
+        reference,
+        parameters.sequenceNodules,
+        parameters.sequenceMask,
+        parameters.makeWarpedFrames,
     )
 
 

@@ -19,6 +19,7 @@ def main(folder: Path) -> None:
     import demo
     import nodules_pictures
     import numpy as np
+    import sequence_pictures
     from host import start
     from PIL import Image
 
@@ -65,6 +66,7 @@ def main(folder: Path) -> None:
     save("module.png", panel()[:PANEL_HEIGHT], np.concatenate(rows, axis=0))
     check_pictures.draw(folder)
     nodules_pictures.draw(folder)
+    sequence_pictures.draw(folder)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
@@ -34,8 +34,7 @@ class CheckPage:
         self.ui = ui
         self.logic = logic
         self._node = None
-        self._guiTag = None
-        self._observation = None
+        self._binding = ParameterBinding(ui, self._nodeModified)
         self._transform: slicer.vtkMRMLTransformNode | None = None
         self._transformTag = None
         self._outdated = False
@@ -60,19 +59,14 @@ class CheckPage:
 
     def setParameterNode(self, node) -> None:
         """Shows another parameter node, or none while a scene is closed."""
-        if None not in (node, self._node) and node.parameterNode is self._node.parameterNode:
+        if self._binding.isTo(node):
             return
         self._close()
-        if self._node is not None:
-            self._node.disconnectGui(self._guiTag)
-            self._node.parameterNode.RemoveObserver(self._observation)
         self._node = node
         self._watch(None)
-        if node is None:
-            return
-        self._guiTag = node.connectGui(self.ui)
-        self._observation = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
-        self._nodeModified()
+        self._binding.bind(node)
+        if node is not None:
+            self._nodeModified()
 
     def enter(self) -> None:
         """The page is looked at: a registration that has ended meanwhile is what will be checked."""
@@ -84,7 +78,7 @@ class CheckPage:
         """Everything as it was before the page was used."""
         self.setParameterNode(None)
 
-    def _nodeModified(self, caller=None, event=None) -> None:
+    def _nodeModified(self) -> None:
         node = self._node
         if node.checkTransform is not self._transform:
             self._watch(node.checkTransform)

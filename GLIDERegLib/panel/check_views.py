@@ -167,5 +167,6 @@ class CheckViews:
 
             self._reveal = LayerReveal()
         else:
-            self._reveal.tearDown()
+            # Older versions of CompareVolumes call it tearDown.
+            (getattr(self._reveal, "cleanup", None) or self._reveal.tearDown)()
             self._reveal = None

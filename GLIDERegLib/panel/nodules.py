@@ -7,10 +7,10 @@ from dataclasses import replace
 import qt
 import slicer
 import slicer.util
-import vtk
 from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.pair import makePair, registeredVolumes
@@ -41,8 +41,7 @@ class NodulesPage:
         self.ui = ui
         self.logic = logic
         self._node = None
-        self._guiTag = None
-        self._nodeTag = None
+        self._binding = ParameterBinding(ui, self._nodeModified)
         self._rows: list[Row] = []
         # While points can be dragged.
         self._judge: Judge | None = None
@@ -66,14 +65,9 @@ class NodulesPage:
     def setParameterNode(self, node) -> None:
         """Shows another parameter node, or none while a scene is closed."""
         self.ui.editButton.checked = False
-        if self._node is not None:
-            self._node.disconnectGui(self._guiTag)
-            self._node.parameterNode.RemoveObserver(self._nodeTag)
         self._node = node
         self._rows = readRows(node.reviewTable) if node is not None and node.reviewTable else []
-        if node is not None:
-            self._guiTag = node.connectGui(self.ui)
-            self._nodeTag = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
+        self._binding.bind(node)
         self._nodeModified()
         self._show()
 
@@ -90,7 +84,7 @@ class NodulesPage:
         self._report.close()
         self.setParameterNode(None)
 
-    def _nodeModified(self, caller=None, event=None) -> None:
+    def _nodeModified(self) -> None:
         self._observe()
         self.ui.matchView.setMRMLTableNode(self._node.matchTable if self._node is not None else None)
         self._enable()

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.panel import choices
+from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.correction import CorrectionSection
-from GLIDERegLib.panel.dependencies import Probe, ensureInstalled, missingPackages
+from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS, Prerequisites, needsWeights
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
 from GLIDERegLib.panel.weights_control import WeightsControl
@@ -21,7 +21,7 @@ from GLIDERegLib.scene.checks import defaultVolumes, inputProblem, inputWarnings
 from GLIDERegLib.scene.outcome import Results
 from GLIDERegLib.worker.job import State
 
-POLL_MILLISECONDS = 100
+BUSY = _("A registration is running already; cancel it or wait for its end.")
 
 
 class RegistrationPanel:
@@ -31,13 +31,13 @@ class RegistrationPanel:
         self.ui = ui
         self.logic = logic
         self._node = None
-        self._guiTag = None
-        self._observation = None
-        self._findings: dict | None = None
-        self._probe = Probe()
-        self._startWhenProbed = False
+        self._binding = ParameterBinding(ui, self._nodeModified)
+        self.prerequisites = Prerequisites(self._found, lambda failure: self._say([failure]))
+        # Asked for, until it is known whether it can start.
+        self._starting = False
         # Only a run that this panel started is its business; scripts may start others.
         self._running = False
+        self._blocked = False
         self._ending = ""
         self._shownLog = 0
         self._boxes = {
@@ -67,24 +67,18 @@ class RegistrationPanel:
 
     def setParameterNode(self, node) -> None:
         """Shows another parameter node, or none while a scene is closed."""
-        if self._node is not None:
-            self._node.disconnectGui(self._guiTag)
-            self._node.parameterNode.RemoveObserver(self._observation)
         self._node = node
-        if node is None:
-            return
-        fixed, moving = defaultVolumes(slicer.mrmlScene)
-        if node.fixedVolume is None and node.movingVolume is None:
-            node.fixedVolume, node.movingVolume = fixed, moving
-        self._guiTag = node.connectGui(self.ui)
-        self._observation = node.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
-        self._nodeModified()
+        if node is not None and node.fixedVolume is None and node.movingVolume is None:
+            node.fixedVolume, node.movingVolume = defaultVolumes(slicer.mrmlScene)
+        self._binding.bind(node)
+        if node is not None:
+            self._nodeModified()
 
     def _set(self, name: str, value: str) -> None:
         if self._node is not None and getattr(self._node, name) != value:
             setattr(self._node, name, value)
 
-    def _nodeModified(self, caller=None, event=None) -> None:
+    def _nodeModified(self) -> None:
         for name, box in self._boxes.items():
             box.show(getattr(self._node, name))
         if self.ui.checkpointEdit.currentPath != self._node.checkpoint:
@@ -96,12 +90,9 @@ class RegistrationPanel:
 
     def enter(self) -> None:
         """The panel is looked at: find out, once and in the background, what this computer has."""
-        if self._findings is None:
-            self._startProbe()
-
-    def _startProbe(self) -> None:
-        self._probe.start()
-        self._timer.start()
+        self.prerequisites.look()
+        if self.logic.busy and not self._running:
+            self._enable()
 
     def _problem(self) -> str | None:
         node = self._node
@@ -118,16 +109,21 @@ class RegistrationPanel:
             if make
         ]
         problem = inputProblem(node.fixedVolume, node.movingVolume, node.fixedMask, node.movingMask, wanted)
-        if problem is None and self._needsWeights() and not self._weights.present:
-            problem = _("Download the SAM2 model first, or let the scans be compared by local structure.")
-        return problem
+        return problem or self.weightsProblem(node) or (BUSY if self._blocked else None)
 
-    def _needsWeights(self) -> bool:
-        return self._node.features in ("both", "global") and not self._node.checkpoint
+    def weightsProblem(self, node) -> str | None:
+        """Why a run that a parameter node describes lacks SAM2's weights; None where it does not."""
+        if needsWeights(node) and not self._weights.present:
+            return _("Download the SAM2 model first, or let the scans be compared by local structure.")
+        return None
 
     def _enable(self) -> None:
         """Apply as the inputs allow, with the reason where they do not; warnings in sight."""
-        busy = self._running or self._startWhenProbed
+        busy = self._running or self._starting
+        self._blocked = self.logic.busy and not self._running
+        if self._blocked:
+            # Its end is nobody's to tell.
+            self._timer.start()
         problem = self._problem()
         ui = self.ui
         ui.applyButton.enabled = problem is None and not busy
@@ -175,25 +171,23 @@ class RegistrationPanel:
 
     def apply(self) -> None:
         """Starts the registration, after installing what is missing if the user agrees."""
-        if self._running or self._startWhenProbed or self._problem():
+        if self._running or self._starting or self._problem():
             return
-        if self._findings is None:
-            self._startWhenProbed = True
-            self._startProbe()
+        self._starting = True
+        if self.prerequisites.findings is None:
             self.ui.progressLabel.text = _("Looking at what is installed...")
             self._enable()
-            return
-        if self._findings["missing"] or self._needsWeights():
-            globalFeatures = self._node.features != "local"
-            if not ensureInstalled(self._findings, globalFeatures):
-                self._say([_("The Python packages that the registration needs are not installed.")])
-                return
-            if missingPackages(self._findings, globalFeatures):
-                # What there is now, devices too, another look tells.
-                self._findings = None
-                self.apply()
-                return
+        self.prerequisites.whenReady(self._node, self._begin, self._refuse)
+
+    def _begin(self) -> None:
+        self._starting = False
+        self.ui.progressLabel.text = ""
         self._start(self.logic.start)
+
+    def _refuse(self, reason: str) -> None:
+        self._starting = False
+        self._showIdle()
+        self._say([reason])
 
     def correct(self) -> None:
         """Starts the correction of the present registration."""
@@ -228,21 +222,21 @@ class RegistrationPanel:
 
     def abandon(self) -> None:
         """Ends the run at once, for its scene is being closed."""
-        self._startWhenProbed = self._running = False
+        self._starting = self._running = False
+        self.prerequisites.forget()
         self.logic.registration.close()
         self._showIdle()
 
     def close(self) -> None:
         """Ends everything, for the panel or Slicer is being closed."""
         self._timer.stop()
-        self._probe.close()
+        self.prerequisites.close()
         self._weights.close()
         self.abandon()
         self.setParameterNode(None)
 
     def _tick(self) -> None:
         """Looks at everything that runs in the background."""
-        self._takeFindings()
         self._weights.poll()
         registration = self.logic.registration
         if self._running:
@@ -251,30 +245,19 @@ class RegistrationPanel:
             if not registration.active:
                 self._running = False
                 self._showEnd()
-        elif self._findings is not None and not self._weights.active:
+        elif self._blocked:
+            if not self.logic.busy:
+                self._enable()
+        elif not self._weights.active:
             self._timer.stop()
 
-    def _takeFindings(self) -> None:
-        if self._findings is not None:
-            return
-        self._findings = self._probe.poll()
-        if self._findings is not None:
-            devices = [(device["name"], device["label"], "") for device in self._findings["devices"]]
-            self._boxes["device"].fill([choices.AUTOMATIC, *devices], self._node and self._node.device)
-            self._weights.setCheckpoints(self._findings["checkpoints"])
-            self._fillEncoders()
-        elif self._probe.failure:
-            self._timer.stop()
-            self._startWhenProbed = False
-            self._showIdle()
-            self._say([self._probe.failure])
-            return
-        if self._findings is not None:
-            self._enable()
-            if self._startWhenProbed:
-                self._startWhenProbed = False
-                self.ui.progressLabel.text = ""
-                self.apply()
+    def _found(self, findings: dict) -> None:
+        """Takes in what this computer has."""
+        devices = [(device["name"], device["label"], "") for device in findings["devices"]]
+        self._boxes["device"].fill([choices.AUTOMATIC, *devices], self._node and self._node.device)
+        self._weights.setCheckpoints(findings["checkpoints"])
+        self._fillEncoders()
+        self._enable()
 
     # What is shown of it
 

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.scene.outcome import Results
 from GLIDERegLib.scene.registration import SceneRegistration
+from GLIDERegLib.scene.sequences import SequenceRegistration
 
 # mm; a point that does not come back to itself within this lies where the field cannot be inverted.
 DOUBTFUL_RESIDUAL_MM = 0.5
@@ -23,13 +24,40 @@ STAGES = {
 }
 
 
-def runningText(registration: SceneRegistration) -> str:
+def runningText(registration: SceneRegistration | SequenceRegistration) -> str:
     """The stage, the time it has taken, and the time it will take."""
     stage = STAGES.get(registration.stage, _("Starting"))
     text = _("{stage}: {time} elapsed").format(stage=stage, time=_clock(registration.elapsed))
     if registration.remaining is None:
         return text
     return text + _(", about {time} left").format(time=_clock(registration.remaining))
+
+
+def sequenceRunningText(registration: SequenceRegistration) -> str:
+    """The frame at work, and of the whole study what `runningText` tells."""
+    frame = _("Frame {number} of {total} ({frame})").format(
+        number=min(registration.done + 1, registration.total),
+        total=registration.total,
+        frame=registration.frame,
+    )
+    return f"{frame}\n{runningText(registration)}"
+
+
+def sequenceSummary(registration: SequenceRegistration) -> str:
+    """What a user wants to know at once about a registered study."""
+    failures = registration.failures
+    lines = [
+        _("Registered {number} of {total} frames to '{reference}' in {time} on {device}.").format(
+            number=registration.total - len(failures),
+            total=registration.total,
+            reference=registration.results.reference.GetName(),
+            time=_clock(registration.elapsed),
+            device=registration.device,
+        )
+    ]
+    for frame, reason in failures.items():
+        lines.append(_("No result for {frame}: {reason}").format(frame=frame, reason=reason))
+    return "\n".join(lines)
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import slicer
 
@@ -23,6 +25,8 @@ RISING = (
 # The Jacobian's colours reach from one step below 0, the one that folds, to 3.
 LARGEST_JACOBIAN = 3.0
 JACOBIAN_RANGE = (-LARGEST_JACOBIAN / (COLORS - 2), LARGEST_JACOBIAN)
+# The Jacobian's legend reaches from 1/4 to 4, with this many colours for each doubling.
+LEGEND_OCTAVES, LEGEND_STEPS = 2, 16
 ATTRIBUTE = "GLIDEReg.Colors"
 
 
@@ -50,6 +54,19 @@ def jacobianColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     return _node(scene, "Jacobian determinant", colors)
 
 
+def jacobianLegendColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """The colours of `jacobianColors` at equal steps of the determinant's logarithm, 1 in the middle, some
+    named by their value; at the lower end, in place of what is below 0.3, the colour of what folds.
+    """
+    octave = np.arange(-LEGEND_OCTAVES * LEGEND_STEPS, LEGEND_OCTAVES * LEGEND_STEPS + 1) / LEGEND_STEPS
+    colors = diverging(octave * np.log(2) / np.log(LARGEST_JACOBIAN))
+    marked = octave % 0.5 == 0
+    names = [f"{2**value:.2g}" if mark else "" for value, mark in zip(octave, marked, strict=True)]
+    folded = octave < -LEGEND_OCTAVES + 0.5 - 0.5 / LEGEND_STEPS
+    colors[folded], names[0] = FOLDED, "folds"
+    return _node(scene, "Jacobian determinant (legend)", colors, names)
+
+
 def diverging(position: np.ndarray) -> np.ndarray:
     """Colours (N, 3) from -1, less, over 0, neutral, to 1, more; beyond, the colours of the ends."""
     return np.stack(
@@ -57,7 +74,9 @@ def diverging(position: np.ndarray) -> np.ndarray:
     )
 
 
-def _node(scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray) -> slicer.vtkMRMLColorTableNode:
+def _node(
+    scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray, names: Sequence[str] = ()
+) -> slicer.vtkMRMLColorTableNode:
     found = scene.GetNodesByClassByName("vtkMRMLColorTableNode", name)
     found.UnRegister(None)
     for index in range(found.GetNumberOfItems()):
@@ -70,4 +89,6 @@ def _node(scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray) -> slicer.v
     node.SetNumberOfColors(len(colors))
     for index, color in enumerate(colors):
         node.SetColor(index, *map(float, color), 1.0)
+    for index, text in enumerate(names):
+        node.SetColorName(index, text)
     return scene.AddNode(node)

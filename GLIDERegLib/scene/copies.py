@@ -7,6 +7,7 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.scene.geometry import isLinearlyPlaced
+from GLIDERegLib.scene.hidden import HiddenNodes
 from GLIDERegLib.scene.pair import Pair
 from GLIDERegLib.scene.results import copyDisplay
 
@@ -22,7 +23,7 @@ class MovingCopies:
 
     def __init__(self, pair: Pair):
         self._pair = pair
-        self._nodes: list[slicer.vtkMRMLNode] = []
+        self._nodes = HiddenNodes()
         self.warped = self._add("Warped", pair.transform)
         self.original = self._add("Moving as it lies", None)
         self._inverted = False
@@ -42,19 +43,11 @@ class MovingCopies:
         if self._tag:
             self._shown.RemoveObserver(self._tag)
             self._tag = None
-        for node in self._nodes:
-            if scene := node.GetScene():
-                scene.RemoveNode(node)
-        self._nodes = []
+        self._nodes.remove()
 
     def _add(self, name: str, parent: slicer.vtkMRMLTransformNode | None) -> slicer.vtkMRMLScalarVolumeNode:
-        moving, scene = self._pair.moving, self._pair.moving.GetScene()
-        volume = self._hidden(slicer.vtkMRMLScalarVolumeNode(), name, scene)
-        display = self._hidden(slicer.vtkMRMLScalarVolumeDisplayNode(), name, scene)
-        display.SetDefaultColorMap()
-        volume.SetAndObserveDisplayNodeID(display.GetID())
-        volume.CopyOrientation(moving)
-        placement = self._pair.placement(moving)
+        moving = self._pair.moving
+        volume = self._nodes.addCopy(moving, name)
         if self._isLinear():
             matrix = vtk.vtkMatrix4x4()
             slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
@@ -63,11 +56,10 @@ class MovingCopies:
             volume.ApplyTransformMatrix(matrix)
         else:
             # What stands between the moving scan and its frame, as a transform of our own.
-            between = self._hidden(slicer.vtkMRMLTransformNode(), name, scene)
-            between.SetAndObserveTransformToParent(placement)
+            between = self._nodes.add(slicer.vtkMRMLTransformNode(), name, moving.GetScene())
+            between.SetAndObserveTransformToParent(self._pair.placement(moving))
             between.SetAndObserveTransformNodeID(parent and parent.GetID())
             parent = between
-        volume.SetAndObserveImageData(moving.GetImageData())
         volume.SetAndObserveTransformNodeID(parent and parent.GetID())
         return volume
 
@@ -76,13 +68,6 @@ class MovingCopies:
         if frame is None:
             return isLinearlyPlaced(self._pair.moving)
         return bool(parent.IsTransformToNodeLinear(frame))
-
-    def _hidden(self, node: slicer.vtkMRMLNode, name: str, scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLNode:
-        node.SetName(name)
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        self._nodes.append(node)
-        return scene.AddNode(node)
 
     def _copyDisplays(self, caller=None, event=None) -> None:
         for volume in (self.warped, self.original):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from weakref import WeakSet
 
 import numpy as np
 import slicer
@@ -11,13 +13,15 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.scene.borrowed import Borrowed
+from GLIDERegLib.scene.hidden import hidden
 from GLIDERegLib.scene.pair import Pair
 from GLIDERegLib.scene.sampling import quietVtk
 
-COLOR = (1.0, 0.85, 0.1)
+NAME, COLOR = "Same place", (1.0, 0.85, 0.1)
 SIZE_PERCENT = 4.0
 # mm; a slice that is nearer to the point shows it.
 TOLERANCE_MM = 1e-3
+_open: WeakSet[SynchronizedReading] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Position:
     roundTrip: float
     insideFixed: bool
     insideMoving: bool
+
+
+def openReadings(scene: slicer.vtkMRMLScene) -> list[SynchronizedReading]:
+    """Those that keep views of a scene together now."""
+    return [reading for reading in _open if reading.isIn(scene)]
 
 
 class SynchronizedReading:
@@ -59,6 +68,7 @@ class SynchronizedReading:
         self._moving = False
         self._borrowed = Borrowed()
         self._observations: list[tuple[vtk.vtkObject, int]] = []
+        _open.add(self)
         scene = pair.transform.GetScene()
         self._crosses = {side: _addCross(scene, views) for side, views in self._views.items()}
         self._crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
@@ -72,6 +82,10 @@ class SynchronizedReading:
         self._observe(
             pair.transform, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._onTransform
         )
+
+    def isIn(self, scene: slicer.vtkMRMLScene) -> bool:
+        """Whether it reads scans of this scene."""
+        return self._pair.transform.GetScene() is scene
 
     def moveTo(
         self,
@@ -107,8 +121,32 @@ class SynchronizedReading:
         if self._changed is not None:
             self._changed(self.position)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it lasts, nothing that views and crosshair do moves anything else."""
+        self._moving, before = True, self._moving
+        try:
+            yield
+        finally:
+            self._moving = before
+
+    def place(self, fixed: Sequence[float], moving: Sequence[float]) -> None:
+        """Puts the crosses at the same anatomy as somebody has seen it, wherever the transform leads; the
+        views stay. Points as in `Position`.
+        """
+        found = positionOf(self._pair, fixed, inMoving=False)
+        inside = _isInside(self._pair.moving, self._pair.movingIndex(np.array([moving]))[0])
+        displacement = float(np.linalg.norm(np.subtract(moving, fixed)))
+        self.position = replace(found, moving=tuple(moving), displacement=displacement, insideMoving=inside)
+        for side, point in ((False, fixed), (True, moving)):
+            self._crosses[side].SetNthControlPointPosition(0, *point)
+            self._crosses[side].GetDisplayNode().SetVisibility(bool(self._views[side]))
+        if self._changed is not None:
+            self._changed(self.position)
+
     def close(self) -> None:
         """Takes the crosses away; the views stay where they are."""
+        _open.discard(self)
         for node, tag in self._observations:
             node.RemoveObserver(tag)
         self._observations = []
@@ -183,14 +221,10 @@ def _addCross(
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     """A cross that only these views show, hidden from lists and never saved."""
     cross, display = slicer.vtkMRMLMarkupsFiducialNode(), slicer.vtkMRMLMarkupsFiducialDisplayNode()
-    for node in (display, cross):
-        node.SetName("Same place")
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-    scene.AddNode(display)
+    scene.AddNode(hidden(display, NAME))
     # With one of its own, it gets no other display when it comes into the scene.
     cross.SetAndObserveDisplayNodeID(display.GetID())
-    scene.AddNode(cross)
+    scene.AddNode(hidden(cross, NAME))
     with slicer.util.NodeModify(display):
         display.SetViewNodeIDs([view.GetID() for view in views])
         display.SetGlyphType(display.Cross2D)

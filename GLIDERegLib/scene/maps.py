@@ -10,7 +10,14 @@ import slicer
 import slicer.util
 import vtk
 
-from GLIDERegLib.scene.colors import JACOBIAN_RANGE, divergingColors, jacobianColors, risingColors
+from GLIDERegLib.scene.colors import (
+    JACOBIAN_RANGE,
+    divergingColors,
+    jacobianColors,
+    jacobianLegendColors,
+    risingColors,
+)
+from GLIDERegLib.scene.hidden import hidden
 from GLIDERegLib.scene.measures import Measures
 from GLIDERegLib.scene.pair import Pair
 
@@ -23,16 +30,15 @@ class Kind:
     """One kind of map.
 
     title: of the node and its legend. values: the map (k, j, i) of some measures. range: the values that the
-    ends of the colours stand for, from that map and the body. labels, digits: how many numbers the legend
-    has, and their decimals.
+    ends of the colours stand for, from that map and the body. legend: None, or the legend's own colours,
+    named where it is to have labels, for a map whose colours are not at equal steps.
     """
 
     title: str
     values: Callable[[Measures], np.ndarray]
     colors: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode]
     range: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
-    labels: int = 5
-    digits: int = 2
+    legend: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode] | None = None
 
 
 def _fromZero(least: float) -> Callable[[np.ndarray, np.ndarray], tuple[float, float]]:
@@ -58,8 +64,7 @@ KINDS: dict[str, Kind] = {
         lambda m: m.jacobian,
         jacobianColors,
         lambda *_: JACOBIAN_RANGE,
-        labels=7,
-        digits=1,
+        legend=jacobianLegendColors,
     ),
     "consistency": Kind("Round trip (mm)", lambda m: m.consistency, risingColors, _fromZero(0.1)),
     "difference": Kind("Fixed - warped", lambda m: m.difference, divergingColors, _aroundZero),
@@ -90,16 +95,35 @@ def addLegend(
 
     It has to be new to be drawn: a view that is younger than a legend takes no notice of it.
     """
-    kind = KINDS[node.GetAttribute(KIND_ATTRIBUTE)]
+    kind, scene = KINDS[node.GetAttribute(KIND_ATTRIBUTE)], node.GetScene()
     legend, display = slicer.vtkMRMLColorLegendDisplayNode(), node.GetDisplayNode()
     legend.SetSaveWithScene(False)
     legend.SetTitleText(kind.title)
-    legend.SetLabelFormat(f"%.{kind.digits}f")
-    legend.SetNumberOfLabels(kind.labels)
+    legend.SetLabelFormat("%.2f")
+    legend.SetNumberOfLabels(5)
     legend.SetViewNodeIDs(viewIds)
-    node.AddAndObserveDisplayNodeID(node.GetScene().AddNode(legend).GetID())
+    if kind.legend is not None:
+        # Only the legend looks at it: a volume is drawn by its first display.
+        display = scene.AddNode(hidden(slicer.vtkMRMLScalarVolumeDisplayNode(), kind.title))
+        colors = kind.legend(scene)
+        display.SetAndObserveColorNodeID(colors.GetID())
+        node.AddAndObserveDisplayNodeID(display.GetID())
+        legend.SetUseColorNamesForLabels(True)
+        legend.SetMaxNumberOfColors(colors.GetNumberOfColors())
+        legend.SetLabelFormat("%s")
+    node.AddAndObserveDisplayNodeID(scene.AddNode(legend).GetID())
     legend.SetAndObservePrimaryDisplayNode(display)
     return legend
+
+
+def removeLegend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
+    """Takes a legend that `addLegend` made out of the scene, with the display that it alone looks at."""
+    display, scene = legend.GetPrimaryDisplayNode(), legend.GetScene()
+    if scene is None:
+        return
+    scene.RemoveNode(legend)
+    if display is not None and display.GetHideFromEditors():
+        scene.RemoveNode(display)
 
 
 def putIntoFolder(node: slicer.vtkMRMLNode, transform: slicer.vtkMRMLTransformNode) -> None:

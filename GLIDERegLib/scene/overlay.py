@@ -7,7 +7,7 @@ import slicer
 from GLIDERegLib.scene.borrowed import Borrowed
 from GLIDERegLib.scene.copies import MovingCopies
 from GLIDERegLib.scene.layout import compositesOf
-from GLIDERegLib.scene.maps import KINDS, addLegend, findMap
+from GLIDERegLib.scene.maps import KINDS, addLegend, findMap, removeLegend
 from GLIDERegLib.scene.pair import Pair
 
 NOTHING, WARPED, FADE, FLICKER, DIFFERENCE, REVEAL = "", "warped", "fade", "flicker", "subtract", "reveal"
@@ -60,6 +60,6 @@ class Overlay:
         self._borrowed.giveBack()
 
     def _removeLegend(self) -> None:
-        if self._legend is not None and (scene := self._legend.GetScene()):
-            scene.RemoveNode(self._legend)
+        if self._legend is not None:
+            removeLegend(self._legend)
         self._legend = None

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import slicer
 import slicer.util
 import vtk
 
 from GLIDERegLib.scene.arrays import gridTransform
+from GLIDERegLib.scene.borrowed import Borrowed
 from GLIDERegLib.scene.geometry import ijkToWorld, isLinearlyPlaced
-from GLIDERegLib.scene.results import copyDisplay
+from GLIDERegLib.scene.hidden import HiddenNodes
 
-OPACITY = 0.5
-
-
-@dataclass
-class _Shown:
-    """What a slice view showed before the preview."""
-
-    composite: slicer.vtkMRMLSliceCompositeNode
-    background: slicer.vtkMRMLVolumeNode | None
-    foreground: slicer.vtkMRMLVolumeNode | None
-    opacity: float
+NAME, OPACITY = "Registration preview", 0.5
 
 
 class LivePreview:
@@ -48,12 +37,13 @@ class LivePreview:
         self._volume: slicer.vtkMRMLScalarVolumeNode | None = None
         self._transform: slicer.vtkMRMLTransformNode | None = None
         self._toLocal: vtk.vtkAbstractTransform | None = None
-        self._nodes: list[slicer.vtkMRMLNode] = []
-        self._before: list[_Shown] = []
+        self._nodes = HiddenNodes()
+        self._borrowed = Borrowed()
 
     def show(self, vectors: np.ndarray, grid: dict) -> None:
         """Shows the moving volume through displacements (z, y, x, 3), LPS mm, on an LPS grid."""
-        if self._volume is None and self._inputsAreThere():
+        isFirst = self._volume is None and self._inputsAreThere()
+        if isFirst:
             self._addNodes()
         if not self._isAlive():
             return
@@ -67,20 +57,17 @@ class LivePreview:
             worldToLocal.Concatenate(field)
             worldToLocal.Concatenate(self._toLocal)
         self._transform.SetAndObserveTransformFromParent(worldToLocal)
-        if not self._before:
+        if isFirst:
             self._occupyViews()
 
     def finish(self) -> None:
         """Gives each view back what it showed before, except what the user has changed since; removes all
         nodes of the preview.
         """
+        # In a scene that was closed the views are there still, but no longer show what they showed.
         if self._isAlive():
-            for shown in self._before:
-                self._restore(shown)
-        for node in self._nodes:
-            if scene := node.GetScene():
-                scene.RemoveNode(node)
-        self._before = []
+            self._borrowed.giveBack()
+        self._nodes.remove()
 
     def _inputsAreThere(self) -> bool:
         return self._fixed.GetScene() is not None and self._moving.GetScene() is not None
@@ -89,55 +76,20 @@ class LivePreview:
         return self._volume is not None and self._volume.GetScene() is not None
 
     def _addNodes(self) -> None:
-        scene = self._moving.GetScene()
-        self._transform = slicer.vtkMRMLTransformNode()
-        self._volume = slicer.vtkMRMLScalarVolumeNode()
-        display = slicer.vtkMRMLScalarVolumeDisplayNode()
-        self._nodes = [self._transform, display, self._volume]
-        for node in self._nodes:
-            node.SetName("Registration preview")
-            node.SetHideFromEditors(True)
-            node.SetSaveWithScene(False)
-            scene.AddNode(node)
-        display.SetDefaultColorMap()
-        self._volume.SetAndObserveDisplayNodeID(display.GetID())
-        copyDisplay(self._moving, self._volume)
-        self._volume.CopyOrientation(self._moving)
+        self._transform = self._nodes.add(slicer.vtkMRMLTransformNode(), NAME, self._moving.GetScene())
+        self._volume = self._nodes.addCopy(self._moving, NAME)
         if isLinearlyPlaced(self._moving):
             self._volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToWorld(self._moving)))
         else:
             self._toLocal = vtk.vtkGeneralTransform()
             self._moving.GetParentTransformNode().GetTransformFromWorld(self._toLocal)
-        self._volume.SetAndObserveImageData(self._moving.GetImageData())
         self._volume.SetAndObserveTransformNodeID(self._transform.GetID())
 
     def _occupyViews(self) -> None:
-        scene = self._volume.GetScene()
-        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
-            self._before.append(
-                _Shown(
-                    composite,
-                    scene.GetNodeByID(composite.GetBackgroundVolumeID() or ""),
-                    scene.GetNodeByID(composite.GetForegroundVolumeID() or ""),
-                    composite.GetForegroundOpacity(),
-                )
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._volume.GetScene()):
+            self._borrowed.set(
+                composite,
+                BackgroundVolumeID=self._fixed.GetID(),
+                ForegroundVolumeID=self._volume.GetID(),
+                ForegroundOpacity=OPACITY,
             )
-            with slicer.util.NodeModify(composite):
-                composite.SetBackgroundVolumeID(self._fixed.GetID())
-                composite.SetForegroundVolumeID(self._volume.GetID())
-                composite.SetForegroundOpacity(OPACITY)
-
-    def _restore(self, shown: _Shown) -> None:
-        composite = shown.composite
-        with slicer.util.NodeModify(composite):
-            if composite.GetBackgroundVolumeID() == self._fixed.GetID():
-                composite.SetBackgroundVolumeID(_idOf(shown.background))
-            if composite.GetForegroundVolumeID() == self._volume.GetID():
-                composite.SetForegroundVolumeID(_idOf(shown.foreground))
-                if composite.GetForegroundOpacity() == OPACITY:
-                    composite.SetForegroundOpacity(shown.opacity)
-
-
-def _idOf(node: slicer.vtkMRMLNode | None) -> str | None:
-    # Of a node that was deleted meanwhile the view takes no notice.
-    return node.GetID() if node is not None else None

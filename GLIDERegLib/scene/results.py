@@ -145,10 +145,15 @@ def createOutput(
     """
     scene = beside.GetScene()
     node = scene.AddNewNodeByClass(className, scene.GenerateUniqueName(name))
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    putBeside(node, beside)
+    return node
+
+
+def putBeside(node: slicer.vtkMRMLNode, beside: slicer.vtkMRMLNode) -> None:
+    """Puts a node into the folder of subject hierarchy that holds `beside`."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(beside.GetScene())
     folder = hierarchy.GetItemParent(_hierarchyItem(hierarchy, beside))
     hierarchy.SetItemParent(_hierarchyItem(hierarchy, node), folder)
-    return node
 
 
 def setRegistrationReferences(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import slicer
 import slicer.util
 
+from GLIDERegLib.scene.crosshair import openReadings
 from GLIDERegLib.scene.layout import MOVING, ORIENTATIONS, viewName
 from GLIDERegLib.scene.pair import Pair
 
@@ -24,19 +26,27 @@ def showNodule(
 
     Views of the moving scan as it was scanned (a check's column of it, or any whose lowest layer is the
     moving volume, not moved by the transform) go to the moving point, all others to the fixed point. Slicer's
-    crosshair goes there too. fieldOfView: mm along the shorter side of each slice view.
+    crosshair goes there too, and so does synchronised reading, also to a point that the reader corrected.
+    fieldOfView: mm along the shorter side of each slice view.
     """
     scene = pair.moving.GetScene()
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode", scene)
     moving = [view for view in views if _showsMoving(view, pair)]
-    _moveCrosshair(fixedPoint, [view for view in views if view not in moving])
-    for view in views:
-        width, height, depth = view.GetFieldOfView()
-        zoom = fieldOfView / min(width, height)
-        with slicer.util.NodeModify(view):
-            view.SetXYZOrigin(0, 0, 0)
-            view.SetFieldOfView(width * zoom, height * zoom, depth)
-            view.JumpSliceByCentering(*(movingPoint if view in moving else fixedPoint))
+    readings = openReadings(scene)
+    with ExitStack() as still:
+        for reading in readings:
+            # It would lead every other view by the transform, away from a corrected point.
+            still.enter_context(reading.held())
+        _moveCrosshair(fixedPoint, [view for view in views if view not in moving])
+        for view in views:
+            width, height, depth = view.GetFieldOfView()
+            zoom = fieldOfView / min(width, height)
+            with slicer.util.NodeModify(view):
+                view.SetXYZOrigin(0, 0, 0)
+                view.SetFieldOfView(width * zoom, height * zoom, depth)
+                view.JumpSliceByCentering(*(movingPoint if view in moving else fixedPoint))
+    for reading in readings:
+        reading.place(fixedPoint, movingPoint)
     for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode", scene):
         away = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
         with slicer.util.NodeModify(camera):
@@ -45,7 +55,7 @@ def showNodule(
 
 
 def _moveCrosshair(point: Sequence[float], views: Sequence[slicer.vtkMRMLSliceNode]) -> None:
-    """Moves the crosshair as if the reader pointed in one of the views: synchronised reading follows it."""
+    """Moves the crosshair as if the reader pointed in one of the views."""
     crosshair = views[0].GetScene().GetFirstNodeByClass("vtkMRMLCrosshairNode") if views else None
     if crosshair is not None:
         crosshair.SetCursorPositionXYZ((0.0, 0.0, 0.0), views[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,11 @@ import vtk
 from GLIDERegLib.scene.arrays import gridTransform
 from GLIDERegLib.scene.geometry import gridFromMatrix, ijkToWorld
 from GLIDERegLib.scene.nodules import COLOR, PropagatedPoint
-from GLIDERegLib.scene.results import copyDisplay, setRegistrationReferences
+from GLIDERegLib.scene.results import copyDisplay, putBeside, setRegistrationReferences
 from GLIDERegLib.scene.sequence_tracks import makeChart, makeTable, trackNode
+
+EXHALE = re.compile(r"exhal|expir", re.IGNORECASE)
+END_EXHALE = re.compile(r"(end|max\w*|full|peak)[\W_]*(exhal|expir)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,30 @@ def browserOf(volumes: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrow
     return next((node for node in browsers if node.IsSynchronizedSequenceNode(volumes, True)), None)
 
 
+def sequenceOf(
+    node: slicer.vtkMRMLSequenceNode | slicer.vtkMRMLSequenceBrowserNode | None,
+) -> slicer.vtkMRMLSequenceNode | None:
+    """The sequence itself, or the one that leads a browser."""
+    if isinstance(node, slicer.vtkMRMLSequenceBrowserNode):
+        return node.GetMasterSequenceNode()
+    return node
+
+
+def usualReference(volumes: slicer.vtkMRMLSequenceNode) -> int:
+    """The number of the frame that is usually registered to: end-exhale, where the anatomy rests longest,
+    if one frame says by its index value or name that it is that; else the first.
+    """
+    names = []
+    for n in range(volumes.GetNumberOfDataNodes()):
+        frame = volumes.GetNthDataNode(n)  # None while a scene is being loaded
+        names.append(f"{volumes.GetNthIndexValue(n)} {frame.GetName() if frame else ''}")
+    for words in (END_EXHALE, EXHALE):
+        found = [n for n, name in enumerate(names) if words.search(name)]
+        if len(found) == 1:
+            return found[0]
+    return 0
+
+
 def shownVolume(volumes: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The volume in the scene that shows the present frame."""
     browser = browserOf(volumes)
@@ -64,24 +92,16 @@ def frameText(volumes: slicer.vtkMRMLSequenceNode, number: int) -> str:
 
 
 def frameVolume(volumes: slicer.vtkMRMLSequenceNode, number: int) -> slicer.vtkMRMLScalarVolumeNode:
-    """A new, hidden volume that shares a frame's voxels, placed in the world; not yet in the scene."""
+    """A new volume that shares a frame's voxels, placed in the world; not yet in the scene."""
     frame, shown = volumes.GetNthDataNode(number), shownVolume(volumes)
-    node = hiddenNode("vtkMRMLScalarVolumeNode", f"{volumes.GetName()}, {frameText(volumes, number)}")
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(f"{volumes.GetName()}, {frameText(volumes, number)}")
     node.CopyOrientation(frame)
     if shown is not None and (parent := shown.GetParentTransformNode()):
         matrix = vtk.vtkMatrix4x4()
         parent.GetMatrixTransformToWorld(matrix)
         node.ApplyTransformMatrix(matrix)
     node.SetAndObserveImageData(frame.GetImageData())
-    return node
-
-
-def hiddenNode(className: str, name: str = "Registration of a frame") -> slicer.vtkMRMLNode:
-    """A node for a while: not listed, not saved, not yet in the scene."""
-    node = getattr(slicer, className)()
-    node.SetName(name)
-    node.SetHideFromEditors(True)
-    node.SetSaveWithScene(False)
     return node
 
 
@@ -98,7 +118,8 @@ def makeResults(
     nodules: slicer.vtkMRMLMarkupsFiducialNode | None,
     frames: dict[int, Frame],
 ) -> SequenceResults:
-    """Makes the nodes of a result, played by the browser of the volumes in step with them.
+    """Makes the nodes of a result, played by the browser of the volumes in step with them. What shows them
+    lies beside the volume that shows the frames, in the same folder of subject hierarchy.
 
     frames: by their number; those that are missing show no motion, no voxels and no nodules.
     """
@@ -127,15 +148,18 @@ def makeResults(
                 setColor(COLOR)
         table = makeTable(f"Tracks of {nodules.GetName()}", volumes, points)
         chart = makeChart(f"Displacement of {nodules.GetName()}", volumes, points)
+    if beside := shownVolume(volumes):
+        played = [browserOf(volumes).GetProxyNode(node) for node in (transforms, warped, tracks) if node]
+        for node in (still, *played, table, chart):
+            if node is not None:
+                putBeside(node, beside)
     return SequenceResults(transforms, still, warped, tracks, table, chart)
 
 
 def _referenceVolume(volumes: slicer.vtkMRMLSequenceNode, reference: int) -> slicer.vtkMRMLScalarVolumeNode:
-    placed = frameVolume(volumes, reference)
-    scene = volumes.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(placed.GetName()))
-    node.CopyOrientation(placed)
-    node.SetAndObserveImageData(placed.GetImageData())
+    scene, node = volumes.GetScene(), frameVolume(volumes, reference)
+    node.SetName(scene.GenerateUniqueName(node.GetName()))
+    scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     if shown := shownVolume(volumes):
         copyDisplay(shown, node)

@@ -1,6 +1,6 @@
 """A 4D study registered frame by frame to one of its frames. No Qt.
 
-run = SequenceRegistration(sys.executable)
+run = SequenceRegistration(SceneRegistration(sys.executable))
 run.start(SequenceInputs(sequenceNode, reference=0, nodules=noduleList), {"name": "default"})
 while run.active:
     run.poll()          # from a timer
@@ -9,6 +9,7 @@ run.results, run.failures, run.error, run.warnings
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import slicer
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.scene.checks import maskProblem, volumeProblem
 from GLIDERegLib.scene.geometry import isLinearlyPlaced
+from GLIDERegLib.scene.hidden import HiddenNodes
 from GLIDERegLib.scene.nodules import propagatePoints
 from GLIDERegLib.scene.registration import Inputs, Outputs, SceneRegistration
 from GLIDERegLib.scene.results import removedOnFailure
@@ -26,7 +28,6 @@ from GLIDERegLib.scene.sequence_nodes import (
     browserOf,
     frameText,
     frameVolume,
-    hiddenNode,
     identityField,
     makeResults,
     shownVolume,
@@ -41,7 +42,7 @@ class SequenceInputs:
     similarity counts in the reference frame. warpedVolumes: whether every frame is wanted on the reference.
     """
 
-    volumes: slicer.vtkMRMLSequenceNode
+    volumes: slicer.vtkMRMLSequenceNode | None
     reference: int = 0
     nodules: slicer.vtkMRMLMarkupsFiducialNode | None = None
     mask: slicer.vtkMRMLNode | None = None
@@ -51,13 +52,15 @@ class SequenceInputs:
 class SequenceRegistration:
     """Registers one sequence at a time, one frame after the other; the nodes that go in are never changed.
 
-    overall: share of the whole. frame: the index value of the frame at work, with its unit. failures: why a
-    frame has no result, by its index value. results: None until the end, and where no frame has a result.
+    registration: registers the frames; what else it may be used for has to wait meanwhile, and the other way
+    round. done, total: numbers of frames. overall: share of the whole. frame: the index value of the frame at
+    work, with its unit. failures: why a frame has no result, by its index value. results: None until the end,
+    where the run was cancelled, and where no frame has a result.
     """
 
-    def __init__(self, python: str):
-        self._registration = SceneRegistration(python)
-        self._nodes: list[slicer.vtkMRMLNode] = []
+    def __init__(self, registration: SceneRegistration):
+        self._registration = registration
+        self._nodes, self._ofFrame = HiddenNodes(), HiddenNodes()
         self._forget()
         self.state = State.IDLE
 
@@ -69,7 +72,10 @@ class SequenceRegistration:
         self._frames: dict[int, Frame] = {}
         self._waiting: list[int] = []
         self._number: int | None = None
-        self._done = self._total = 0
+        self.done = self.total = 0
+        # Of the frames that have been registered.
+        self._seconds: list[float] = []
+        self._started = self._stopped = time.monotonic()
 
     @property
     def active(self) -> bool:
@@ -95,7 +101,27 @@ class SequenceRegistration:
     @property
     def overall(self) -> float:
         share = self._registration.overall if self._registration.active else 0.0
-        return (self._done + share) / self._total if self._total else 0.0
+        return (self.done + share) / self.total if self.total else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the run has taken so far, or took."""
+        return (time.monotonic() if self.active else self._stopped) - self._started
+
+    @property
+    def remaining(self) -> float | None:
+        """Estimated seconds to go; None while nothing can be said."""
+        if self.state is not State.RUNNING:
+            return None
+        here, spent = self._registration.remaining, self._registration.elapsed
+        if self._seconds:
+            each = sum(self._seconds) / len(self._seconds)
+            here = max(each - spent, 0.0) if here is None else here
+        elif here is None:
+            return None
+        else:
+            each = spent + here
+        return here + each * len(self._waiting)
 
     def start(
         self, inputs: SequenceInputs, settings: dict[str, Any], temporaryFolder: str | None = None
@@ -104,19 +130,21 @@ class SequenceRegistration:
 
         Raises InputError, with nothing left behind, for inputs that cannot be used and while a run is active.
         """
-        if self.active:
-            raise InputError("A sequence is being registered already; cancel it or wait for its end.")
-        _check(inputs)
+        if self.active or self._registration.active:
+            raise InputError("A registration is running already; cancel it or wait for its end.")
+        if problem := sequenceProblem(inputs):
+            raise InputError(problem)
         self._forget()
         self._inputs, self._settings, self._temporaryFolder = inputs, settings, temporaryFolder
         try:
-            self._reference = self._keep(frameVolume(inputs.volumes, inputs.reference))
+            reference = frameVolume(inputs.volumes, inputs.reference)
+            self._reference = self._nodes.add(reference, reference.GetName(), slicer.mrmlScene)
             self._follow(inputs.reference, identityField(self._reference), self._reference)
         except BaseException:
-            self._remove(*self._nodes)
+            self._nodes.remove()
             raise
         self._waiting = [n for n in range(inputs.volumes.GetNumberOfDataNodes()) if n != inputs.reference]
-        self._total = len(self._waiting)
+        self.total = len(self._waiting)
         self.state = State.RUNNING
         self._startNext()
 
@@ -130,8 +158,8 @@ class SequenceRegistration:
         if self.state is State.CANCELLING:
             self._finish(State.CANCELLED)
             return
-        if self._inputs.volumes.GetScene() is None:
-            self.error = ("The sequence is no longer in the scene.", "")
+        if self._inputs.volumes.GetScene() is None or browserOf(self._inputs.volumes) is None:
+            self.error = ("The sequence, or its browser, is no longer in the scene.", "")
             self._finish(State.FAILED)
             return
         self._takeFrame()
@@ -159,15 +187,18 @@ class SequenceRegistration:
             except InputError as error:
                 self._fail(str(error))
         self._number = None
-        self._finish(State.DONE if self._done > len(self.failures) else State.FAILED)
+        self._finish(State.DONE if self._seconds else State.FAILED)
 
     def _start(self, number: int) -> None:
-        self._moving = self._keep(frameVolume(self._inputs.volumes, number))
-        self._field = self._keep(hiddenNode("vtkMRMLGridTransformNode"))
-        self._warped = self._inputs.warpedVolumes and self._keep(hiddenNode("vtkMRMLScalarVolumeNode"))
+        moving, self._warped = frameVolume(self._inputs.volumes, number), None
+        name = moving.GetName()
+        self._ofFrame.add(moving, name, slicer.mrmlScene)
+        self._field = self._ofFrame.add(slicer.vtkMRMLGridTransformNode(), name, slicer.mrmlScene)
+        if self._inputs.warpedVolumes:
+            self._warped = self._ofFrame.add(slicer.vtkMRMLScalarVolumeNode(), name, slicer.mrmlScene)
         self._registration.start(
-            Inputs(self._reference, self._moving, fixedMask=self._inputs.mask),
-            Outputs(self._field, self._warped, False, False),
+            Inputs(self._reference, moving, fixedMask=self._inputs.mask),
+            Outputs(self._field, self._warped or False, False, False),
             self._settings,
             temporaryFolder=self._temporaryFolder,
         )
@@ -180,15 +211,18 @@ class SequenceRegistration:
             self._fail(" ".join(registration.error or ("It was cancelled.",)).strip())
             return
         self._follow(self._number, self._field.GetTransformFromParent(), self._warped)
-        self._done += 1
-        self._remove(self._moving, self._field, self._warped)
+        self._seconds.append(registration.elapsed)
+        self._endFrame()
 
     def _fail(self, reason: str) -> None:
         self.failures[self._inputs.volumes.GetNthIndexValue(self._number)] = reason
-        self._done += 1
-        self._remove(*(node for node in self._nodes if node is not self._reference))
+        self._endFrame()
 
-    def _follow(self, number: int, field, warped: slicer.vtkMRMLScalarVolumeNode | bool) -> None:
+    def _endFrame(self) -> None:
+        self.done += 1
+        self._ofFrame.remove()
+
+    def _follow(self, number: int, field, warped: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         nodules, image = self._inputs.nodules, None
         points = propagatePoints(nodules, field, "fixed-to-moving", self._reference) if nodules else []
         if self._inputs.warpedVolumes:
@@ -198,48 +232,37 @@ class SequenceRegistration:
         self._frames[number] = Frame(field, image, points)
 
     def _finish(self, state: State) -> None:
-        self.state = state
-        try:
-            if state is State.DONE:
-                inputs = self._inputs
-                with removedOnFailure(slicer.mrmlScene):
-                    self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, self._frames)
-            elif state is State.FAILED and self.error is None:
-                self.error = (next(iter(self.failures.values()), "There is no other frame."), "")
-        finally:
-            self._remove(*self._nodes)
-            self._frames = {}
-
-    def _keep(self, node: slicer.vtkMRMLNode) -> slicer.vtkMRMLNode:
-        """Adds a node to the scene for a while."""
-        self._nodes.append(node)
-        return slicer.mrmlScene.AddNode(node)
-
-    def _remove(self, *nodes) -> None:
-        for node in [node for node in nodes if node]:
-            self._nodes.remove(node)
-            if scene := node.GetScene():
-                scene.RemoveNode(node)
+        self.state, self._stopped = state, time.monotonic()
+        # Before there are results, which may then have the names of these.
+        self._ofFrame.remove()
+        self._nodes.remove()
+        inputs, frames, self._frames = self._inputs, self._frames, {}
+        if state is State.DONE:
+            with removedOnFailure(slicer.mrmlScene):
+                self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, frames)
+        elif state is State.FAILED and self.error is None:
+            self.error = (next(iter(self.failures.values()), "There is no other frame."), "")
 
 
-def _check(inputs: SequenceInputs) -> None:
-    """Raises InputError where a sequence cannot be registered."""
+def sequenceProblem(inputs: SequenceInputs) -> str | None:
+    """Why a sequence cannot be registered, in one sentence; None where it can."""
     volumes = inputs.volumes
+    if volumes is None:
+        return "Choose a sequence of scans, or the browser that plays it."
     name, count = volumes.GetName(), volumes.GetNumberOfDataNodes()
     if count < 2:
-        raise InputError(f"The sequence '{name}' has {count} frames: choose one with at least two.")
+        return f"The sequence '{name}' has {count} frames: choose one with at least two."
     frames = [volumes.GetNthDataNode(n) for n in range(count)]
     if not all(isinstance(frame, slicer.vtkMRMLScalarVolumeNode) for frame in frames):
-        raise InputError(f"The sequence '{name}' holds more than volumes: choose a sequence of scans.")
+        return f"The sequence '{name}' holds more than volumes: choose a sequence of scans."
     if not 0 <= inputs.reference < count:
-        raise InputError(f"The sequence '{name}' has no frame number {inputs.reference + 1}: choose another.")
+        return f"The sequence '{name}' has no frame number {inputs.reference + 1}: choose another."
     if problem := volumeProblem(frames[inputs.reference]):
-        raise InputError(problem)
+        return problem
     if inputs.mask is not None and (problem := maskProblem(inputs.mask)):
-        raise InputError(problem)
+        return problem
     if browserOf(volumes) is None:
-        raise InputError(f"The sequence '{name}' has no browser: open it in the Sequences module first.")
+        return f"The sequence '{name}' has no browser: open it in the Sequences module first."
     if (shown := shownVolume(volumes)) and not isLinearlyPlaced(shown):
-        raise InputError(
-            f"The volume '{shown.GetName()}' stands under a transform that is not linear: take it out of it."
-        )
+        return f"The volume '{shown.GetName()}' stands under a transform that is not linear: take it out."
+    return None

@@ -170,3 +170,22 @@ def runningChildren() -> set[int]:
         if int(parent) == os.getpid() and state != "Z":
             children.add(int(file.parent.name))
     return children
+
+
+def addStudy(frames, values):
+    """A sequence "Breathing" of these volumes by their index values, % of "phase", played by a browser; the
+    volumes themselves leave the scene.
+    """
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Breathing")
+    sequence.SetIndexName("phase")
+    sequence.SetIndexUnit("%")
+    if not all(value.isdigit() for value in values):
+        sequence.SetIndexType(sequence.TextIndex)
+    for value, frame in zip(values, frames, strict=True):
+        sequence.SetDataNodeAtValue(frame, value)
+        slicer.mrmlScene.RemoveNode(frame)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Breathing browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    return sequence

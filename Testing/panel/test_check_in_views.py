@@ -147,6 +147,108 @@ def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
     assert white() == 0
 
 
+def test_the_jacobian_legend_names_the_determinants_values_at_equal_steps_of_their_logarithm(studied, red):
+    import slicer
+
+    from GLIDERegLib.scene.colors import FOLDED, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.maps import showMaps
+    from GLIDERegLib.scene.measures import measure
+
+    pair = studied(bump)
+    shownMap = showMaps(pair, measure(pair))["jacobian"]
+    red.grab()
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode")
+    shown = overlayOn(pair, red, "jacobian", opacity=0.0)
+    legend = shownMap.GetNthDisplayNode(shownMap.GetNumberOfDisplayNodes() - 1)
+    colors = legend.GetPrimaryDisplayNode().GetColorNode()
+    named = {colors.GetColorName(n): n for n in range(colors.GetNumberOfColors()) if colors.GetColorName(n)}
+    assert list(named) == ["folds", "0.35", "0.5", "0.71", "1", "1.4", "2", "2.8", "4"]
+    places = [named[name] for name in list(named)[1:]]
+    assert len(set(np.diff(places))) == 1 and 2 * named["1"] == colors.GetNumberOfColors() - 1
+    # Drawn: white labels beside a bar with the colours that the map has at these values.
+    picture = red.grab()
+    bar = picture[:, np.argmax((np.abs(picture.astype(int) - 127).max(axis=2) > 60).sum(axis=0))]
+    for color in (FOLDED, LESS, NEUTRAL, MORE):
+        assert np.abs(bar - 255 * np.array(color)).max(axis=1).min() < 12, color
+    rows = [np.abs(bar - 255 * np.array(color)).max(axis=1).argmin() for color in (MORE, NEUTRAL, FOLDED)]
+    assert rows == sorted(rows), "the larger is not above"
+    assert shownMap.GetScalarVolumeDisplayNode() is shownMap.GetDisplayNode()
+    shown.overlay.close()
+    shown.copies.remove()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLDisplayNode") == count
+
+
+class Reveal:
+    """Does with a view's layers what the cursor of the module CompareVolumes does, which is no part of
+    slicer-core: around the cursor the lower layer, and over it the upper one in two quadrants.
+    """
+
+    now = None
+
+    def __init__(self):
+        Reveal.now = self
+
+    def cleanup(self) -> None:
+        Reveal.now = None
+
+    def at(self, view, point, reach: int = 20) -> np.ndarray:
+        """The view's picture (height, width, 3) with the cursor at a point, RAS mm."""
+        from vtk.util.numpy_support import vtk_to_numpy
+
+        picture, logic = view.grab().astype(int), view.sliceLogic()
+        layers = []
+        for layer in (logic.GetBackgroundLayer(), logic.GetForegroundLayer()):
+            image = layer.GetImageData()
+            shape = (*image.GetDimensions()[1::-1], -1)
+            layers.append(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)[::-1, :, :3])
+        row, column = view.pixelOf(point)
+        there = slice(row - reach, row + reach), slice(column - reach, column + reach)
+        picture[there] = layers[0][there]
+        for rows, columns in (
+            (slice(row - reach, row), slice(column - reach, column)),
+            (slice(row, row + reach), slice(column, column + reach)),
+        ):
+            picture[rows, columns] = layers[1][rows, columns]
+        return picture
+
+
+@pytest.mark.parametrize("ending", ["cleanup", "tearDown"])
+def test_the_layer_reveal_has_both_scans_at_the_cursor_and_ends(studied, red, monkeypatch, ending):
+    from GLIDERegLib.panel.check_views import CheckViews
+
+    cursor = type("LayerReveal", (Reveal,), {}) if ending == "cleanup" else _older()
+    monkeypatch.setitem(sys.modules, "CompareVolumes", SimpleNamespace(LayerReveal=cursor))
+    pair = studied(np.zeros_like, fixedGrey=-750, movingGrey=-250)
+    views = CheckViews(pair, lambda position: None)
+    views.showOverlay("reveal", 0.5, False)
+    row, column = red.pixelOf((0, 0, 0))
+    assert np.abs(red.grab()[row, column].astype(int) - 64).max() < 4, "the upper layer hides the lower one"
+    seen = Reveal.now.at(red, (0, 0, 0))
+    for below, right, grey in ((-10, -10, 191), (10, 10, 191), (-10, 10, 64), (10, -10, 64), (-60, -60, 64)):
+        assert np.abs(seen[row + below, column + right] - grey).max() < 4, (below, right)
+    views.showOverlay("warped", 0.5, False)
+    assert Reveal.now is None
+    views.showOverlay("reveal", 0.5, False)
+    assert Reveal.now is not None
+    views.close()
+    assert Reveal.now is None
+
+
+def _older() -> type:
+    """The cursor as earlier versions had it."""
+
+    class LayerReveal:
+        at = Reveal.at
+
+        def __init__(self):
+            Reveal.now = self
+
+        def tearDown(self) -> None:
+            Reveal.now = None
+
+    return LayerReveal
+
+
 def test_the_grid_is_drawn_and_bends_where_the_field_bends(studied, red):
     import slicer
 

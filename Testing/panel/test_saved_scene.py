@@ -106,6 +106,8 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     segmentation.GetSegmentation().AddEmptySegment("lung")
     start = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Start here")
     nodes = {"fixedMask": segmentation, "movingMask": labels, "initialTransform": start}
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Breathing")
+    nodes |= {"sequence": sequence, "sequenceMask": segmentation}
     for name, value in {**CHOSEN, **nodes}.items():
         setattr(node, name, value)
     changeTheRest(module)

@@ -431,6 +431,35 @@ def test_synchronised_reading_follows_to_the_nodule(pair, study, addView, scene)
     reading.close()
 
 
+@pytest.mark.parametrize("markedIn", ["moving", "fixed"])
+def test_synchronised_reading_is_at_the_corrected_place_in_both_scans(pair, study, addView, scene, markedIn):
+    from GLIDERegLib.scene.crosshair import SynchronizedReading
+
+    scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    views = {
+        column: [
+            addView(f"GLIDEReg{column}{orientation}", orientation)
+            for orientation in ("Axial", "Coronal", "Sagittal")
+        ]
+        for column in ("Moving", "Fixed")
+    }
+    reading = SynchronizedReading(pair, views["Fixed"], views["Moving"])
+    rows = rowsOf(pair, **{markedIn: getattr(study, f"{markedIn}Nodules")})
+    row = Judge(pair).moved(rows[1], tuple(np.add(rows[1].carried, (7.0, -6.0, 5.0))))
+    assert row.isCorrected
+    for _ in range(2):
+        showNodule(row.fixed, row.moving, pair)
+        assert reading.position.fixed == pytest.approx(row.fixed, abs=1e-6)
+        assert reading.position.moving == pytest.approx(row.moving, abs=1e-6)
+        for column, place in (("Fixed", row.fixed), ("Moving", row.moving)):
+            for view in views[column]:
+                assert np.linalg.norm(np.subtract(middleOf(view), place)) < 0.3, column
+    # The reader goes on by hand: from there on the transform leads.
+    reading.moveTo((0, 0, 0), inMoving=False)
+    assert np.linalg.norm(np.subtract(reading.position.moving, SHIFT)) < 0.1
+    reading.close()
+
+
 # Sizes
 
 

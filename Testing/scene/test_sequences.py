@@ -151,9 +151,10 @@ def nodeIds(scene) -> set[str]:
 
 
 def startedRun(python, inputs, tmp_path):
+    from GLIDERegLib.scene.registration import SceneRegistration
     from GLIDERegLib.scene.sequences import SequenceRegistration
 
-    run = SequenceRegistration(python)
+    run = SequenceRegistration(SceneRegistration(python))
     run.start(inputs, {"name": "fast", "seed": 3}, temporaryFolder=str(tmp_path / "temporary"))
     return run
 
@@ -426,6 +427,7 @@ def test_a_sequence_under_a_linear_transform_is_registered_where_it_stands(
 
 def test_what_is_no_sequence_of_scans_is_refused(study, nodules, plan, tmp_path, sequenceScene, addWarp):
     from GLIDERegLib.errors import InputError
+    from GLIDERegLib.scene.registration import SceneRegistration
     from GLIDERegLib.scene.sequence_nodes import shownVolume
     from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration
 
@@ -438,7 +440,7 @@ def test_what_is_no_sequence_of_scans_is_refused(study, nodules, plan, tmp_path,
     for value in "12":
         alone.SetDataNodeAtValue(study.GetNthDataNode(0), value)
     before = nodeIds(sequenceScene)
-    run = SequenceRegistration(python)
+    run = SequenceRegistration(SceneRegistration(python))
     for inputs, words in (
         (SequenceInputs(single), "has 1 frames"),
         (SequenceInputs(points), "more than volumes"),
@@ -473,6 +475,7 @@ def test_two_frames_of_a_breathing_chest_by_the_engine(sequenceScene, tmp_path):
     if ENGINE is None and importlib.util.find_spec("torch") is None:
         pytest.skip("needs the engine here or in the Python that GLIDEREG_PYTHON names")
     from GLIDERegLib.evaluation.phantom import make_phantom
+    from GLIDERegLib.scene.registration import SceneRegistration
     from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration
 
     phantom = make_phantom((40, 40, 36), (8.0, 8.0, 8.0))
@@ -486,7 +489,7 @@ def test_two_frames_of_a_breathing_chest_by_the_engine(sequenceScene, tmp_path):
     nodules = sequenceScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Nodules")
     for point, label in zip(phantom.fixed_nodules * FLIP, phantom.nodule_labels, strict=True):
         nodules.AddControlPoint(point.tolist(), label)
-    run = SequenceRegistration(ENGINE or sys.executable)
+    run = SequenceRegistration(SceneRegistration(ENGINE or sys.executable))
     (tmp_path / "temporary").mkdir()
     settings = {"name": "fast", "features": "local", "device": "cpu", "threads": 1}
     run.start(SequenceInputs(study, 0, nodules), settings, temporaryFolder=str(tmp_path / "temporary"))

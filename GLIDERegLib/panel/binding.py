@@ -1,0 +1,33 @@
+"""A page's tie to the module's parameter node: widgets bound by their names, changes told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import vtk
+
+
+class ParameterBinding:
+    """Ties the widgets of a page to one parameter node at a time. ui: the page's widgets.
+
+    changed: is called after each change of the node, whoever made it.
+    """
+
+    def __init__(self, ui, changed: Callable[[], None]):
+        self._ui, self._changed = ui, changed
+        self._node = None
+
+    def isTo(self, node) -> bool:
+        """Whether this node, wrapped anew or not, is the one that is bound."""
+        return None not in (node, self._node) and node.parameterNode is self._node.parameterNode
+
+    def bind(self, node) -> None:
+        """Binds another parameter node, or none while a scene is closed."""
+        if self._node is not None:
+            self._node.disconnectGui(self._guiTag)
+            self._node.parameterNode.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._guiTag = node.connectGui(self._ui)
+            event = vtk.vtkCommand.ModifiedEvent
+            self._tag = node.parameterNode.AddObserver(event, lambda *_: self._changed())
