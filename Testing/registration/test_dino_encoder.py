@@ -2,16 +2,20 @@
 network as its paper describes it, and lie where the protocol says.
 """
 
-import dataclasses
 import json
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 pytest.importorskip("transformers", reason="needs the extra dino: pip install '.[dino]'")
+
+from dinov2_layout import GIANT, REGISTERS, SMALL, published, shrink  # noqa: E402
 
 from GLIDERegLib.errors import Cancelled, InputError, WeightsError  # noqa: E402
 from GLIDERegLib.files.checkpoints import CHECKPOINTS  # noqa: E402
@@ -22,57 +26,13 @@ from GLIDERegLib.registration.geometry import Grid, Volume  # noqa: E402
 
 PUBLISHED_SIZES = dict(dino_encoder._SIZES)
 PUBLISHED_CHANNELS = {variant: networks.network(variant).channels for variant in VARIANTS}
-SMALL, REGISTERS, GIANT = "dinov2_vits14", "dinov2_vits14_reg", "dinov2_vitg14_reg"
-# Channels and blocks that these networks have here, which are far fewer; the giant has other layers.
-SHAPES = {"s": (128, 3), "g": (192, 2)}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shrunk():
+def small_networks():
     with pytest.MonkeyPatch.context() as patch:
-        for variant in SMALL, REGISTERS, GIANT:
-            size = variant[len("dinov2_vit")]
-            patch.setitem(dino_encoder._SIZES, size, SHAPES[size])
-            smaller = dataclasses.replace(networks.NETWORKS[variant], channels=SHAPES[size][0])
-            patch.setitem(networks.NETWORKS, variant, smaller)
+        shrink(patch)
         yield
-
-
-def published(variant, positions=37):
-    """Random weights with the names and shapes of Meta's file of a variant."""
-    generator = torch.Generator().manual_seed(len(variant))
-    channels, blocks = SHAPES[variant[len("dinov2_vit")]]
-
-    def random(*shape, scale=0.05, mean=0.0):
-        return mean + scale * torch.randn(shape, generator=generator)
-
-    state = {
-        "cls_token": random(1, 1, channels),
-        "pos_embed": random(1, 1 + positions**2, channels),
-        "mask_token": random(1, channels),
-        "patch_embed.proj.weight": random(channels, 3, 14, 14),
-        "patch_embed.proj.bias": random(channels),
-        "norm.weight": random(channels, mean=1.0),
-        "norm.bias": random(channels),
-    }
-    if variant.endswith("_reg"):
-        state["register_tokens"] = random(1, 4, channels)
-    hidden = (int(4 * channels * 2 / 3) + 7) // 8 * 8
-    for i in range(blocks):
-        layers = {"attn.qkv": (3 * channels, channels), "attn.proj": (channels, channels)}
-        if variant == GIANT:
-            layers |= {"mlp.w12": (2 * hidden, channels), "mlp.w3": (channels, hidden)}
-        else:
-            layers |= {"mlp.fc1": (4 * channels, channels), "mlp.fc2": (channels, 4 * channels)}
-        for name, shape in layers.items():
-            state[f"blocks.{i}.{name}.weight"] = random(*shape)
-            state[f"blocks.{i}.{name}.bias"] = random(shape[0])
-        for name in "norm1", "norm2":
-            state[f"blocks.{i}.{name}.weight"] = random(channels, mean=1.0)
-            state[f"blocks.{i}.{name}.bias"] = random(channels)
-        for name in "ls1", "ls2":
-            state[f"blocks.{i}.{name}.gamma"] = random(channels, mean=0.3)
-    return state
 
 
 def tokens_by_hand(state, image):
