@@ -28,13 +28,14 @@ from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
+from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.prealign import linear_parts
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
-_PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2")
+_PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2", "transformers")
 
 
 @dataclass
@@ -70,7 +71,7 @@ def register(
 
     Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured.
     initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment. encoder:
-    one of your own instead of SAM2. progress receives `Progress` objects. From another thread,
+    one of your own instead of the settings'. progress receives `Progress` objects. From another thread,
     `cancel.cancel()` stops the run and `keep.cancel()` ends it early with the result so far. preview receives
     the whole displacement so far, coarsely sampled, a few times; it must be quick and not change it.
 
@@ -210,9 +211,10 @@ def choose_device(name: str) -> torch.device:
 def choose_encoder(
     settings: Settings, device: torch.device, warnings: list[str]
 ) -> tuple[Settings, SliceEncoder | None]:
-    """The SAM2 encoder the settings ask for, and the settings with `auto` decided."""
+    """The encoder the settings ask for, and the settings with `auto` decided."""
     if settings.features == "local":
         return settings, None
+    wanted = network(settings.encoder)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else checkpoints.find(settings.encoder)
     if checkpoint is None or not checkpoint.is_file():
         if settings.checkpoint:
@@ -221,29 +223,35 @@ def choose_encoder(
             )
         if settings.features == "auto":
             warnings.append(
-                f"Local features only: the SAM2 model {settings.encoder} is not on this computer; get it "
-                "with `glidereg weights`, or under Advanced in 3D Slicer."
+                f"Local features only: the {wanted.title} model {settings.encoder} is not on this computer; "
+                "get it with `glidereg weights`, or under Advanced in 3D Slicer."
             )
             return replace(settings, features="local"), None
         raise WeightsError(checkpoints.how_to_get(settings.encoder))
     try:
-        from GLIDERegLib.registration.sam2_encoder import Sam2Encoder
+        encoder = _encoder(settings, checkpoint, device)
     except ImportError as error:
         if settings.features == "auto":
-            warnings.append(f"Local features only: the package sam2 is not installed ({error}).")
+            warnings.append(f"Local features only: the package {wanted.package} is not installed ({error}).")
             return replace(settings, features="local"), None
         raise WeightsError(
-            "Global features need the package sam2: install it with SAM2_BUILD_CUDA=0 pip install "
-            "--no-build-isolation --no-deps sam2==1.1.0 (see the README)."
+            f"Global features need the package {wanted.package}: install it with {wanted.install}."
         ) from None
-    encoder = Sam2Encoder(
-        settings.encoder,
-        checkpoint,
-        input_size=settings.slice_size(device.type),
-        reading=settings.encoder_reading,
-        device=device,
-    )
     return (replace(settings, features="both") if settings.features == "auto" else settings), encoder
+
+
+def _encoder(settings: Settings, checkpoint: Path, device: torch.device) -> SliceEncoder:
+    """Raises ImportError where the network's package is missing."""
+    options = {"input_size": settings.slice_size(device.type), "device": device}
+    if network(settings.encoder).package == "sam2":
+        from GLIDERegLib.registration.sam2_encoder import Sam2Encoder
+
+        return Sam2Encoder(settings.encoder, checkpoint, reading=settings.encoder_reading, **options)
+    if settings.encoder_reading != "slice":
+        raise InputError(f"{settings.encoder} has no memory; choose --encoder-reading slice.")
+    from GLIDERegLib.registration.dino_encoder import DinoEncoder
+
+    return DinoEncoder(settings.encoder, checkpoint, **options)
 
 
 def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Volume:

@@ -22,7 +22,7 @@ class OutOfMemoryError(GlideRegError):
 
 
 class WeightsError(GlideRegError):
-    """A SAM2 checkpoint is missing, damaged or not the file it claims to be."""
+    """An encoder's checkpoint is missing, damaged or not the file it claims to be."""
 
     exit_status = 4
 

@@ -52,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     group = parser.add_argument_group("ablation")
     text = "compare the parts of the method instead of methods: reduction, features, memory"
     group.add_argument("--ablation", action="store_true", help=text)
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="SAM2 checkpoint of your own")
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoint of your own")
     text = "the checkpoint's network, see `glidereg weights list`; default: sam2.1_hiera_tiny"
     group.add_argument("--encoder", metavar="NAME", help=text)
     group.add_argument("--preset", metavar="NAME", help="preset of all rows; default: default")

@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--download-weights",
         action="store_true",
-        help="fetch the SAM2 checkpoint first; without network, go on with local features",
+        help="fetch the encoder's checkpoint first; without network, go on with local features",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
@@ -113,11 +113,11 @@ def _demo(
 def _download(encoder: str, quiet: bool) -> None:
     from GLIDERegLib.errors import WeightsError
     from GLIDERegLib.files.checkpoints import download
+    from GLIDERegLib.registration.networks import network
 
     try:
         download(encoder, progress=not quiet)
     except WeightsError:
         if not quiet:
-            print(
-                f"The SAM2 checkpoint {encoder} cannot be downloaded here; going on without it.", flush=True
-            )
+            name = f"{network(encoder).title} checkpoint {encoder}"
+            print(f"The {name} cannot be downloaded here; going on without it.", flush=True)

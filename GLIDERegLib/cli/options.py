@@ -14,17 +14,19 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
     ("preset", str, "NAME", "fast, default, accurate, or paper (the paper's schedule); default: default"),
     ("features", str, "PAIR", "local (MIND), global (SAM2), both, or auto: both when there is a checkpoint, "
      "else local; default: auto"),
-    ("reduction", str, "KIND", "how SAM2's channels become few: dynamic (a VAE that learns along), static (a "
-     "VAE trained before) or pca; default: dynamic"),
+    ("reduction", str, "KIND", "how the encoder's channels become few: dynamic (a VAE that learns along), "
+     "static (a VAE trained before) or pca; default: dynamic"),
     ("align", str, "KIND", "where to start: none (positions as stored), center (middle on middle), rigid or "
      "affine; default: rigid"),
-    ("encoder", str, "NAME", "SAM2 checkpoint, see `glidereg weights list`; default: sam2.1_hiera_tiny"),
+    ("encoder", str, "NAME", "network for the global features, of SAM2, or of DINOv2 as in DINO-Reg; see "
+     "`glidereg weights list`; default: sam2.1_hiera_tiny"),
     ("checkpoint", str, "FILE", "a checkpoint file of your own for that encoder"),
     ("encoder-reading", str, "KIND", "slice (each by itself) or memory (a sequence through SAM2's memory); "
      "default: slice"),
-    ("encoder-input-size", int, "PIXELS", "edge of the slices SAM2 sees; default: 1024 as in the paper, on a "
-     "processor 512, which is about five times as fast"),
-    ("slice-step", int, "N", "show SAM2 only every N-th slice; default: 1, on a processor slices 8 mm apart"),
+    ("encoder-input-size", int, "PIXELS", "edge of the slices the encoder sees, or the nearest it takes; "
+     "default: 1024 as in the paper, on a processor 512, which is about five times as fast"),
+    ("slice-step", int, "N", "show the encoder only every N-th slice; default: 1, on a processor slices 8 mm "
+     "apart"),
     ("spacing", float, "MM", "working resolution; default: the fixed image's, within the preset's limits"),
     ("search-range", float, "MM", "largest motion to look for beyond the alignment; default: 48"),
     ("device", str, "NAME", "auto, cpu, cuda, cuda:N or mps; default: auto"),

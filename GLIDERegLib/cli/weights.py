@@ -1,4 +1,4 @@
-"""`glidereg weights`: the SAM2 checkpoints on this machine."""
+"""`glidereg weights`: the checkpoints of the encoders on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from GLIDERegLib.cli.console import interruptible
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "weights",
-        help="list, download or verify SAM2 checkpoints",
-        description="The checkpoints of SAM2's image encoder, which the global features need. They are kept "
-        "in the user's cache folder, or in the folder the environment variable GLIDEREG_WEIGHTS names.",
+        help="list, download or verify checkpoints",
+        description="The checkpoints of SAM2's image encoder, which the global features need, and of DINOv2, "
+        "for the features of DINO-Reg. They are kept in the user's cache folder, or in the folder the "
+        "environment variable GLIDEREG_WEIGHTS names.",
     )
     actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="show all published checkpoints and which of them are here")
@@ -38,7 +39,7 @@ def list_weights(options: argparse.Namespace) -> None:
     print(f"Checkpoints in {weights_folder()}")
     for row in rows:
         state = "absent" if row.path is None else "verified" if row.verified else "damaged: download it again"
-        print(f"  {row.name:<22} {row.size / 1e6:5.0f} MB  {state}")
+        print(f"  {row.name:<22} {row.size / 1e6:6.0f} MB  {state}")
 
 
 def download_weights(options: argparse.Namespace) -> None:

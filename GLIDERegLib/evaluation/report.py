@@ -29,6 +29,7 @@ from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume, to_sitk
 from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.lattice import is_ct
+from GLIDERegLib.registration.networks import NETWORKS
 
 REPORT, TRANSFORM = "report.json", "transform.h5"
 PAGE, TABLE = "report.html", "nodules.csv"
@@ -186,12 +187,13 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         name = report.get("names", {}).get("transform", TRANSFORM)
         return [("Transform", f"{name}; how it was made is not known to this report")]
     settings, device, weights = report["settings"], report["device"], report["weights"]
-    features = {"both": "global (SAM2) and local", "global": "global (SAM2)", "local": "local"}
+    network = NETWORKS.get(weights["name"]) if weights else None
+    title = network.title if network else "SAM2"
+    features = {"both": f"global ({title}) and local", "global": f"global ({title})", "local": "local"}
     model = "no SAM2 weights: local features only"
     if weights:
-        model = (
-            f"SAM2 {weights['name']}, weights {weights['weights']}, slices of {weights['input_size']} pixels"
-        )
+        model = f"{title} {weights['name']}, weights {weights['weights']}"
+        model += f", slices of {weights['input_size']} pixels"
     memory = max((stage["peak_memory_mb"] for stage in report["stages"].values()), default=0)
     return [
         ("Preset", str(settings["name"])),

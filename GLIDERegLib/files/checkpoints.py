@@ -1,4 +1,9 @@
-"""The SAM2 checkpoints Meta published: where they are, what they must hash to, and how they get here."""
+"""The checkpoints of SAM2 and DINOv2 that Meta published: where they are, what they must hash to, and how
+they get here.
+
+Meta publishes no hashes. Those below are quoted alike by several public projects that fetched the files; for
+DINOv2 the script `convert_dinov2.py` of Refiners is one that has them all beside Meta's addresses.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +18,22 @@ from requests.exceptions import RequestException
 
 from GLIDERegLib.errors import InputError, WeightsError
 
-_HOST = "https://dl.fbaipublicfiles.com/segment_anything_2"
+_HOST = "https://dl.fbaipublicfiles.com"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One published file. size: bytes. config: the network's configuration inside the package `sam2`."""
+    """One published file. name: of its network. size: bytes."""
 
     name: str
     url: str
     size: int
     sha256: str
-    config: str
     licence: str = "Apache-2.0"
 
     @property
     def file(self) -> str:
-        return f"{self.name}.pt"
+        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -42,28 +46,49 @@ class CheckpointStatus:
     verified: bool
 
 
-def _entry(name: str, release: str, config: str, size: int, sha256: str) -> Checkpoint:
-    return Checkpoint(name, f"{_HOST}/{release}/{name}.pt", size, sha256, f"configs/{config}.yaml")
+def _sam2(name: str, release: str, size: int, sha256: str) -> Checkpoint:
+    return Checkpoint(name, f"{_HOST}/segment_anything_2/{release}/{name}.pt", size, sha256)
+
+
+def _dinov2(name: str, size: int, sha256: str) -> Checkpoint:
+    file = f"{name.replace('_reg', '_reg4')}_pretrain.pth"
+    return Checkpoint(name, f"{_HOST}/dinov2/{name.removesuffix('_reg')}/{file}", size, sha256)
 
 
 # fmt: off
 CHECKPOINTS = {entry.name: entry for entry in (
-    _entry("sam2.1_hiera_tiny", "092824", "sam2.1/sam2.1_hiera_t", 156_008_466,
-           "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
-    _entry("sam2.1_hiera_small", "092824", "sam2.1/sam2.1_hiera_s", 184_416_285,
-           "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
-    _entry("sam2.1_hiera_base_plus", "092824", "sam2.1/sam2.1_hiera_b+", 323_606_802,
-           "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
-    _entry("sam2.1_hiera_large", "092824", "sam2.1/sam2.1_hiera_l", 898_083_611,
-           "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
-    _entry("sam2_hiera_tiny", "072824", "sam2/sam2_hiera_t", 155_906_050,
-           "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
-    _entry("sam2_hiera_small", "072824", "sam2/sam2_hiera_s", 184_309_650,
-           "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
-    _entry("sam2_hiera_base_plus", "072824", "sam2/sam2_hiera_b+", 323_493_298,
-           "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
-    _entry("sam2_hiera_large", "072824", "sam2/sam2_hiera_l", 897_952_466,
-           "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
+    _sam2("sam2.1_hiera_tiny", "092824", 156_008_466,
+          "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+    _sam2("sam2.1_hiera_small", "092824", 184_416_285,
+          "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+    _sam2("sam2.1_hiera_base_plus", "092824", 323_606_802,
+          "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+    _sam2("sam2.1_hiera_large", "092824", 898_083_611,
+          "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
+    _sam2("sam2_hiera_tiny", "072824", 155_906_050,
+          "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
+    _sam2("sam2_hiera_small", "072824", 184_309_650,
+          "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
+    _sam2("sam2_hiera_base_plus", "072824", 323_493_298,
+          "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
+    _sam2("sam2_hiera_large", "072824", 897_952_466,
+          "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
+    _dinov2("dinov2_vits14", 88_283_115,
+            "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
+    _dinov2("dinov2_vitb14", 346_378_731,
+            "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
+    _dinov2("dinov2_vitl14", 1_217_586_395,
+            "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
+    _dinov2("dinov2_vitg14", 4_546_108_579,
+            "baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3"),
+    _dinov2("dinov2_vits14_reg", 88_291_785,
+            "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb"),
+    _dinov2("dinov2_vitb14_reg", 346_393_545,
+            "73182a088cf94833c94b1666d1c99e02fe87e2007bff57b564fb6206e25dba71"),
+    _dinov2("dinov2_vitl14_reg", 1_217_607_321,
+            "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51"),
+    _dinov2("dinov2_vitg14_reg", 4_546_140_349,
+            "746ecb8c6301c645c5c855be91687d274587d6e48fdaec4a729753160b34a283"),
 )}
 # fmt: on
 
@@ -177,7 +202,7 @@ def verify(path: Path, name: str | None = None) -> str:
             return entry.name
     if name is None:
         raise WeightsError(
-            f"{path} is none of the published SAM2 checkpoints ({size:,} bytes); only those can be verified."
+            f"{path} is none of the published checkpoints ({size:,} bytes); only those can be verified."
         )
     if not fitting:
         raise WeightsError(

@@ -11,6 +11,7 @@ import psutil
 
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.lattice import working_spacing
+from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.settings import Settings
 
 GIB = 2**30
@@ -19,8 +20,8 @@ BASE = 0.55e9
 BYTES_PER_VOXEL = 49  # of the two given images: reading and resampling them
 BYTES_PER_CELL = 4900  # of the coupled convex optimisation, its costs for all displacements
 BYTES_PER_FINE_VOXEL, BYTES_PER_COARSE_VOXEL = 220, 160  # of the working grid, features at full or half size
-# Counted from the arrays, and met by one measurement: SAM2's encoder, and for each token 256 float32.
-BASE_OF_ENCODER, TOKEN_PIXELS, BYTES_PER_TOKEN = 2e9, 16, 256 * 4
+# Counted from the arrays: tokens of all slices as float32, and the same in half precision for the reduction.
+BYTES_PER_CHANNEL = 4 + 2
 HEADROOM = 1.1
 COARSEST_MM, COARSER = 6.0, 1.1
 # The limit of a container or a batch job, by the two versions of Linux's control groups.
@@ -43,9 +44,10 @@ def estimated_bytes(
     working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
     needed = BASE + max(given, working)
     if with_encoder:
-        slices = 2 * fixed.extent[2] / spacing / settings.slice_step(device, spacing)
-        tokens = (settings.slice_size(device) / TOKEN_PIXELS) ** 2
-        needed += BASE_OF_ENCODER + BYTES_PER_TOKEN * tokens * slices
+        encoder = network(settings.encoder)
+        slices = 2 * fixed.extent[2] / spacing
+        tokens = slices * (settings.slice_size(device) / encoder.token) ** 2
+        needed += encoder.memory + BYTES_PER_CHANNEL * encoder.channels * tokens
     return HEADROOM * needed
 
 

@@ -1,5 +1,5 @@
-"""Step 4: from 256 encoder channels to about twelve, by PCA or by a small VAE that is trained on the pair
-itself.
+"""Step 4: from the encoder's channels, 256 for SAM2, to about twelve, by PCA or by a small VAE that is
+trained on the pair itself.
 
 Kingma and Welling, "Auto-Encoding Variational Bayes", 2014. The reduced feature is the latent mean, never a
 sample of it.
@@ -22,7 +22,13 @@ from GLIDERegLib.registration.geometry import Grid
 HIDDEN = 128
 STATIC_STEPS = 400
 _CHUNK = 65536
+# Tokens that statistics are taken of, fewer where there are more channels than SAM2's.
 _STATISTICS = 4 * _CHUNK
+_CHANNELS = 256
+
+
+def _sample_size(channels: int) -> int:
+    return min(_STATISTICS, _STATISTICS * _CHANNELS // channels)
 
 
 @dataclass
@@ -40,7 +46,8 @@ class Tokens:
     def of(cls, volume: FeatureVolume, foreground: torch.Tensor) -> Tokens:
         """foreground: bool (Z, H, W)."""
         features = volume.features
-        values = features.permute(1, 2, 3, 0).reshape(-1, features.shape[0]).half()
+        # In half precision first: rearranging copies all tokens.
+        values = features.half().permute(1, 2, 3, 0).reshape(-1, features.shape[0])
         return cls(values, tuple(features.shape[1:]), volume.grid, foreground.flatten().nonzero()[:, 0])
 
     def at(self, index: torch.Tensor) -> torch.Tensor:
@@ -66,7 +73,7 @@ class TokenPool:
         self.images = (fixed, moving)
         self._generator = torch.Generator().manual_seed(seed)
         self.mean, self.deviation = torch.zeros(()), torch.ones(())
-        tokens = self.batch(_STATISTICS)
+        tokens = self.batch(_sample_size(fixed.values.shape[1]))
         self.mean, self.deviation = tokens.mean(dim=0), tokens.std(dim=0).clamp(min=1e-6)
 
     def draw(self, image: int, count: int) -> torch.Tensor:
@@ -94,8 +101,8 @@ class Reduction(nn.Module):
 
     def __init__(self, pool: TokenPool, latent_channels: int, trainable: bool, seed: int):
         super().__init__()
-        tokens = pool.batch(_STATISTICS)
-        channels = tokens.shape[1]
+        channels = pool.images[0].values.shape[1]
+        tokens = pool.batch(_sample_size(channels))
         latent_channels = min(latent_channels, channels)
         _, vectors = torch.linalg.eigh(tokens.T @ tokens / len(tokens))
         components = vectors[:, -latent_channels:].flip(1)

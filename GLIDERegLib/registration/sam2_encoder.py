@@ -7,9 +7,7 @@ torchvision.
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -20,6 +18,16 @@ from omegaconf import OmegaConf
 
 from GLIDERegLib.errors import InputError, WeightsError
 from GLIDERegLib.registration.encoders import CancelToken
+from GLIDERegLib.registration.slice_network import (
+    Embeddings,
+    NetworkEncoder,
+    holds_tensors,
+    no_weights,
+    other_variant,
+    read_checkpoint,
+    sha256_of,
+    unfit,
+)
 
 _SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 CONFIGS = {
@@ -32,14 +40,9 @@ _TRUNKS = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48
 
 # Lung, soft tissue and bone, in HU, one per colour channel.
 LUNG_CT_WINDOWS = ((-1000.0, 100.0), (-160.0, 240.0), (-450.0, 1050.0))
-# Mean and standard deviation of the network's training images (`sam2.utils.transforms.SAM2Transforms`).
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
-_Embeddings = Iterator[tuple[int, torch.Tensor]]  # slice number and its tokens
-_TOKEN = 16  # pixels of the input along each side of a token
 
 
-class Sam2Encoder:
+class Sam2Encoder(NetworkEncoder):
     """SAM2's 256-channel embedding of axial CT slices, one token for 16 x 16 pixels of the network's input.
 
     variant: a name in `CONFIGS`. checkpoint: a file of that variant; SAM 2, SAM 2.1 and fine-tuned ones such
@@ -66,7 +69,9 @@ class Sam2Encoder:
     used.
     """
 
-    channels = 256
+    # Of the network's training images (`sam2.utils.transforms.SAM2Transforms`).
+    mean = (0.485, 0.456, 0.406)
+    deviation = (0.229, 0.224, 0.225)
 
     def __init__(
         self,
@@ -81,103 +86,43 @@ class Sam2Encoder:
         reading: str = "slice",
     ):
         if variant not in CONFIGS:
-            raise InputError(f"There is no encoder {variant}; choose one of {', '.join(CONFIGS)}.")
-        if input_size < 32 or input_size % 32:
-            raise InputError(f"The encoder's input size must be a multiple of 32, not {input_size}.")
-        if len(windows) not in (1, 3) or any(low >= high for low, high in windows):
-            raise InputError(f"CT windows must be one or three pairs (low, high) in HU, not {windows}.")
+            raise InputError(f"There is no SAM2 encoder {variant}; choose one of {', '.join(CONFIGS)}.")
         if reading not in ("slice", "memory"):
             raise InputError(f"A SAM2 reading is 'slice' or 'memory', not {reading!r}.")
-        self.name = variant
-        self.device = torch.device(device)
-        self.half = self.device.type == "cuda" if half is None else half
-        self.batch_size = batch_size or (8 if self.device.type == "cuda" else 1)
-        self.input_size = input_size
-        self.windows = tuple((float(low), float(high)) for low, high in windows)
+        super().__init__(variant, input_size, windows, batch_size, device, half)
         self.reading = reading
         if checkpoint is not None:
-            self.weights = f"sha256:{_sha256(Path(checkpoint))}"
+            self.weights = sha256_of(Path(checkpoint))
             self.model = _trained_model(variant, input_size, Path(checkpoint))
         elif seed is not None:
             self.weights = f"seeded:{seed}"
             self.model = _build_model(variant, input_size, seed)
         else:
-            raise WeightsError(
-                f"{variant} needs a checkpoint; get it with: glidereg weights download {variant}"
-            )
+            raise no_weights(variant)
         self.model.to(self.device)
 
     def identity(self) -> dict:
-        return {
-            "name": self.name,
-            "weights": self.weights,
-            "input_size": self.input_size,
-            "windows": [list(window) for window in self.windows],
-            "reading": self.reading,
-            "precision": str(self._precision).removeprefix("torch."),
-            "sam2": metadata.version("sam2"),
-        }
+        return super().identity() | {"reading": self.reading, "sam2": metadata.version("sam2")}
 
-    @torch.no_grad()
-    def encode(
-        self,
-        slices: torch.Tensor,
-        masks: torch.Tensor,
-        progress: Callable[[float], None] | None = None,
-        cancel: CancelToken | None = None,
-    ) -> torch.Tensor:
-        """As `SliceEncoder.encode`; tokens (Z, 256, input_size / 16, input_size / 16) on the CPU."""
-        side = self.input_size // _TOKEN
-        tokens = torch.empty(
-            len(slices), self.channels, side, side, dtype=torch.float16 if self.half else torch.float32
-        )
+    def _embeddings(
+        self, slices: torch.Tensor, masks: torch.Tensor, cancel: CancelToken | None
+    ) -> Embeddings:
         if self.reading == "slice":
-            embeddings = self._image_embeddings(slices, cancel)
-        else:
-            embeddings = self._memory_embeddings(slices, masks, cancel)
-        with torch.autocast(self.device.type, self._precision, enabled=self.half):
-            for done, (z, embedding) in enumerate(embeddings, start=1):
-                tokens[z] = embedding.to(tokens)
-                if progress is not None:
-                    progress(done / len(slices))
-        return tokens
+            return self._image_embeddings(slices, cancel)
+        return self._memory_embeddings(slices, masks, cancel)
 
-    @property
-    def _precision(self) -> torch.dtype:
-        if not self.half:
-            return torch.float32
-        emulated = self.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.float16 if emulated else torch.bfloat16
-
-    def images(self, slices: torch.Tensor) -> torch.Tensor:
-        """The network's input (B, 3, input_size, input_size) for slices (B, S, S) in HU."""
-        slices = slices.to(self.device, torch.float32)
-        windowed = [((slices - low) / (high - low)).clamp(0, 1) for low, high in self.windows]
-        image = torch.stack(windowed * (3 // len(windowed)), dim=1)
-        size = (self.input_size, self.input_size)
-        image = F.interpolate(
-            image, size, mode="bilinear", align_corners=False, antialias=slices.shape[-1] > self.input_size
-        )
-        return (image - image.new_tensor(_MEAN).view(3, 1, 1)) / image.new_tensor(_DEVIATION).view(3, 1, 1)
-
-    def _batches(self, order: range, cancel: CancelToken | None) -> Iterator[range]:
-        for first in range(0, len(order), self.batch_size):
-            if cancel is not None:
-                cancel.check()
-            yield order[first : first + self.batch_size]
-
-    def _image_embeddings(self, slices: torch.Tensor, cancel: CancelToken | None) -> _Embeddings:
+    def _image_embeddings(self, slices: torch.Tensor, cancel: CancelToken | None) -> Embeddings:
         for batch in self._batches(range(len(slices)), cancel):
             encoded = self.model.image_encoder(self.images(slices[list(batch)]))
             yield from zip(batch, encoded["vision_features"], strict=True)
 
     def _memory_embeddings(
         self, slices: torch.Tensor, masks: torch.Tensor, cancel: CancelToken | None
-    ) -> _Embeddings:
+    ) -> Embeddings:
         shown = masks.flatten(1).any(1).nonzero().flatten().tolist()
         if not shown:
             raise InputError("SAM2's memory needs a foreground to track, but the mask is empty.")
-        count, side = len(slices), self.input_size // _TOKEN
+        count, side = len(slices), self.side
         start = min(shown, key=lambda z: abs(z - count // 2))
         attended: list[torch.Tensor] = []
         hook = self.model.memory_attention.register_forward_hook(
@@ -251,31 +196,20 @@ def _trained_model(variant: str, input_size: int, checkpoint: Path) -> torch.nn.
     state = _read_weights(checkpoint)
     fits = _variant_of(state)
     if fits not in (None, variant):
-        raise WeightsError(
-            f"{checkpoint} is a checkpoint of {fits}, not of {variant}; choose that encoder or another file."
-        )
+        raise other_variant(checkpoint, fits, variant)
     model = _build_model(variant, input_size)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(
-            f"{checkpoint} does not fit {variant}: its weights have other names or shapes; use another file."
-        ) from error
+        raise unfit(checkpoint, variant) from error
     return model
 
 
 def _read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The tensors under "model" in a checkpoint; never runs code from the file."""
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in many ways on files that are not whole checkpoints
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            problem = "holds Python objects that could run code and is refused; use a file of tensors only"
-        else:
-            problem = "is not a whole PyTorch checkpoint; download it again"
-        raise WeightsError(f"{checkpoint} {problem}.") from error
+    """The tensors under "model" in a checkpoint."""
+    content = read_checkpoint(checkpoint)
     state = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not holds_tensors(state):
         raise WeightsError(f"{checkpoint} is not a SAM2 checkpoint: it has no weights under 'model'.")
     return state
 
@@ -287,14 +221,3 @@ def _variant_of(state: dict[str, torch.Tensor]) -> str | None:
     size = _TRUNKS.get((len(stem) if stem is not None else 0, len(blocks)))
     family = "sam2.1" if "no_obj_embed_spatial" in state else "sam2"
     return f"{family}_hiera_{size}" if size else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise WeightsError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()

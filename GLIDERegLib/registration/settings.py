@@ -8,6 +8,7 @@ from typing import Any
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.registration.cells import CHANNELS
+from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.refine import Level
 
 CHOICES = {
@@ -37,9 +38,9 @@ class Settings:
     both where a checkpoint is present, else local. reduction: how the encoder's channels become
     `latent_channels`. align: the pre-alignment. encoder: a checkpoint's name; checkpoint: one's own file.
     spacing: of the working grid, None for the fixed image's finest within `finest_spacing` and `most_voxels`.
-    encoder_input_size: edge in pixels at which the encoder sees a slice; encoder_slice_step: it sees every
-    n-th. None for both is the paper's: 1024 and every slice; but 512 and slices 8 mm apart on a processor,
-    where a token is then about as high as it is wide.
+    encoder_input_size: edge in pixels at which the encoder sees a slice, or the nearest that its network
+    takes; encoder_slice_step: it sees every n-th. None for both is the paper's: 1024 and every slice; but 512
+    and slices 8 mm apart on a processor, where a token is then about as high as it is wide.
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.
@@ -100,10 +101,6 @@ class Settings:
                 raise InputError(f"The {name.replace('_', ' ')} must be at least {least:g}, not {value:g}.")
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
-        if self.encoder_input_size is not None and self.encoder_input_size % 32:
-            raise InputError(
-                f"The encoder's input size must be a multiple of 32, not {self.encoder_input_size}."
-            )
         if self.spacing is not None and not 0.2 <= self.spacing <= 20:
             raise InputError(f"The working spacing must be between 0.2 and 20 mm, not {self.spacing:g}.")
 
@@ -115,8 +112,12 @@ class Settings:
         return cls(**{"name": name, **_PRESETS[name], **changes})
 
     def slice_size(self, device: str) -> int:
-        """Edge in pixels at which the encoder sees a slice on a kind of device (`torch.device.type`)."""
-        return self.encoder_input_size or (CPU_INPUT_SIZE if device == "cpu" else INPUT_SIZE)
+        """Edge in pixels at which the encoder sees a slice on a kind of device (`torch.device.type`).
+
+        The nearest that the encoder takes; raises InputError for an unknown encoder.
+        """
+        wanted = self.encoder_input_size or (CPU_INPUT_SIZE if device == "cpu" else INPUT_SIZE)
+        return network(self.encoder).nearest_size(wanted)
 
     def slice_step(self, device: str, spacing: float) -> int:
         """Every how many-th slice of a working grid of `spacing` mm the encoder sees there."""

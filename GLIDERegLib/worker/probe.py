@@ -92,6 +92,7 @@ def _version(name: str) -> str | None:
 
 
 def _checkpoints() -> list[dict[str, Any]]:
+    """Those of SAM2: the panel installs what they need, and only that."""
     from GLIDERegLib.files.checkpoints import CHECKPOINTS, find
 
     return [
@@ -102,6 +103,7 @@ def _checkpoints() -> list[dict[str, Any]]:
             "license": entry.licence,
         }
         for entry in CHECKPOINTS.values()
+        if entry.name.startswith("sam2")
     ]
 
 

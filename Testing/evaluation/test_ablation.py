@@ -58,6 +58,12 @@ def test_every_row_is_the_registration_its_name_says(checkpoint):
             assert settings.checkpoint == str(checkpoint)
 
 
+def test_a_network_without_memory_has_no_rows_that_need_it(checkpoint):
+    rows = configurations(checkpoint, "dinov2_vitl14_reg")
+    assert len(rows) == 7 and {row.reading for row in rows} == {None, "slice"}
+    assert "DINOv2 checkpoint" in configurations(encoder="dinov2_vitl14_reg")[1].missing()
+
+
 def test_without_a_checkpoint_the_local_row_can_run_and_the_others_say_what_is_missing():
     rows = configurations()
     assert rows[0].missing() is None

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import http.server
+import re
 import socket
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from GLIDERegLib.errors import InputError, WeightsError
 from GLIDERegLib.files import checkpoints
+from GLIDERegLib.registration.networks import NETWORKS
 
 NAME = "sam2.1_hiera_tiny"
 CONTENT = bytes(range(256)) * 2000
@@ -168,7 +170,7 @@ def test_statuses_tell_absent_from_damaged_from_verified(tmp_path):
     (folder / f"{NAME}.pt").write_bytes(CONTENT)
     (folder / "sam2_hiera_small.pt").write_bytes(b"half")
     rows = {row.name: row for row in checkpoints.statuses()}
-    assert len(rows) == 8
+    assert list(rows) == list(checkpoints.CHECKPOINTS)
     assert rows[NAME].verified and rows[NAME].size == len(CONTENT)
     assert rows["sam2_hiera_small"].path is not None and not rows["sam2_hiera_small"].verified
     assert rows["sam2_hiera_large"].path is None and not rows["sam2_hiera_large"].verified
@@ -186,14 +188,28 @@ def test_weights_folder_is_in_the_users_cache_unless_the_environment_says_otherw
     assert checkpoints.weights_folder().parts[-2:] == ("glidereg", "weights")
 
 
-def test_every_entry_has_its_configuration_in_the_sam2_package():
+def test_every_network_has_a_checkpoint_and_every_sam2_one_its_configuration():
     encoder = pytest.importorskip("GLIDERegLib.registration.sam2_encoder")
     from importlib import resources
 
-    assert {name: entry.config for name, entry in checkpoints.CHECKPOINTS.items()} == encoder.CONFIGS
-    for entry in checkpoints.CHECKPOINTS.values():
-        assert (resources.files("sam2") / entry.config).is_file()
-        assert entry.url.endswith(f"/{entry.file}") and len(entry.sha256) == 64
+    assert list(checkpoints.CHECKPOINTS) == list(NETWORKS)
+    assert set(encoder.CONFIGS) == {name for name, entry in NETWORKS.items() if entry.package == "sam2"}
+    for config in encoder.CONFIGS.values():
+        assert (resources.files("sam2") / config).is_file()
+
+
+def test_entries_have_metas_addresses_and_whole_hashes():
+    entries = checkpoints.CHECKPOINTS
+    assert len({entry.sha256 for entry in entries.values()}) == len(
+        {entry.size for entry in entries.values()}
+    )
+    assert all(re.fullmatch("[0-9a-f]{64}", entry.sha256) for entry in entries.values())
+    host = "https://dl.fbaipublicfiles.com"
+    assert entries["sam2_hiera_large"].url == f"{host}/segment_anything_2/072824/sam2_hiera_large.pt"
+    assert entries["dinov2_vits14"].url == f"{host}/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth"
+    registers = entries["dinov2_vitl14_reg"]
+    assert registers.url == f"{host}/dinov2/dinov2_vitl14/{registers.file}"
+    assert registers.file == "dinov2_vitl14_reg4_pretrain.pth"
 
 
 def test_a_callback_is_told_rising_fractions_up_to_one(host, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from GLIDERegLib.files.checkpoints import CHECKPOINTS
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.memory import BASE, COARSER, coarser, estimated_bytes, fitted, free_bytes
 from GLIDERegLib.registration.settings import Settings
@@ -54,3 +55,14 @@ def test_no_more_memory_is_free_than_the_machine_has():
     import psutil
 
     assert 0 < free_bytes() <= psutil.virtual_memory().total
+
+
+def test_a_larger_network_needs_its_weights_and_its_tokens_more():
+    """Six bytes for each further channel of 37 x 37 tokens on 300 slices of two images, at the least."""
+    small, large = (
+        estimated_bytes(LARGE, LARGE, Settings(encoder=name), True)
+        for name in ("dinov2_vits14_reg", "dinov2_vitl14_reg")
+    )
+    tokens = 6 * (1024 - 384) * 37**2 * 600
+    weights = CHECKPOINTS["dinov2_vitl14_reg"].size - CHECKPOINTS["dinov2_vits14_reg"].size
+    assert tokens + weights < large - small < 2 * (tokens + weights)

@@ -82,6 +82,7 @@ def test_settings_cannot_be_changed_in_place():
         ({"name": "paper"}, "cpu", 2.0, 1024, 1),
         ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cpu", 2.0, 256, 3),
         ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cuda", 2.0, 256, 3),
+        ({"encoder_input_size": 500}, "cpu", 8.0, 512, 1),
     ],
 )
 def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(

@@ -15,6 +15,7 @@ from GLIDERegLib.evaluation.benchmark.about import describe_checkpoint
 from GLIDERegLib.evaluation.cases import Task
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.transforms import read_transform
+from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.settings import Settings
 
 REDUCTIONS = ("pca", "static", "dynamic")
@@ -47,8 +48,8 @@ class Configuration:
         if self.features == "local" or self.checkpoint is not None:
             return None
         return (
-            f"Global features need a SAM2 checkpoint: get one with glidereg weights download {self.encoder}, "
-            "or give a file of your own with --checkpoint."
+            f"Global features need a {network(self.encoder).title} checkpoint: get one with glidereg weights "
+            f"download {self.encoder}, or give a file of your own with --checkpoint."
         )
 
     def command(self, task: Task) -> list[str]:
@@ -83,7 +84,7 @@ def configurations(
     checkpoint: Path | None = None, encoder: str = DEFAULT_ENCODER, preset: str = "default"
 ) -> list[Configuration]:
     """The 13 rows: local features alone, then every reduction of global and of both features, with the slices
-    read one by one and through SAM2's memory.
+    read one by one and through SAM2's memory; 7 with DINOv2, which has no memory.
 
     checkpoint: a file of one's own for the encoder, else the published one where it was downloaded; without
     either, the rows that need it are missing. Raises InputError for a file that is not there, and for an
@@ -93,11 +94,12 @@ def configurations(
         raise InputError(f"There is no checkpoint file '{checkpoint}'; check the path given as --checkpoint.")
     Settings.preset(preset)
     checkpoint = checkpoint or checkpoints.find(encoder)
+    readings = READINGS if network(encoder).title == "SAM2" else READINGS[:1]
     return [
         Configuration("local", encoder=encoder, preset=preset),
         *(
             Configuration(features, reduction, reading, encoder, checkpoint, preset)
-            for features, reduction, reading in product(("global", "both"), REDUCTIONS, READINGS)
+            for features, reduction, reading in product(("global", "both"), REDUCTIONS, readings)
         ),
     ]
 

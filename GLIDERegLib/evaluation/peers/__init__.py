@@ -7,7 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation.cases import Method
-from GLIDERegLib.evaluation.peers.own import Affine, GlideReg, NoRegistration
+from GLIDERegLib.evaluation.peers.own import Affine, DinoReg, GlideReg, NoRegistration
 from GLIDERegLib.evaluation.peers.packages import package_peers, peers_python
 from GLIDERegLib.evaluation.peers.user import parse_user_method
 from GLIDERegLib.registration.settings import PRESETS
@@ -23,6 +23,7 @@ METHODS: dict[str, Callable[[Path], Method]] = {
     "affine": lambda python: Affine(),
     **{peer.name: _package_peer(peer.name) for peer in package_peers(Path())},
     **{f"glidereg-{preset}": lambda python, preset=preset: GlideReg(preset) for preset in PRESETS},
+    "dino-reg": lambda python: DinoReg(),
 }
 
 

@@ -1,4 +1,4 @@
-"""No registration, an affine one, and GLIDE-Reg itself, as methods beside the peers."""
+"""No registration, an affine one, GLIDE-Reg itself, and DINO-Reg as a configuration of it, as methods."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from GLIDERegLib import __version__
 from GLIDERegLib.evaluation.cases import Task
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.transforms import read_transform
+from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.settings import Settings
 
 RESULT = "transform.h5"
@@ -93,7 +94,7 @@ class GlideReg:
             "-o",
             task.folder,
         ]
-        command += ["--preset", self.preset, "--features", self._features(), "--align", "none"]
+        command += ["--preset", self.preset, "--align", "none", *self._options()]
         command += ["--threads", task.threads, "--quiet"]
         for role, mask in (("fixed", task.fixed_mask), ("moving", task.moving_mask)):
             command += [f"--{role}-mask", mask] if mask else []
@@ -107,6 +108,38 @@ class GlideReg:
         features = f"local features and {encoder}" if self._features() == "both" else "local features only"
         return f"glidereg {__version__}, preset {self.preset}, {features}"
 
+    def _options(self) -> Sequence[str]:
+        return ["--features", self._features()]
+
     def _features(self) -> str:
         there = checkpoints.find(Settings.preset(self.preset).encoder) is not None and find_spec("sam2")
         return "both" if there else "local"
+
+
+@dataclass(frozen=True)
+class DinoReg(GlideReg):
+    """DINO-Reg's features (DINOv2 ViT-L/14 with registers, PCA) and no others, in GLIDE-Reg's optimiser."""
+
+    preset: str = "default"
+    encoder: str = "dinov2_vitl14_reg"
+
+    @property
+    def name(self) -> str:
+        return "dino-reg"
+
+    def missing(self) -> str | None:
+        needed = network(self.encoder)
+        if find_spec(needed.package) is None:
+            return f"dino-reg needs the package {needed.package}; install it with {needed.install}."
+        if checkpoints.find(self.encoder) is None:
+            return (
+                f"dino-reg needs the checkpoint {self.encoder}; get it with glidereg weights download "
+                f"{self.encoder}."
+            )
+        return None
+
+    def version(self) -> str:
+        return f"glidereg {__version__}, preset {self.preset}, {self.encoder} reduced by PCA"
+
+    def _options(self) -> Sequence[str]:
+        return ["--features", "global", "--encoder", self.encoder, "--reduction", "pca"]
