@@ -24,6 +24,7 @@ from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration.correction import correct_pair
 from GLIDERegLib.registration.encoders import SliceEncoder
+from GLIDERegLib.registration.energy import kernels_on
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
@@ -287,7 +288,12 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
         "versions": versions,
         "settings": settings.as_dict(),
         "seed": settings.seed,
-        "device": {"kind": str(device), "name": name, "threads": torch.get_num_threads()},
+        "device": {
+            "kind": str(device),
+            "name": name,
+            "threads": torch.get_num_threads(),
+            "kernels": kernels_on(device),
+        },
         "features": settings.features,
         "weights": weights,
         "images": {

@@ -19,6 +19,7 @@ from GLIDERegLib.registration.sampling import sample_field
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 CONSISTENCY_ITERATIONS = 15
+_LABELS = 64  # that are smoothed at a time
 
 
 def search_window(reach: tuple[float, float, float]) -> np.ndarray:
@@ -93,7 +94,11 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
         cpu_kernels.smooth_cost(cost)
         return torch.from_numpy(cost)
     cost = raw_cost(fixed, moving, labels, shift)
-    return box_mean(box_mean(cost, 1), 1).permute(1, 2, 3, 0).contiguous()
+    smooth = torch.empty((*fixed.shape, len(labels)), device=cost.device)
+    for first in range(0, len(labels), _LABELS):
+        part = slice(first, first + _LABELS)
+        smooth[..., part] = box_mean(box_mean(cost[part], 1), 1).permute(1, 2, 3, 0)
+    return smooth
 
 
 def raw_cost(
@@ -109,14 +114,15 @@ def raw_cost(
     usable = F.pad((moving.weight > 0.5).to(values.dtype), padding)
     cost = torch.empty((len(labels), z, y, x), dtype=torch.float32, device=values.device)
     valid = torch.empty((len(labels), z, y, x), dtype=torch.bool, device=values.device)
+    total = torch.zeros((z, y, x), device=values.device)
     for number, label in enumerate(labels):
         i, j, k = (shift + label - low).tolist()
         window = (slice(k, k + z), slice(j, j + y), slice(i, i + x))
         cost[number] = (fixed.values - values[(slice(None), *window)]).square().sum(dim=0)
         valid[number] = usable[window] > 0
-    count = valid.sum(dim=0).clamp(min=1)
-    mean = torch.where(valid, cost, 0.0).sum(dim=0) / count
-    return torch.where(valid, cost, mean) * fixed.weight
+        total += torch.where(valid[number], cost[number], 0.0)
+    mean = total / valid.sum(dim=0).clamp(min=1)
+    return torch.where(valid, cost, mean, out=cost).mul_(fixed.weight)
 
 
 def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:

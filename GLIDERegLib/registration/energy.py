@@ -1,5 +1,4 @@
-"""The energy of step 6 in plain PyTorch: the reference of every fused kernel, and what runs where there is
-none.
+"""The energy of step 6 in plain PyTorch: what every kernel is tested against.
 
 Displacements are cubic B-splines on a control grid (Rueckert et al., 1999). Node k of an axis lies at s k +
 (s - 1) / 2 working voxels, s the node spacing: the middle of a block of s voxels. Coefficients reach two
@@ -10,6 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import logging
+from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,6 +23,35 @@ from GLIDERegLib.registration.sampling import index_grid, sample
 def fused_available() -> bool:
     """Whether the fused kernels for the processor can be used: they need numba."""
     return importlib.util.find_spec("numba") is not None
+
+
+@lru_cache
+def tensor_kernels_on(device: torch.device) -> ModuleType:
+    """The module of kernels for tensors on a device: `gpu_kernels` where CUDA, Triton and a C compiler are,
+    else `tensor_kernels`.
+    """
+    from GLIDERegLib.registration import tensor_kernels
+
+    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        try:
+            from GLIDERegLib.registration import gpu_kernels
+
+            gpu_kernels.try_on(device)
+            return gpu_kernels
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers and drivers fail in many ways; the remedy is the same
+            logging.getLogger(__name__).info("Triton cannot be used: %s", error)
+    return tensor_kernels
+
+
+def kernels_on(device: torch.device) -> str:
+    """What the refinement computes with on a device, in a word: numba, triton or torch."""
+    if device.type == "cpu" and fused_available():
+        return "numba"
+    return {"gpu_kernels": "triton", "tensor_kernels": "torch"}[
+        tensor_kernels_on(device).__name__.rpartition(".")[2]
+    ]
 
 
 def spline_taps(shift: float) -> np.ndarray:

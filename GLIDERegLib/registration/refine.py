@@ -62,7 +62,7 @@ class PointTerm:
     targets: np.ndarray
     weight: float
 
-    def on(self, grid: ControlGrid, device) -> Callable[[torch.Tensor], tuple[float, torch.Tensor]]:
+    def on(self, grid: ControlGrid, device) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         """Value and gradient as a function of the spline coefficients on a grid."""
         at = torch.as_tensor(self.positions, dtype=torch.float32, device=device)
         at = (at - (grid.spacing - 1) / 2) / grid.spacing + 1
@@ -79,12 +79,18 @@ class PointTerm:
         index = index.flatten(1)
         targets = torch.as_tensor(self.targets.T.copy(), dtype=torch.float32, device=device)
 
-        def value_and_gradient(coefficients: torch.Tensor) -> tuple[float, torch.Tensor]:
+        def value_and_gradient(coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             flat = coefficients.flatten(1)
             missing = (flat[:, index] * weights).sum(-1) - targets
             spread = 2 * self.weight * missing[..., None] * weights
-            gradient = torch.zeros_like(flat).index_add_(1, index.flatten(), spread.flatten(1))
-            return self.weight * float(missing.square().sum()), gradient.view_as(coefficients)
+            gradient = torch.zeros_like(flat)
+            if flat.device.type == "cuda":
+                # index_add_ adds in any order there, index_put_ in that of the indices.
+                for row, values in zip(gradient, spread, strict=True):
+                    row.index_put_((index,), values, accumulate=True)
+            else:
+                gradient.index_add_(1, index.flatten(), spread.flatten(1))
+            return self.weight * missing.square().sum(), gradient.view_as(coefficients)
 
         return value_and_gradient
 
@@ -148,45 +154,46 @@ class Energy:
             self._kernels = cpu_kernels
             self._fold_kernels = fold_kernels
             self._bending = cpu_kernels.BendingEnergy(tuple(n + 4 for n in grid.nodes))
-        else:
-            self._unpacked = _unpacked(terms)
 
     def replace_terms(self, terms: list[Term]) -> None:
         """Goes on with other features of the same resolutions."""
         self.terms = terms
-        if not self.fused:
-            self._unpacked = _unpacked(terms)
 
-    def __call__(self, coefficients: torch.Tensor, iteration: int) -> tuple[float, torch.Tensor]:
-        """The energy at one phase of the samples, and its gradient."""
+    def __call__(
+        self, coefficients: torch.Tensor, iteration: int
+    ) -> tuple[float | torch.Tensor, torch.Tensor]:
+        """The energy at one phase of the samples, and its gradient; a value that is a tensor has no axes."""
         if self.fused:
             total, gradient = self._fused(coefficients.detach().numpy(), iteration)
         else:
-            total, gradient = self._reference(coefficients, iteration)
+            total, gradient = self._on_device(coefficients.detach(), iteration)
         if self._points is not None:
             value, pull = self._points(coefficients.detach())
             total, gradient = total + value, gradient.add_(pull)
         return total, gradient
 
-    def _reference(self, coefficients: torch.Tensor, iteration: int) -> tuple[float, torch.Tensor]:
-        leaf = coefficients.detach().requires_grad_(True)
-        total = self.bending_scale * energy.bending_energy(leaf)
-        for term, (fixed, fixed_weight, moving, moving_weight) in zip(
-            self.terms, self._unpacked, strict=True
-        ):
+    def _on_device(self, coefficients: torch.Tensor, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        kernels = energy.tensor_kernels_on(coefficients.device)
+        total, gradient = kernels.bending_energy(coefficients)
+        total = self.bending_scale * total
+        gradient.mul_(self.bending_scale)
+        for term in self.terms:
             ratio, start, offset, taps = self._sampling(term, iteration)
-            u = energy.spline_samples(leaf, taps)
-            value, weight = energy.ssd(
-                fixed, fixed_weight, moving, moving_weight, offset, ratio, start, 1.0 / term.fixed.factor, u
+            u = kernels.spline_samples(coefficients, taps)
+            value, weight, gradient_u = kernels.ssd_and_gradient(
+                term.fixed.data, term.moving.data, offset, ratio, start, 1.0 / term.fixed.factor, u
             )
-            total = total + term.weight * value / weight.clamp(min=1)
+            scale = term.weight / weight.clamp(min=1)
+            total = total + scale * value
+            gradient.addcmul_(kernels.spline_samples_transposed(gradient_u, taps), scale)
         if self.folding_scale:
-            u = energy.spline_samples(leaf, energy.NODE_TAPS)
+            u = kernels.spline_samples(coefficients, energy.NODE_TAPS)
             corner = energy.CORNERS[iteration % 8]
-            penalty = energy.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
-            total = total + self.folding_scale * penalty
-        (gradient,) = torch.autograd.grad(total, leaf)
-        return float(total.detach()), gradient
+            value, gradient_u = kernels.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
+            total = total + self.folding_scale * value
+            spread = kernels.spline_samples_transposed(gradient_u, energy.NODE_TAPS)
+            gradient.add_(spread, alpha=self.folding_scale)
+        return total, gradient
 
     def _fused(self, coefficients: np.ndarray, iteration: int) -> tuple[float, torch.Tensor]:
         kernels = self._kernels
@@ -303,12 +310,8 @@ def _measured(coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid) 
     return measured
 
 
-def _unpacked(terms: list[Term]) -> list[tuple[torch.Tensor, ...]]:
-    return [(t.fixed.values(), t.fixed.weight(), t.moving.values(), t.moving.weight()) for t in terms]
-
-
 def refine_level(
-    energy_of: Callable[[torch.Tensor, int], tuple[float, torch.Tensor]],
+    energy_of: Callable[[torch.Tensor, int], tuple[float | torch.Tensor, torch.Tensor]],
     coefficients: torch.Tensor,
     level: Level,
     step: Callable[[float], None] = lambda fraction: None,
@@ -340,4 +343,5 @@ def refine_level(
         )  # fmt: skip
         history.append(value)
         step((iteration + 1) / level.iterations)
-    return parameters, history
+    # Only now: to read a value is to wait for the device.
+    return parameters, [float(value) for value in history]

@@ -64,6 +64,17 @@ def registered(fixed, moving, reach, consistent=True):
     return convex.best_displacement(fixed, moving, convex.search_window(reach))
 
 
+def test_labels_smoothed_in_parts_are_those_smoothed_at_once(monkeypatch):
+    monkeypatch.setattr(convex, "fused_available", lambda: False)
+    fixed, moving = shifted_pair((1, -2, 0), size=(7, 8, 9), margin=3)
+    moving.weight[2:4, :, 3:] = 0.0
+    labels = convex.search_window((2, 2, 2))
+    raw = convex.raw_cost(fixed, moving, labels, np.zeros(3, int))
+    monkeypatch.setattr(convex, "_LABELS", 7)
+    expected = box_mean(box_mean(raw, 1), 1).permute(1, 2, 3, 0)
+    assert torch.equal(convex.match_cost(fixed, moving, labels), expected)
+
+
 class TestKnownShift:
     @pytest.mark.parametrize("consistent", [False, True])
     @pytest.mark.parametrize("shift", [(2, -3, 1), (0, 0, 0), (-1, 0, 4)])

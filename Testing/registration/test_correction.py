@@ -137,7 +137,7 @@ class TestPointTerm:
         coefficients, direction = self.coefficients(), self.coefficients().flip(1)
         ahead, behind = (term(coefficients + step * direction)[0] for step in (0.01, -0.01))
         slope = float((term(coefficients)[1] * direction).sum())
-        assert slope == pytest.approx((ahead - behind) / 0.02, rel=1e-3)
+        assert slope == pytest.approx(float(ahead - behind) / 0.02, rel=1e-3)
 
 
 def test_a_linear_registration_can_be_mended_too(pair):

@@ -65,7 +65,7 @@ class TestEnergy:
         for iteration in (0, 3, 6):
             value, gradient = fused(coefficients, iteration)
             expected, expected_gradient = plain(coefficients, iteration)
-            assert value == pytest.approx(expected, rel=1e-4)
+            assert value == pytest.approx(float(expected), rel=1e-4)
             scale = float(expected_gradient.abs().max())
             torch.testing.assert_close(gradient, expected_gradient, atol=1e-4 * scale, rtol=1e-3)
 
@@ -79,7 +79,7 @@ class TestEnergy:
         direction = gradient / gradient.norm()
         step = 0.05
         ahead, behind = (value_of(coefficients + s * direction, 1)[0] for s in (step, -step))
-        assert (ahead - behind) / (2 * step) == pytest.approx(float(gradient.norm()), rel=0.03)
+        assert float(ahead - behind) / (2 * step) == pytest.approx(float(gradient.norm()), rel=0.03)
 
     @BOTH_PATHS
     def test_replaced_terms_are_what_counts_from_then_on(self, fused):
@@ -87,17 +87,17 @@ class TestEnergy:
         second = [Term(packed(SHAPE, 7, 1), packed(SHAPE, 8, 1), 1.0)]
         changed, fresh = energy_on(first, 2, fused), energy_on(second, 2, fused)
         coefficients = coefficients_of(fresh.grid, 0.5)
-        before = changed(coefficients, 0)[0]
+        before = float(changed(coefficients, 0)[0])
         changed.replace_terms(second)
-        assert changed(coefficients, 0)[0] == pytest.approx(fresh(coefficients, 0)[0])
-        assert changed(coefficients, 0)[0] != pytest.approx(before, rel=1e-3)
+        assert float(changed(coefficients, 0)[0]) == pytest.approx(float(fresh(coefficients, 0)[0]))
+        assert float(changed(coefficients, 0)[0]) != pytest.approx(before, rel=1e-3)
 
     @BOTH_PATHS
     def test_identical_features_at_rest_cost_nothing(self, fused):
         features = packed(SHAPE, 0, 1)
         rest = energy_on([Term(features, features, 1.0)], 2, fused)
         value, gradient = rest(torch.zeros(coefficients_of(rest.grid, 0).shape), 0)
-        assert value == pytest.approx(0, abs=1e-9)
+        assert float(value) == pytest.approx(0, abs=1e-9)
 
     @BOTH_PATHS
     def test_offsets_say_where_the_moving_features_lie(self, fused):
@@ -124,7 +124,7 @@ class TestEnergy:
             coefficients[0] = (a * x.square() / voxel).float()
             value, _ = Energy([], grid, 1.0, 0.0, voxel, fused)(coefficients, 0)
             inner = np.prod([n + 4 for n in grid.nodes]) * (grid.nodes[2] + 2) / (grid.nodes[2] + 4)
-            assert value == pytest.approx(4 * a**2 * inner / np.prod(grid.nodes), rel=1e-2)
+            assert float(value) == pytest.approx(4 * a**2 * inner / np.prod(grid.nodes), rel=1e-2)
 
 
 class TestControlGrid:
