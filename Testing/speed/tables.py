@@ -23,8 +23,9 @@ NOTES = """\
   all of them. Every run is a process of its own, after one that filled the caches of compiled code; the
   median where it was repeated (3x: three runs).
 - s: wall-clock seconds. Exponent: slope of log seconds over log voxels by least squares, over all sizes
-  shown; 1 is proportional to the number of voxels. What does not grow, such as the search over cells of some
-  millimetres, lowers it.
+  shown; 1 is proportional to the number of voxels. The search looks at cells of whole voxels near 8 mm: its
+  cost depends on their edge in mm, by its inverse sixth power, more than on the grid; at multiples of 40
+  voxels along an axis that edge is the same.
 - GB, Gop: bytes moved and operations computed at the least, counted by hand from the shapes of the run by
   the formulae in Testing/speed/model.py. Floor: the larger of bytes over the better of copy and triad, and
   operations over the rate of a matrix product. Share: floor over measured seconds. –: nothing is counted.
@@ -97,7 +98,11 @@ def _floor_table(run: dict) -> str:
     for name, row in run["rows"].items():
         cost = run["model"].get(name)
         cells = [_number(row["seconds"])]
-        cells += [_number(cost["bytes"] / 1e9), _number(cost["operations"] / 1e9)] if cost else [None, None]
+        cells += (
+            [_number(cost["bytes"] / 1e9), _number(cost["operations"] / 1e9 or None)]
+            if cost
+            else [None, None]
+        )
         cells += [_number(cost["floor_s"]), _percent(cost["share"])] if cost else [None, None]
         cells += [_number(row["gib"])] + ([_number(row["device_gib"])] if on_gpu else [])
         rows.append([_label(name), *cells])

@@ -10,6 +10,7 @@ from bench import RUNS, main
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.registration.start import cell_factor
 from speed import child, model
 from speed.model import Run
 from speed.runs import Bench, Failed, spacing_of, with_floors
@@ -38,6 +39,13 @@ def test_the_working_grid_has_as_many_voxels_as_asked_for_even_after_single_prec
     grid = Grid((edge,) * 3, (read,) * 3).resized((spacing,) * 3)
     assert grid.size == (edge,) * 3
     assert spacing * edge == pytest.approx(330, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_search_of_all_sizes_looks_at_the_same_cells(name):
+    cell = Settings.preset(name.split("-")[0]).cell_size
+    edges = [cell_factor(cell, spacing_of(edge)) * spacing_of(edge) for edge in RUNS[name]]
+    assert edges == pytest.approx([edges[0]] * len(edges), rel=1e-3)
 
 
 def test_a_record_is_kept_until_what_it_was_made_with_changes_or_it_failed(bench):
