@@ -96,18 +96,20 @@ def _floor_table(run: dict) -> str:
     on_gpu = run["rows"]["whole"]["device_gib"] is not None
     rows = []
     for name, row in run["rows"].items():
-        cost = run["model"].get(name)
-        cells = [_number(row["seconds"])]
-        cells += (
-            [_number(cost["bytes"] / 1e9), _number(cost["operations"] / 1e9 or None)]
-            if cost
-            else [None, None]
-        )
-        cells += [_number(cost["floor_s"]), _percent(cost["share"])] if cost else [None, None]
+        cells = [_number(row["seconds"]), *_counted(run["model"].get(name))]
         cells += [_number(row["gib"])] + ([_number(row["device_gib"])] if on_gpu else [])
         rows.append([_label(name), *cells])
     head = [f"stage at {run['edge']}³", "s", "GB", "Gop", "floor (s)", "share (%)", "GiB"]
     return table(head + ["GPU GiB"] * on_gpu, rows)
+
+
+def _counted(cost: dict | None) -> list[str | None]:
+    """Cells of bytes, operations, floor and share."""
+    if cost is None:
+        return [None] * 4
+    share = None if cost["share"] is None else _number(100 * cost["share"], 1)
+    operations = _number(cost["operations"] / 1e9 or None)
+    return [_number(cost["bytes"] / 1e9), operations, _number(cost["floor_s"]), share]
 
 
 def _peer_table(peers: list[dict]) -> list[str]:
@@ -144,10 +146,6 @@ def _circumstances(results: dict) -> str:
         where,
     ]
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"
 
 
 def _giga(rate: float) -> str:
