@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from speed.runs import FIELD_MM, Bench, with_floors
+from speed.runs import FIELD_MM, Bench, better, with_floors
 from speed.tables import document
 
 from GLIDERegLib.api import choose_device
@@ -53,11 +53,13 @@ def main(arguments: list[str]) -> None:
                 where | {"repeats": repeats},
                 lambda what=(edge, preset, features, repeats): bench.registration(*what),
             )
-            runs.append(with_floors(measured, rates) if measured["status"] == "done" else measured)
+            runs.append(measured)
     peers = []
     for method in [] if options.no_peers else choose_methods(list(PEERS)):
         made_with = where | {"version": method.version()}
         peers.append(bench.record(method.name, made_with, lambda method=method: bench.peer(method)))
+    rates = better(rates, bench.rates())
+    runs = [with_floors(run, rates) if run["status"] == "done" else run for run in runs]
     results = {"about": circumstances, "rates": rates, "field_mm": FIELD_MM, "runs": runs, "peers": peers}
     write_json(results, options.out / "speed.json")
     with whole_file(options.out / "speed.md") as temporary:

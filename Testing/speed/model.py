@@ -11,9 +11,10 @@ N: nodes of a level, M: its samples in the body.
 - working grid, an image: V (2 in + 4 + 1 + 1 out) bytes.
 - local features, an image: V (4 in + 48 + 4 out) bytes; a channel takes 2 operations for the squared
   difference, 3 (2 r + 1) for the box of radius r, 2 for the minimum, 1 for the mean, 3 for the exponential.
-- convex optimisation, a direction: both images pooled, 49 V bytes and 24 V operations each. Two cost volumes:
+- convex optimisation: both images pooled, 49 V bytes and 24 V operations each. A search has two cost volumes:
   written, 4 K L bytes, smoothed in place along three axes, 24 K L, and read by 7 argmins, 28 K L;
-  operations 36 K L in the body, 18 K L to smooth, 11 K L an argmin.
+  operations 36 K L in the body, 18 K L to smooth, 11 K L an argmin. One search serves both directions; with
+  both features each direction has a local one more, on an image that is warped and described anew.
 - refinement, an iteration: bending 24 N bytes, 195 N operations. A similarity: coefficients to samples 24 N,
   samples' positions and gradients 24 N, 16 M (1 + min(8, ratio^3)) for the fixed byte vector and the moving
   ones that lie between no other samples, gradients to coefficients 36 N; 2 * 3 operations a spline tap each
@@ -97,7 +98,7 @@ def costs(run: Run) -> dict[str, Cost]:
     if run.encoder:
         found |= {"global features": _encoding(run.encoder), "reduction": _reduction(run)}
     found["local features"] = _mind(run) * 2
-    found["convex optimisation"] = _start(run) * run.directions
+    found["convex optimisation"] = _start(run)
     levels = {level_name(n): _level(run, level) for n, level in enumerate(run.settings.levels, start=1)}
     found["refinement"] = sum(levels.values(), Cost(0))
     if run.settings.symmetric:
@@ -114,15 +115,14 @@ def _mind(run: Run) -> Cost:
 
 
 def _start(run: Run) -> Cost:
-    """Coupled convex optimisation of one direction."""
+    """Coupled convex optimisation of all directions."""
     settings = run.settings
     pooled = Cost(4 * CHANNELS + 1, 2 * CHANNELS) * run.voxels
     if run.encoder is None:
         return pooled * 2 + _search(run, settings.cell_size, settings.search_range)
-    found = _search(run, settings.global_cell_size, settings.global_search_range)
-    # The local search only mends it, on a moving image that was warped and described once more.
-    warped = Cost(2 * (4 + 1), 68) * run.voxels + _mind(run)
-    return found + warped + pooled * 3 + _search(run, settings.cell_size, settings.search_range / 2)
+    found = pooled * 2 + _search(run, settings.global_cell_size, settings.global_search_range)
+    warped = Cost(2 * (4 + 1), 68) * run.voxels + _mind(run) + pooled
+    return found + (warped + _search(run, settings.cell_size, settings.search_range / 2)) * run.directions
 
 
 def _search(run: Run, cell_mm: float, range_mm: float) -> Cost:

@@ -165,6 +165,11 @@ def spacing_of(edge: int) -> float:
     return round(FIELD_MM / edge * 1024) / 1024
 
 
+def better(*rates: dict) -> dict:
+    """The best of each rate that was measured: what else a machine does only lowers them."""
+    return rates[0] | {key: max(r[key] for r in rates) for key in rates[0] if key.endswith("per_s")}
+
+
 def with_floors(run: dict, rates: dict) -> dict:
     """A finished run with the counted cost of its stages as "model": bytes, operations, the seconds they take
     at the rates, and these as a share of the measured ones.

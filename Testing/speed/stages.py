@@ -14,18 +14,20 @@ def level_name(number: int) -> str:
     return f"refinement, level {number}"
 
 
-def level_seconds(events: list[tuple[float, float]], iterations: list[int]) -> dict[str, float]:
+def level_seconds(
+    events: list[tuple[float, float]], iterations: list[int], directions: int
+) -> dict[str, float]:
     """Seconds of every refinement level, from the fractions done and when they were told, of all directions.
 
-    A direction tells 0 at its start, n / total after its n-th iteration, and 1 again at its end. What a level
-    needs before its first iteration counts for it; what follows the last iteration is the ending.
+    The stage tells 0 at its start, n of all iterations of all directions after the n-th, and 1 again at its
+    end. What comes between two iterations counts for the level of the later one: so does a level's
+    preparation, and the end of the first direction for the first level of the second. What follows the last
+    iteration is the ending.
     """
-    total, ends = sum(iterations), list(accumulate(iterations))
-    seconds = dict.fromkeys([*(level_name(n + 1) for n in range(len(ends))), ENDING], 0.0)
+    ends = list(accumulate(iterations * directions))
+    seconds = dict.fromkeys([*(level_name(n + 1) for n in range(len(iterations))), ENDING], 0.0)
     for (before, begin), (fraction, end) in pairwise(events):
-        if fraction == 0:  # the other direction starts; what lay between is no refinement
-            continue
-        number = bisect_left(ends, round(fraction * total))
+        number = bisect_left(ends, round(fraction * ends[-1])) % len(iterations)
         seconds[ENDING if before == 1 else level_name(number + 1)] += end - begin
     return seconds
 
@@ -41,8 +43,10 @@ def stage_rows(measured: dict) -> dict[str, dict]:
     for name, record in report["stages"].items():
         rows[name] = row(record["seconds"], record["peak_memory_mb"], record.get("peak_device_memory_mb"))
         if name == "refinement":
-            iterations = [level["iterations"] for level in report["settings"]["levels"]]
-            parts = level_seconds(measured["refinement_events"], iterations)
+            settings = report["settings"]
+            iterations = [level["iterations"] for level in settings["levels"]]
+            directions = 2 if settings["symmetric"] else 1
+            parts = level_seconds(measured["refinement_events"], iterations, directions)
             rows |= {part: row(value) for part, value in parts.items()}
     rows["warping"] = row(seconds["warping"])
     rows["write"] = row(seconds["write"])

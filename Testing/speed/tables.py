@@ -140,7 +140,7 @@ def _circumstances(results: dict) -> str:
         f"Python {versions['python']}.",
         f"{machine['processor']}, {machine['cores']} cores, {memory:.0f} GiB, {about['settings']['threads']} "
         f"threads; load before the start {machine['load_before']}.",
-        f"Measured in the same run: copy {_giga(rates['copy_bytes_per_s'])} GB/s, triad "
+        f"Best before and after the runs: copy {_giga(rates['copy_bytes_per_s'])} GB/s, triad "
         f"{_giga(rates['triad_bytes_per_s'])} GB/s, float32 matrix product "
         f"{_giga(rates['operations_per_s'])} Gop/s.",
         where,

@@ -50,12 +50,21 @@ def test_the_whole_is_the_sum_of_the_stages_with_no_level_counted_twice():
     assert found["refinement"] == found["refinement, level 1"] + found["refinement, level 2"]
 
 
-def test_a_symmetric_run_searches_and_refines_twice_but_describes_once():
+def test_a_symmetric_run_refines_twice_but_searches_and_describes_once():
     one, two = costs(RUN), costs(replace(RUN, settings=replace(SETTINGS, symmetric=True)))
-    for name in ("convex optimisation", "refinement"):
-        assert two[name] == one[name] * 2
+    assert two["refinement"] == one["refinement"] * 2
+    assert two["convex optimisation"] == one["convex optimisation"]
     assert two["local features"] == one["local features"]
     assert two["symmetry"] == Cost(64 * 84, 64 * 356)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_with_both_features_each_direction_searches_again_on_a_warped_image(directions):
+    # Global cells of 4 voxels and one cell of range: 8 cells, 7 displacements; half the local range: 7 too.
+    settings = replace(SETTINGS, global_cell_size=16.0, global_search_range=16.0, symmetric=directions == 2)
+    found = costs(replace(RUN, settings=settings, encoder=ENCODER))["convex optimisation"]
+    warped = 512 * (10 + 56 + 49)
+    assert found.bytes == 2 * 512 * 49 + 2 * 8 * 7 * 56 + directions * (warped + 2 * 64 * 7 * 56)
 
 
 def test_the_encoder_costs_its_weights_once_a_batch_and_its_operations_once_a_slice():

@@ -13,7 +13,7 @@ from GLIDERegLib.registration.settings import Settings
 from GLIDERegLib.registration.start import cell_factor
 from speed import child, model
 from speed.model import Run
-from speed.runs import Bench, Failed, spacing_of, with_floors
+from speed.runs import Bench, Failed, better, spacing_of, with_floors
 from speed.stages import ENDING, level_name, level_seconds, stage_rows
 
 RATES = {"copy_bytes_per_s": 1e3, "triad_bytes_per_s": 2e3, "operations_per_s": 1e30}
@@ -95,8 +95,8 @@ def test_a_real_run_tells_each_level_as_often_as_it_iterates(measured):
     iterations = [level["iterations"] for level in levels]
     # As if every step had taken a second.
     events = [(fraction, float(n)) for n, (fraction, _) in enumerate(measured["refinement_events"])]
-    expected = {level_name(n): 2 * count for n, count in enumerate(iterations, start=1)} | {ENDING: 2}
-    assert level_seconds(events, iterations) == expected
+    expected = {level_name(n): 2 * count for n, count in enumerate(iterations, start=1)} | {ENDING: 1}
+    assert level_seconds(events, iterations, 2) == expected
 
 
 def test_the_better_of_copy_and_triad_makes_the_floor():
@@ -105,6 +105,12 @@ def test_the_better_of_copy_and_triad_makes_the_floor():
     assert read["bytes"] == 4 * 32**3
     assert read["floor_s"] == pytest.approx(4 * 32**3 / 2e3)
     assert read["share"] == pytest.approx(4 * 32**3 / 2e3 / 1e4)
+
+
+def test_of_two_measurements_each_rate_is_the_better_one():
+    first = {"device": "cpu", "graphics": None} | RATES
+    second = first | {"copy_bytes_per_s": 5e3, "operations_per_s": 1.0}
+    assert better(first, second) == first | {"copy_bytes_per_s": 5e3}
 
 
 def test_the_seeded_encoder_counts_its_slices_and_operations():

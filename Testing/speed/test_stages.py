@@ -11,10 +11,15 @@ FIRST, SECOND = level_name(1), level_name(2)
 
 def test_levels_get_their_own_preparation_and_iterations():
     # Two levels of two and one iterations: prepared by 10 and 20 s, iterations of 1, 2 and 3 s, 5 s after.
-    one = [(0, 100.0), (1 / 3, 111.0), (2 / 3, 113.0), (1, 136.0), (1, 141.0)]
-    assert level_seconds(one, [2, 1]) == pytest.approx({FIRST: 13.0, SECOND: 23.0, ENDING: 5.0})
-    other = [(fraction, second + 1000) for fraction, second in one]
-    assert level_seconds([*one, *other], [2, 1]) == pytest.approx({FIRST: 26.0, SECOND: 46.0, ENDING: 10.0})
+    events = [(0, 100.0), (1 / 3, 111.0), (2 / 3, 113.0), (1, 136.0), (1, 141.0)]
+    assert level_seconds(events, [2, 1], 1) == pytest.approx({FIRST: 13.0, SECOND: 23.0, ENDING: 5.0})
+
+
+def test_the_levels_of_both_directions_are_taken_together():
+    # Iterations of 1, 2, 4, 8, 16 and 32 s, the third and the last on the second level; 5 s after.
+    times = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 68.0]
+    events = list(zip([n / 6 for n in range(7)] + [1.0], times, strict=True))
+    assert level_seconds(events, [2, 1], 2) == pytest.approx({FIRST: 27.0, SECOND: 36.0, ENDING: 5.0})
 
 
 def measured(refinement: float, peak: float) -> dict:
@@ -23,7 +28,7 @@ def measured(refinement: float, peak: float) -> dict:
         "local features": {"seconds": 2.0, "peak_memory_mb": 512.0},
         "refinement": {"seconds": refinement, "peak_memory_mb": peak, "peak_device_memory_mb": 256.0},
     }
-    settings = {"levels": [{"iterations": 1}]}
+    settings = {"levels": [{"iterations": 1}], "symmetric": False}
     return {
         "seconds": {"read": 1.0, "warping": 0.5, "write": 3.0},
         "report": {"stages": stages, "settings": settings, "seconds": 10.0},
