@@ -11,16 +11,17 @@ N: nodes of a level, M: its samples in the body.
 - working grid, an image: V (2 in + 4 + 1 + 1 out) bytes.
 - local features, an image: V (4 in + 48 + 4 out) bytes; a channel takes 2 operations for the squared
   difference, 3 (2 r + 1) for the box of radius r, 2 for the minimum, 1 for the mean, 3 for the exponential.
-- convex optimisation: both images pooled, 49 V bytes and 24 V operations each. A search has two cost volumes:
-  written, 4 K L bytes, smoothed in place along three axes, 24 K L, and read by 7 argmins, 28 K L;
-  operations 36 K L in the body, 18 K L to smooth, 11 K L an argmin. One search serves both directions; with
-  both features each direction has a local one more, on an image that is warped and described anew.
+  Pooled to blocks of f voxels, each size once: (48 + 1) V bytes in and 24 V operations; 52 V / f^3 bytes out
+  for cells, 4 V more in and 16 V / f^3 out where packed for a level.
+- convex optimisation: a search has two cost volumes: written, 4 K L bytes, smoothed in place along each axis,
+  24 K L, and read by 7 argmins, 28 K L; operations 36 K L in the body, 18 K L to smooth, 11 K L an argmin.
+  One search serves both directions; with both features each direction has a local one more, on an image that
+  is warped and described anew.
 - refinement, an iteration: bending 24 N bytes, 195 N operations. A similarity: coefficients to samples 24 N,
   samples' positions and gradients 24 N, 16 M (1 + min(8, ratio^3)) for the fixed byte vector and the moving
   ones that lie between no other samples, gradients to coefficients 36 N; 2 * 3 operations a spline tap each
   way, 12 * 43 M for value and gradient. Folding 84 N bytes, 108 N operations for its splines and 37 N for the
-  determinant. Adam 84 N bytes, 36 N operations. Once a level: features pooled and packed, 53 V + 16 V / f^3
-  bytes an image. Training the reduction: 6 operations a weight and token.
+  determinant. Adam 84 N bytes, 36 N operations. Training the reduction: 6 operations a weight and token.
 - symmetry: one step of the inversion, the mean and the test for folds: 84 N bytes, 356 N operations.
 - warping: 4 V bytes and the nodes' vectors, 68 V operations.
 - global features: the network's weights once a batch, a slice's input and tokens; operations as counted by
@@ -97,7 +98,7 @@ def costs(run: Run) -> dict[str, Cost]:
     found = {"read": Cost(4 * v), "working grid": Cost(16 * v)}
     if run.encoder:
         found |= {"global features": _encoding(run.encoder), "reduction": _reduction(run)}
-    found["local features"] = _mind(run) * 2
+    found["local features"] = _described(run, {v.feature_factor for v in run.settings.levels}) * 2
     found["convex optimisation"] = _start(run)
     levels = {level_name(n): _level(run, level) for n, level in enumerate(run.settings.levels, start=1)}
     found["refinement"] = sum(levels.values(), Cost(0))
@@ -108,21 +109,26 @@ def costs(run: Run) -> dict[str, Cost]:
     return found | levels | {"whole": sum(found.values(), Cost(0))}
 
 
-def _mind(run: Run) -> Cost:
-    """Of one image."""
+def _described(run: Run, factors: set[int]) -> Cost:
+    """MIND of one image, pooled to cells and packed for blocks of `factors` voxels."""
     box = 3 * (2 * run.settings.mind_radius + 1)
-    return Cost(4 + 4 * CHANNELS + 4, CHANNELS * (2 + box + 2 + 1 + 3) + 2) * run.voxels
+    found = Cost(4 + 4 * CHANNELS + 4, CHANNELS * (2 + box + 2 + 1 + 3) + 2)
+    cell = cell_factor(run.settings.cell_size, run.spacing)
+    for factor in {cell, *factors}:
+        into = 4 * CHANNELS + 1 + 4 * (factor in factors)
+        out = 4 * (CHANNELS + 1) * (factor == cell) + 16 * (factor in factors)
+        found += Cost(into + out / factor**3, 2 * CHANNELS)
+    return found * run.voxels
 
 
 def _start(run: Run) -> Cost:
     """Coupled convex optimisation of all directions."""
     settings = run.settings
-    pooled = Cost(4 * CHANNELS + 1, 2 * CHANNELS) * run.voxels
     if run.encoder is None:
-        return pooled * 2 + _search(run, settings.cell_size, settings.search_range)
-    found = pooled * 2 + _search(run, settings.global_cell_size, settings.global_search_range)
-    warped = Cost(2 * (4 + 1), 68) * run.voxels + _mind(run) + pooled
-    return found + (warped + _search(run, settings.cell_size, settings.search_range / 2)) * run.directions
+        return _search(run, settings.cell_size, settings.search_range)
+    again = Cost(2 * (4 + 1), 68) * run.voxels + _described(run, set())
+    again += _search(run, settings.cell_size, settings.search_range / 2)
+    return _search(run, settings.global_cell_size, settings.global_search_range) + again * run.directions
 
 
 def _search(run: Run, cell_mm: float, range_mm: float) -> Cost:
@@ -145,8 +151,7 @@ def _level(run: Run, level: Level) -> Cost:
         samples += Cost(24 + 24 + 36, 2 * 6 * taps) + features
     folding = Cost(84, 2 * 6 * np.count_nonzero(energy.NODE_TAPS) + 37)
     iteration = (Cost(24, 195) + samples + folding + Cost(84, 36)) * nodes
-    packed = Cost(2 * (4 * CHANNELS + 5 + 16 / level.feature_factor**3)) * run.voxels
-    found = (iteration * level.iterations + packed) * run.directions
+    found = iteration * (level.iterations * run.directions)
     if run.encoder and run.settings.reduction == "dynamic":
         # Only the first direction trains.
         found += _training(run) * level.iterations
