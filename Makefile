@@ -10,7 +10,7 @@ SLICER_NEXT := 5.13.31053.0
 # Each process holds a Slicer and the engine, up to 2 GB.
 PYTEST := python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install libraries test lint format demo screenshots peers benchmark clean
+.PHONY: help install libraries test lint format demo screenshots peers benchmark bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -68,6 +68,11 @@ peers: .venv-peers/.installed ## install the methods to compare with into .venv-
 
 benchmark: install peers ## compare registration methods, into the folder benchmark; takes hours
 	@$(BIN)/python Testing/benchmark.py benchmark
+
+# With options of one's own (make bench BENCH='--sizes 96,128') the committed figures stay.
+bench: install peers ## measure seconds and memory of every stage, into the folder benchmark/speed; half an hour
+	@$(BIN)/python Testing/bench.py benchmark/speed $(BENCH)
+	@$(if $(BENCH),true,cp benchmark/speed/speed.json benchmark/speed/speed.md Resources/Benchmark)
 
 clean: ## remove the virtual environments, the demo's folder and everything else that is made
 	@rm -rf .venv .venv-next .venv-peers benchmark build dist *.egg-info .pytest_cache .ruff_cache $(DEMO)
