@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from GLIDERegLib.registration.energy import fused_available
+
 CHANNELS = 12
 LANES = 16
 
@@ -57,6 +59,12 @@ class PackedFeatures:
         """values: (C, Z, Y, X) in [0, 1], C at most twelve. weight: (Z, Y, X) in [0, 1], zero where not
         usable.
         """
+        if values.device.type == "cpu" and fused_available():
+            from GLIDERegLib.registration.feature_kernels import pack_bytes
+
+            packed = np.empty((*weight.shape, LANES), np.uint8)
+            pack_bytes(values.numpy(), weight.numpy(), packed)
+            return cls(torch.from_numpy(packed), factor, offset)
         data = torch.zeros((*weight.shape, LANES), dtype=torch.uint8, device=values.device)
         for channel, image in enumerate(values):
             data[..., channel] = _to_bytes(image)
@@ -86,6 +94,13 @@ def pool(values: torch.Tensor, usable: torch.Tensor, factor: int) -> tuple[torch
     """
     if factor == 1:
         return values, usable.to(torch.float32)
+    if values.device.type == "cpu" and fused_available():
+        from GLIDERegLib.registration.feature_kernels import block_means
+
+        shape = [-(-n // factor) for n in usable.shape]
+        means, share = np.empty((len(values), *shape), np.float32), np.empty(shape, np.float32)
+        block_means(values.numpy(), usable.numpy(), factor, means, share)
+        return torch.from_numpy(means), torch.from_numpy(share)
     padding = [n for length in values.shape[:0:-1] for n in (0, -length % factor)]
     mask = F.pad(usable.to(torch.float32), padding)[None]
     share = F.avg_pool3d(mask, factor)[0]

@@ -81,9 +81,9 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
     """
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     if fixed.values.device.type == "cpu" and fused_available():
-        from GLIDERegLib.registration import cpu_kernels
+        from GLIDERegLib.registration import convex_kernels
 
-        cost = cpu_kernels.match_cost(
+        cost = convex_kernels.match_cost(
             fixed.channels_last(),
             moving.channels_last(),
             fixed.weight.numpy(),
@@ -91,7 +91,7 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
             shift,
             labels,
         )
-        cpu_kernels.smooth_cost(cost)
+        convex_kernels.smooth_cost(cost)
         return torch.from_numpy(cost)
     cost = raw_cost(fixed, moving, labels, shift)
     smooth = torch.empty((*fixed.shape, len(labels)), device=cost.device)
@@ -153,9 +153,9 @@ def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int
 def _argmin(cost: torch.Tensor, labels: torch.Tensor, center: torch.Tensor, coupling: float) -> torch.Tensor:
     """argmin over labels of cost + coupling |label - center|^2, in chunks of cells: (N,) int64."""
     if cost.device.type == "cpu" and fused_available():
-        from GLIDERegLib.registration import cpu_kernels
+        from GLIDERegLib.registration import convex_kernels
 
-        chosen = cpu_kernels.coupled_argmin(
+        chosen = convex_kernels.coupled_argmin(
             cost.numpy(), labels.numpy(), center.numpy(), np.float32(coupling)
         )
         return torch.from_numpy(chosen)

@@ -10,6 +10,25 @@ from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
 _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
 
 
+@njit(fastmath=AS_WRITTEN, forceinline=True)
+def _cofactors(a0, a1, a2, b0, b1, b2):
+    return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+
+
+@njit(fastmath=AS_WRITTEN, forceinline=True)
+def _columns(u, k, j, i, sz, sy, sx, inverse_spacing):
+    """The Jacobian's columns at a corner of node (k, j, i), from differences along x, y and z."""
+    one = np.float32(1.0)
+    wx = inverse_spacing * np.float32(sx)
+    wy = inverse_spacing * np.float32(sy)
+    wz = inverse_spacing * np.float32(sz)
+    u0, u1, u2 = u[0, k, j, i], u[1, k, j, i], u[2, k, j, i]
+    a = (u[0, k, j, i + sx] - u0) * wx + one, (u[1, k, j, i + sx] - u1) * wx, (u[2, k, j, i + sx] - u2) * wx
+    b = (u[0, k, j + sy, i] - u0) * wy, (u[1, k, j + sy, i] - u1) * wy + one, (u[2, k, j + sy, i] - u2) * wy
+    c = (u[0, k + sz, j, i] - u0) * wz, (u[1, k + sz, j, i] - u1) * wz, (u[2, k + sz, j, i] - u2) * wz + one
+    return a, b, c
+
+
 @njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def _corner(u, inverse_spacing, signs, threshold, colour, gradient, sums):
     nz, ny, nx = u.shape[1:]
@@ -27,55 +46,37 @@ def _corner(u, inverse_spacing, signs, threshold, colour, gradient, sums):
                 if j + sy < 0 or j + sy >= ny:
                     continue
                 for i in range(max(0, -sx), min(nx, nx - sx)):
-                    wx = inverse_spacing * np.float32(sx)
-                    wy = inverse_spacing * np.float32(sy)
-                    wz = inverse_spacing * np.float32(sz)
-                    u0 = u[0, k, j, i]
-                    u1 = u[1, k, j, i]
-                    u2 = u[2, k, j, i]
-                    a0 = (u[0, k, j, i + sx] - u0) * wx + np.float32(1.0)
-                    a1 = (u[1, k, j, i + sx] - u1) * wx
-                    a2 = (u[2, k, j, i + sx] - u2) * wx
-                    b0 = (u[0, k, j + sy, i] - u0) * wy
-                    b1 = (u[1, k, j + sy, i] - u1) * wy + np.float32(1.0)
-                    b2 = (u[2, k, j + sy, i] - u2) * wy
-                    c0 = (u[0, k + sz, j, i] - u0) * wz
-                    c1 = (u[1, k + sz, j, i] - u1) * wz
-                    c2 = (u[2, k + sz, j, i] - u2) * wz + np.float32(1.0)
-                    # Rows of the cofactor matrix are the derivatives of the determinant by a, b and c.
-                    p0 = b1 * c2 - b2 * c1
-                    p1 = b2 * c0 - b0 * c2
-                    p2 = b0 * c1 - b1 * c0
-                    lack = threshold - (a0 * p0 + a1 * p1 + a2 * p2)
+                    a, b, c = _columns(u, k, j, i, sz, sy, sx, inverse_spacing)
+                    # Cofactors are the derivatives of the determinant by a, b and c.
+                    p = _cofactors(*b, *c)
+                    lack = threshold - (a[0] * p[0] + a[1] * p[1] + a[2] * p[2])
                     if lack <= 0.0:
                         continue
                     total += lack * lack
-                    f = np.float32(-2.0) * lack
-                    q0 = c1 * a2 - c2 * a1
-                    q1 = c2 * a0 - c0 * a2
-                    q2 = c0 * a1 - c1 * a0
-                    r0 = a1 * b2 - a2 * b1
-                    r1 = a2 * b0 - a0 * b2
-                    r2 = a0 * b1 - a1 * b0
-                    gradient[0, k, j, i + sx] += f * wx * p0
-                    gradient[1, k, j, i + sx] += f * wx * p1
-                    gradient[2, k, j, i + sx] += f * wx * p2
-                    gradient[0, k, j + sy, i] += f * wy * q0
-                    gradient[1, k, j + sy, i] += f * wy * q1
-                    gradient[2, k, j + sy, i] += f * wy * q2
-                    gradient[0, k + sz, j, i] += f * wz * r0
-                    gradient[1, k + sz, j, i] += f * wz * r1
-                    gradient[2, k + sz, j, i] += f * wz * r2
-                    gradient[0, k, j, i] -= f * (wx * p0 + wy * q0 + wz * r0)
-                    gradient[1, k, j, i] -= f * (wx * p1 + wy * q1 + wz * r1)
-                    gradient[2, k, j, i] -= f * (wx * p2 + wy * q2 + wz * r2)
+                    q, r = _cofactors(*c, *a), _cofactors(*a, *b)
+                    f = np.float32(-2.0) * lack * inverse_spacing
+                    fx, fy, fz = f * np.float32(sx), f * np.float32(sy), f * np.float32(sz)
+                    for d in range(3):
+                        gradient[d, k, j, i + sx] += fx * p[d]
+                        gradient[d, k, j + sy, i] += fy * q[d]
+                        gradient[d, k + sz, j, i] += fz * r[d]
+                        gradient[d, k, j, i] -= fx * p[d] + fy * q[d] + fz * r[d]
         sums[slab] = total
 
 
-def folding_penalty(u: np.ndarray, spacing: float, corner: tuple[int, int, int], threshold: float):
-    """Value and gradient (3, Z, Y, X) of `energy.folding_penalty`."""
+def folding_penalty(
+    u: np.ndarray, spacing: float, corner: tuple[int, int, int], threshold: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Value and gradient (3, Z, Y, X) of `energy.folding_penalty`, and flags (Z,), false only where the
+    gradient is zero.
+    """
     gradient = np.zeros_like(u)
-    sums = np.zeros(u.shape[1] // _SLAB + 1)
+    sums = np.zeros(-(-u.shape[1] // _SLAB))
     for colour in (0, 1):
         _corner(u, np.float32(1 / spacing), corner, np.float32(threshold), colour, gradient, sums)
-    return float(sums.sum()), gradient
+    folded = np.repeat(sums > 0, _SLAB)[: u.shape[1]]
+    used = folded.copy()
+    # A slab's corners reach one slice into its neighbours.
+    used[1:] |= folded[:-1]
+    used[:-1] |= folded[1:]
+    return float(sums.sum()), gradient, used

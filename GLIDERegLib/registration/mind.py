@@ -6,8 +6,11 @@ MICCAI 2013.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+from GLIDERegLib.registration.energy import fused_available
 
 CHANNELS = 12
 
@@ -39,21 +42,39 @@ def mind_and_variance(
     """
     image = image.float()
     padded = F.pad(image[None, None], [dilation] * 6, mode="replicate")[0, 0]
-    shape = image.shape
+    distances = _fused_distances if image.device.type == "cpu" and fused_available() else _distances
+    descriptor, variance = distances(padded, image.shape, radius, dilation)
+    mean = variance.mean()
+    variance.clamp_(mean * 0.001, mean * 1000).clamp_(min=torch.finfo(torch.float32).tiny)
+    return descriptor.div_(variance).neg_().exp_(), variance
+
+
+def _distances(
+    padded: torch.Tensor, shape: tuple[int, int, int], radius: int, dilation: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """m (12, Z, Y, X) of an image that was padded by `dilation`, and its mean over the channels."""
 
     def neighbour(index: int) -> torch.Tensor:
         start = [offset * dilation for offset in _NEIGHBOURS[index]]
         return padded[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))]
 
-    descriptor = torch.empty((CHANNELS, *shape), dtype=torch.float32, device=image.device)
+    descriptor = torch.empty((CHANNELS, *shape), dtype=torch.float32, device=padded.device)
     for place, channel in enumerate(_PUBLISHED_ORDER):
         first, second = _PAIRS[channel]
         descriptor[place] = box_mean((neighbour(first) - neighbour(second)).square_(), radius)
     descriptor -= descriptor.amin(dim=0, keepdim=True)
-    variance = descriptor.mean(dim=0)
-    mean = variance.mean()
-    variance.clamp_(mean * 0.001, mean * 1000).clamp_(min=torch.finfo(torch.float32).tiny)
-    return descriptor.div_(variance).neg_().exp_(), variance
+    return descriptor, descriptor.mean(dim=0)
+
+
+def _fused_distances(
+    padded: torch.Tensor, shape: tuple[int, int, int], radius: int, dilation: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from GLIDERegLib.registration.feature_kernels import patch_distances
+
+    pairs = [[_NEIGHBOURS[end] for end in _PAIRS[channel]] for channel in _PUBLISHED_ORDER]
+    descriptor, variance = np.empty((CHANNELS, *shape), np.float32), np.empty(shape, np.float32)
+    patch_distances(padded.numpy(), np.array(pairs) * dilation, radius, descriptor, variance)
+    return torch.from_numpy(descriptor), torch.from_numpy(variance)
 
 
 def box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:

@@ -149,11 +149,10 @@ class Energy:
         self.bending_scale = bending_weight / (grid.spacing**4 * voxel_mm**2 * math.prod(grid.nodes))
         self.folding_scale = folding_weight / math.prod(grid.nodes)
         if fused:
-            from GLIDERegLib.registration import cpu_kernels, fold_kernels
+            from GLIDERegLib.registration import cpu_kernels, fold_kernels, spline_kernels
 
-            self._kernels = cpu_kernels
-            self._fold_kernels = fold_kernels
-            self._bending = cpu_kernels.BendingEnergy(tuple(n + 4 for n in grid.nodes))
+            self._data, self._folding, self._splines = cpu_kernels, fold_kernels, spline_kernels
+            self._bending = spline_kernels.BendingEnergy(tuple(n + 4 for n in grid.nodes))
 
     def replace_terms(self, terms: list[Term]) -> None:
         """Goes on with other features of the same resolutions."""
@@ -196,32 +195,29 @@ class Energy:
         return total, gradient
 
     def _fused(self, coefficients: np.ndarray, iteration: int) -> tuple[float, torch.Tensor]:
-        kernels = self._kernels
-        bending, gradient = self._bending.value_and_gradient(coefficients)
-        total = self.bending_scale * bending
-        gradient *= np.float32(self.bending_scale)
+        splines = self._splines
+        total, gradient = self._bending.value_and_gradient(coefficients, self.bending_scale)
         for term in self.terms:
             ratio, start, offset, taps = self._sampling(term, iteration)
-            u = kernels.spline_samples(coefficients, taps)
+            u = splines.spline_samples(coefficients, taps)
             gradient_u = np.empty_like(u)
-            value, weight = kernels.ssd_and_gradient(
+            value, weights = self._data.ssd_and_gradient(
                 term.fixed.data.numpy(), term.moving.data.numpy(), np.array(offset), ratio, np.array(start),
                 np.float32(1.0 / term.fixed.factor), u, gradient_u,
             )  # fmt: skip
-            scale = term.weight / max(weight, 1.0)
+            scale = term.weight / max(weights.sum(), 1.0)
             total += scale * value
-            kernels.add_scaled(
-                gradient, kernels.spline_samples_transposed(gradient_u, taps), np.float32(scale)
-            )
+            splines.add_transposed(gradient_u, taps, np.float32(scale), weights > 0, gradient)
         if self.folding_scale:
-            u = kernels.spline_samples(coefficients, energy.NODE_TAPS)
+            u = splines.spline_samples(coefficients, energy.NODE_TAPS)
             corner = energy.CORNERS[iteration % 8]
-            value, gradient_u = self._fold_kernels.folding_penalty(
+            value, gradient_u, used = self._folding.folding_penalty(
                 u, self.grid.spacing, corner, FOLDING_THRESHOLD
             )
             total += self.folding_scale * value
-            spread = kernels.spline_samples_transposed(gradient_u, energy.NODE_TAPS)
-            kernels.add_scaled(gradient, spread, np.float32(self.folding_scale))
+            splines.add_transposed(
+                gradient_u, energy.NODE_TAPS, np.float32(self.folding_scale), used, gradient
+            )
         return total, torch.from_numpy(gradient)
 
     def _sampling(self, term: Term, iteration: int):

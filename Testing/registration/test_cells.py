@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
+from GLIDERegLib.registration import cells
 from GLIDERegLib.registration.cells import CHANNELS, LANES, CellFeatures, PackedFeatures, pool
+
+
+@pytest.fixture(autouse=True, params=["numba", "torch"])
+def path(request, monkeypatch):
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(cells, "fused_available", lambda: False)
 
 
 def random_values(channels, shape, seed=0):

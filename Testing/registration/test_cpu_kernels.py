@@ -11,9 +11,18 @@ import torch
 
 numba = pytest.importorskip("numba")
 
-from GLIDERegLib.registration import convex, cpu_kernels, energy, fold_kernels  # noqa: E402
-from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures  # noqa: E402
-from GLIDERegLib.registration.mind import box_mean  # noqa: E402
+from GLIDERegLib.registration import (  # noqa: E402
+    convex,
+    convex_kernels,
+    cpu_kernels,
+    energy,
+    fold_kernels,
+    spline_kernels,
+)
+from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool  # noqa: E402
+from GLIDERegLib.registration.field import DisplacementField  # noqa: E402
+from GLIDERegLib.registration.geometry import Grid  # noqa: E402
+from GLIDERegLib.registration.mind import box_mean, mind_and_variance  # noqa: E402
 
 
 def random_field(shape, seed=0, scale=1.0):
@@ -31,7 +40,7 @@ def random_packed(shape, seed, unusable=0.1):
 
 def fused_ssd(fixed, moving, offset, ratio, start, scale, u):
     gradient = np.full_like(u, np.nan)
-    value, weight = cpu_kernels.ssd_and_gradient(
+    value, weights = cpu_kernels.ssd_and_gradient(
         fixed.data.numpy(),
         moving.data.numpy(),
         np.array(offset),
@@ -41,7 +50,16 @@ def fused_ssd(fixed, moving, offset, ratio, start, scale, u):
         u,
         gradient,
     )
-    return value, weight, gradient
+    assert not gradient[:, weights == 0].any()
+    return value, weights.sum(), gradient
+
+
+def transposed(gradient, taps, scale=1.0, used=None):
+    c, z, y, x = gradient.shape
+    out = np.zeros((c, z + 4, y + 4, x + 4), np.float32)
+    used = np.ones(z, bool) if used is None else used
+    spline_kernels.add_transposed(gradient, taps, np.float32(scale), used, out)
+    return out
 
 
 def plain_ssd(fixed, moving, offset, ratio, start, scale, u):
@@ -123,13 +141,13 @@ def test_spline_samples_and_their_transpose(ratio):
     for _, taps in energy.phases(ratio)[:8]:
         leaf = torch.from_numpy(coefficients).requires_grad_(True)
         expected = energy.spline_samples(leaf, taps)
-        values = cpu_kernels.spline_samples(coefficients, taps)
+        values = spline_kernels.spline_samples(coefficients, taps)
         np.testing.assert_allclose(values, expected.detach(), atol=1e-5)
         (gradient,) = torch.autograd.grad(expected, leaf, torch.from_numpy(back))
-        transposed = cpu_kernels.spline_samples_transposed(back, taps)
-        np.testing.assert_allclose(transposed, gradient, atol=1e-5)
+        spread = transposed(back, taps)
+        np.testing.assert_allclose(spread, gradient, atol=1e-5)
         left = np.vdot(values.astype(float), back)
-        assert left == pytest.approx(np.vdot(coefficients.astype(float), transposed), rel=1e-4, abs=1e-3)
+        assert left == pytest.approx(np.vdot(coefficients.astype(float), spread), rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(7, 8, 9), (7, 7, 7), (12, 7, 10)])
@@ -138,7 +156,7 @@ def test_bending_energy_and_its_gradient(shape):
     leaf = torch.from_numpy(field).requires_grad_(True)
     expected = energy.bending_energy(leaf)
     (expected_gradient,) = torch.autograd.grad(expected, leaf)
-    value, gradient = cpu_kernels.BendingEnergy(shape).value_and_gradient(field)
+    value, gradient = spline_kernels.BendingEnergy(shape).value_and_gradient(field)
     assert value == pytest.approx(float(expected.detach()), rel=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-3)
 
@@ -146,7 +164,7 @@ def test_bending_energy_and_its_gradient(shape):
 def test_bending_energy_of_an_affine_field_is_zero():
     z, y, x = np.meshgrid(*[np.arange(n, dtype=np.float32) for n in (7, 8, 9)], indexing="ij")
     field = np.stack([2 * x - y + 3, z + 0.5 * x, y - z]).astype(np.float32)
-    value, gradient = cpu_kernels.BendingEnergy((7, 8, 9)).value_and_gradient(field)
+    value, gradient = spline_kernels.BendingEnergy((7, 8, 9)).value_and_gradient(field)
     assert abs(value) < 1e-3 and np.abs(gradient).max() < 1e-4
 
 
@@ -156,7 +174,8 @@ def test_folding_penalty_and_its_gradient(corner):
     leaf = torch.from_numpy(u).requires_grad_(True)
     expected = energy.folding_penalty(leaf, 2.0, corner, 0.3)
     (expected_gradient,) = torch.autograd.grad(expected, leaf)
-    value, gradient = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+    value, gradient, used = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+    assert used.all()
     assert value == pytest.approx(float(expected.detach()), rel=1e-5) and value > 0
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
 
@@ -187,17 +206,37 @@ def test_coupled_argmin_takes_the_first_of_the_least():
     center = torch.randn((500, 3), generator=generator)
     center[:50] = 0.5
     expected = (cost + 0.1 * ((labels - center[:, None]) ** 2).sum(dim=2)).argmin(dim=1)
-    chosen = cpu_kernels.coupled_argmin(cost.numpy(), labels.numpy(), center.numpy(), np.float32(0.1))
+    chosen = convex_kernels.coupled_argmin(cost.numpy(), labels.numpy(), center.numpy(), np.float32(0.1))
     assert np.array_equal(chosen[50:], expected[50:])
     assert len(set(chosen[:50])) == 1
     assert np.linalg.norm(labels.numpy()[chosen[0]] - 0.5) == pytest.approx(0.75**0.5)
 
 
-def test_add_scaled():
-    target, source = random_field((4, 5, 6)), random_field((4, 5, 6), seed=1)
-    expected = target + np.float32(0.25) * source
-    cpu_kernels.add_scaled(target, source, np.float32(0.25))
-    np.testing.assert_allclose(target, expected, rtol=1e-6)
+def test_slices_without_a_gradient_are_left_out_of_the_transpose_and_the_rest_is_added():
+    taps = energy.phases(2)[3][1]
+    gradient = random_field((9, 5, 6))
+    used = np.array([False, True, False, False, False, False, False, False, True])
+    gradient[:, ~used] = 0
+    expected = transposed(gradient, taps, 0.25)
+    out = np.ones_like(expected)
+    spline_kernels.add_transposed(gradient, taps, np.float32(0.25), used, out)
+    np.testing.assert_allclose(out, 1 + expected, rtol=1e-5)
+    gradient[:, ~used] = np.nan
+    assert np.array_equal(transposed(gradient, taps, 0.25, used), expected)
+
+
+@pytest.mark.parametrize("folded", [0, 3, 4, 10, 13])
+def test_only_slices_by_a_fold_are_said_to_have_a_gradient(folded):
+    u = np.zeros((3, 14, 6, 7), np.float32)
+    u[0, folded, 3, 3] = 9.0
+    found = np.zeros(14, bool)
+    for corner in energy.CORNERS:
+        _, gradient, used = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+        assert not gradient[:, ~used].any()
+        # A slab of four slices and one on either side.
+        assert not used[np.abs(np.arange(14) - folded) > 5].any()
+        found |= used
+    assert found[folded]
 
 
 def everything():
@@ -206,12 +245,17 @@ def everything():
     u = random_field((23, 10, 11), scale=2.0)
     value, weight, gradient = fused_ssd(fixed, moving, (0, 1, 0), 1, (0, 0, 0), 1.0, u)
     taps = energy.phases(2)[3][1]
-    bending, bending_gradient = cpu_kernels.BendingEnergy((23, 10, 11)).value_and_gradient(u)
-    folding, folding_gradient = fold_kernels.folding_penalty(u, 2.0, (1, -1, 1), 0.3)
+    bending, bending_gradient = spline_kernels.BendingEnergy((23, 10, 11)).value_and_gradient(u)
+    folding, folding_gradient, _ = fold_kernels.folding_penalty(u, 2.0, (1, -1, 1), 0.3)
+    block = torch.rand((23, 10, 11), generator=torch.Generator().manual_seed(0))
+    mind, variance = mind_and_variance(100 * block)
+    features = PackedFeatures.pack(*pool(mind, block > 0.3, 2), 2)
+    inverse = DisplacementField(np.moveaxis(u, 0, -1) / 9, Grid((11, 10, 23), (2.0, 3.0, 4.0))).inverse()
     cells = random_cells((9, 8, 7), 0), random_cells((9, 8, 7), 1)
     coarse, _ = convex.register_cells(*cells, (2, 2, 2))
-    arrays = (gradient, cpu_kernels.spline_samples(u, taps), cpu_kernels.spline_samples_transposed(u, taps),
-              bending_gradient, folding_gradient, coarse.numpy())  # fmt: skip
+    arrays = (gradient, spline_kernels.spline_samples(u, taps), transposed(u, taps),
+              bending_gradient, folding_gradient, coarse.numpy(), mind.numpy(), variance.numpy(),
+              features.data.numpy(), inverse.vectors)  # fmt: skip
     return value, weight, bending, folding, *(a.tobytes() for a in arrays)
 
 

@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from GLIDERegLib.registration import mind
 from GLIDERegLib.registration.mind import CHANNELS, box_mean, mind_and_variance, mind_ssc
 
 SIX_NEIGHBOURS = ((-1, 0, 0), (0, 0, -1), (0, -1, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0))
 PUBLISHED_ORDER = [6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3]
+
+
+@pytest.fixture(autouse=True, params=["numba", "torch"])
+def path(request, monkeypatch):
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(mind, "fused_available", lambda: False)
 
 
 def direct_mind(image, radius, dilation):

@@ -1,0 +1,111 @@
+"""Fused numba kernels of the coupled convex optimisation; their plain references are in `convex.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from GLIDERegLib.registration.cpu_kernels import ANY_ORDER, AS_WRITTEN
+
+
+@njit(fastmath=ANY_ORDER, forceinline=True)
+def _squared_distance(a, b):
+    total = np.float32(0.0)
+    for c in range(a.shape[0]):
+        d = a[c] - b[c]
+        total += d * d
+    return total
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
+    """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a
+    multiple of 16.
+    """
+    nz, ny, nx = fixed.shape[:3]
+    mz, my, mx = moving.shape[:3]
+    count = labels.shape[0]
+    cost = np.zeros((nz, ny, nx, count), np.float32)
+    for row in prange(nz * ny):
+        k = row // ny
+        j = row % ny
+        for i in range(nx):
+            w = fixed_weight[k, j, i]
+            if w == 0.0:
+                continue
+            line = cost[k, j, i]
+            f = fixed[k, j, i]
+            total = 0.0
+            valid = 0
+            for n in range(count):
+                x = i + shift[0] + labels[n, 0]
+                y = j + shift[1] + labels[n, 1]
+                z = k + shift[2] + labels[n, 2]
+                if x < 0 or y < 0 or z < 0 or x >= mx or y >= my or z >= mz or not moving_valid[z, y, x]:
+                    line[n] = -1.0
+                    continue
+                e = _squared_distance(f, moving[z, y, x])
+                line[n] = e
+                total += e
+                valid += 1
+            neutral = np.float32(total / valid) if valid else np.float32(0.0)
+            for n in range(count):
+                line[n] = w * (neutral if line[n] < 0.0 else line[n])
+    return cost
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def _smooth_axis(cost, axis_length, stride):
+    """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are
+    independent.
+    """
+    cells, count = cost.shape
+    lines = cells // axis_length
+    for line in prange(lines):
+        start = (line // stride) * stride * axis_length + line % stride
+        previous = np.empty(count, np.float32)
+        current = np.empty(count, np.float32)
+        for _ in range(2):
+            for n in range(count):
+                previous[n] = cost[start, n]
+            for k in range(axis_length):
+                here = cost[start + k * stride]
+                after = cost[start + min(k + 1, axis_length - 1) * stride]
+                for n in range(count):
+                    current[n] = here[n]
+                    here[n] = (previous[n] + here[n] + after[n]) * np.float32(1.0 / 3.0)
+                for n in range(count):
+                    previous[n] = current[n]
+
+
+def smooth_cost(cost: np.ndarray) -> None:
+    """A box of 3^3 cells applied twice to every label's slice of (Z, Y, X, L), in place, padded by
+    replication.
+    """
+    nz, ny, nx, count = cost.shape
+    flat = cost.reshape(-1, count)
+    for length, stride in ((nx, 1), (ny, nx), (nz, nx * ny)):
+        _smooth_axis(flat, length, stride)
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def coupled_argmin(cost, labels, center, coupling):
+    """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
+    cells, count = cost.shape
+    chosen = np.empty(cells, np.int64)
+    columns = np.ascontiguousarray(labels.T)
+    for n in prange(cells):
+        values = np.empty(count, np.float32)
+        least = np.float32(3e38)
+        for m in range(count):
+            dx = columns[0, m] - center[n, 0]
+            dy = columns[1, m] - center[n, 1]
+            dz = columns[2, m] - center[n, 2]
+            v = cost[n, m] + coupling * (dx * dx + dy * dy + dz * dz)
+            values[m] = v
+            least = min(least, v)
+        for m in range(count):
+            if values[m] == least:
+                chosen[n] = m
+                break
+    return chosen

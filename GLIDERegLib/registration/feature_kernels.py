@@ -1,0 +1,157 @@
+"""Fused numba kernels for local features; their plain PyTorch references are in `mind.py` and `cells.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
+
+_SLAB = 8  # slices a thread works on at a time
+
+
+@njit(fastmath=AS_WRITTEN, forceinline=True)
+def _box_means_of_plane(squares, radius, rows, out):
+    """Means over (2 radius + 1)^2 pixels, padded by replication; rows: a plane to work in."""
+    ny, nx = squares.shape
+    share = np.float32(1.0 / (2 * radius + 1))
+    for j in range(ny):
+        line, target = squares[j], rows[j]
+        for i in range(nx):
+            target[i] = line[i]
+        for shift in range(1, radius + 1):
+            for i in range(shift, nx - shift):
+                target[i] += line[i - shift] + line[i + shift]
+            for i in range(min(shift, nx)):
+                target[i] += line[0] + line[min(i + shift, nx - 1)]
+            for i in range(max(nx - shift, min(shift, nx)), nx):
+                target[i] += line[max(i - shift, 0)] + line[nx - 1]
+    for j in range(ny):
+        target, line = out[j], rows[j]
+        for i in range(nx):
+            target[i] = line[i]
+        for shift in range(1, radius + 1):
+            above, below = rows[max(j - shift, 0)], rows[min(j + shift, ny - 1)]
+            for i in range(nx):
+                target[i] += above[i] + below[i]
+        for i in range(nx):
+            target[i] *= share * share
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def patch_distances(padded, pairs, radius, descriptor, variance):
+    """m = D - min_c D into descriptor (C, Z, Y, X) and its mean over c into variance (Z, Y, X).
+
+    D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference of the image at two
+    places, pairs (C, 2, 3): first voxels z, y, x in `padded`.
+    """
+    channels, nz, ny, nx = descriptor.shape
+    for slab in prange((nz + _SLAB - 1) // _SLAB):
+        begin, end = slab * _SLAB, min((slab + 1) * _SLAB, nz)
+        low, high = max(begin - radius, 0), min(end + radius, nz)
+        squares = np.empty((ny, nx), np.float32)
+        rows = np.empty((ny, nx), np.float32)
+        planes = np.empty((high - low, ny, nx), np.float32)
+        share = np.float32(1.0 / (2 * radius + 1))
+        for c in range(channels):
+            az, ay, ax = pairs[c, 0, 0], pairs[c, 0, 1], pairs[c, 0, 2]
+            bz, by, bx = pairs[c, 1, 0], pairs[c, 1, 1], pairs[c, 1, 2]
+            for k in range(low, high):
+                for j in range(ny):
+                    first = padded[k + az, j + ay, ax : ax + nx]
+                    second = padded[k + bz, j + by, bx : bx + nx]
+                    line = squares[j]
+                    for i in range(nx):
+                        difference = first[i] - second[i]
+                        line[i] = difference * difference
+                _box_means_of_plane(squares, radius, rows, planes[k - low])
+            for k in range(begin, end):
+                for j in range(ny):
+                    target = descriptor[c, k, j]
+                    line = planes[k - low, j]
+                    for i in range(nx):
+                        target[i] = line[i]
+                    for shift in range(1, radius + 1):
+                        before = planes[max(k - shift, 0) - low, j]
+                        after = planes[min(k + shift, nz - 1) - low, j]
+                        for i in range(nx):
+                            target[i] += before[i] + after[i]
+                    for i in range(nx):
+                        target[i] *= share
+        least = np.empty(nx, np.float32)
+        for k in range(begin, end):
+            for j in range(ny):
+                mean = variance[k, j]
+                for i in range(nx):
+                    least[i] = descriptor[0, k, j, i]
+                    mean[i] = np.float32(0.0)
+                for c in range(1, channels):
+                    line = descriptor[c, k, j]
+                    for i in range(nx):
+                        least[i] = min(least[i], line[i])
+                for c in range(channels):
+                    line = descriptor[c, k, j]
+                    for i in range(nx):
+                        line[i] -= least[i]
+                        mean[i] += line[i]
+                for i in range(nx):
+                    mean[i] *= np.float32(1.0 / channels)
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def block_means(values, usable, factor, means, share):
+    """`cells.pool`: means (C, z, y, x) of values (C, Z, Y, X) over the usable voxels of blocks, and the share
+    (z, y, x) of voxels that were usable.
+    """
+    channels, nz, ny, nx = values.shape
+    cz, cy, cx = share.shape
+    for row in prange(cz * cy):
+        z = row // cy
+        y = row % cy
+        # Whole rows are added up first: that runs several voxels at a time.
+        sums = np.zeros((channels + 1, cx * factor), np.float32)
+        for k in range(z * factor, min((z + 1) * factor, nz)):
+            for j in range(y * factor, min((y + 1) * factor, ny)):
+                use = usable[k, j]
+                total = sums[channels]
+                for i in range(nx):
+                    total[i] += np.float32(use[i])
+                for c in range(channels):
+                    total, line = sums[c], values[c, k, j]
+                    for i in range(nx):
+                        total[i] += line[i] if use[i] else np.float32(0.0)
+        for x in range(cx):
+            count = np.float32(0.0)
+            for i in range(x * factor, (x + 1) * factor):
+                count += sums[channels, i]
+            share[z, y, x] = count / np.float32(factor**3)
+            for c in range(channels):
+                total_of_block = np.float32(0.0)
+                for i in range(x * factor, (x + 1) * factor):
+                    total_of_block += sums[c, i]
+                means[c, z, y, x] = total_of_block / max(count, np.float32(1.0))
+
+
+@njit(fastmath=AS_WRITTEN, forceinline=True)
+def _byte(value):
+    return np.uint8(np.rint(min(max(value, np.float32(0.0)), np.float32(1.0)) * np.float32(255.0)))
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def pack_bytes(values, weight, out):
+    """`PackedFeatures.pack`: values (C, Z, Y, X) and weight (Z, Y, X) in [0, 1] into out (Z, Y, X, 16) uint8,
+    the weight behind twelve channels.
+    """
+    channels, nz, ny, nx = values.shape
+    for row in prange(nz * ny):
+        k = row // ny
+        j = row % ny
+        for i in range(nx):
+            line = out[k, j, i]
+            for c in range(channels):
+                line[c] = _byte(values[c, k, j, i])
+            for c in range(channels, out.shape[3]):
+                line[c] = 0
+            w = weight[k, j, i]
+            if w > 0.0:
+                line[12] = max(_byte(w), np.uint8(1))
