@@ -83,13 +83,15 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
     if fixed.values.device.type == "cpu" and fused_available():
         from GLIDERegLib.registration import convex_kernels
 
-        cost = convex_kernels.match_cost(
+        cost = np.empty((*fixed.shape, len(labels)), np.float32)
+        convex_kernels.match_cost(
             fixed.channels_last(),
             moving.channels_last(),
             fixed.weight.numpy(),
             moving.weight.numpy() > 0.5,
             shift,
             labels,
+            cost,
         )
         convex_kernels.smooth_cost(cost)
         return torch.from_numpy(cost)

@@ -8,6 +8,9 @@ from numba import njit, prange
 from GLIDERegLib.registration.cpu_kernels import ANY_ORDER, AS_WRITTEN
 
 
+_LANES = 16
+
+
 @njit(fastmath=ANY_ORDER, forceinline=True)
 def _squared_distance(a, b):
     total = np.float32(0.0)
@@ -18,22 +21,22 @@ def _squared_distance(a, b):
 
 
 @njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
-    """Cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C) float32, C a
-    multiple of 16.
+def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
+    """Writes the cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C)
+    float32, C a multiple of 16.
     """
     nz, ny, nx = fixed.shape[:3]
     mz, my, mx = moving.shape[:3]
     count = labels.shape[0]
-    cost = np.zeros((nz, ny, nx, count), np.float32)
     for row in prange(nz * ny):
         k = row // ny
         j = row % ny
         for i in range(nx):
             w = fixed_weight[k, j, i]
-            if w == 0.0:
-                continue
             line = cost[k, j, i]
+            if w == 0.0:
+                line[:] = np.float32(0.0)
+                continue
             f = fixed[k, j, i]
             total = 0.0
             valid = 0
@@ -51,7 +54,6 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels):
             neutral = np.float32(total / valid) if valid else np.float32(0.0)
             for n in range(count):
                 line[n] = w * (neutral if line[n] < 0.0 else line[n])
-    return cost
 
 
 @njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
@@ -95,17 +97,23 @@ def coupled_argmin(cost, labels, center, coupling):
     chosen = np.empty(cells, np.int64)
     columns = np.ascontiguousarray(labels.T)
     for n in prange(cells):
-        values = np.empty(count, np.float32)
-        least = np.float32(3e38)
-        for m in range(count):
-            dx = columns[0, m] - center[n, 0]
-            dy = columns[1, m] - center[n, 1]
-            dz = columns[2, m] - center[n, 2]
-            v = cost[n, m] + coupling * (dx * dx + dy * dy + dz * dz)
-            values[m] = v
-            least = min(least, v)
-        for m in range(count):
-            if values[m] == least:
-                chosen[n] = m
-                break
+        # Every lane keeps the first of its own least values, so that a whole register is compared at a time.
+        least = np.full(_LANES, np.float32(3e38), np.float32)
+        block = np.zeros(_LANES, np.int32)
+        for b in range((count + _LANES - 1) // _LANES):
+            begin = b * _LANES
+            for lane in range(min(_LANES, count - begin)):
+                dx = columns[0, begin + lane] - center[n, 0]
+                dy = columns[1, begin + lane] - center[n, 1]
+                dz = columns[2, begin + lane] - center[n, 2]
+                value = cost[n, begin + lane] + coupling * (dx * dx + dy * dy + dz * dz)
+                if value < least[lane]:
+                    least[lane] = value
+                    block[lane] = b
+        best = np.float32(3e38)
+        for lane in range(_LANES):
+            label = block[lane] * _LANES + lane
+            if least[lane] < best or (least[lane] == best and label < chosen[n]):
+                best = least[lane]
+                chosen[n] = label
     return chosen
