@@ -7,7 +7,6 @@ from numba import njit, prange
 
 from GLIDERegLib.registration.cpu_kernels import ANY_ORDER, AS_WRITTEN
 
-
 _LANES = 16
 
 

@@ -7,8 +7,6 @@ from numba import njit, prange
 
 from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
 
-_SLAB = 8  # slices a thread works on at a time
-
 
 @njit(fastmath=AS_WRITTEN, forceinline=True)
 def _box_means_of_plane(squares, radius, rows, out):
@@ -39,63 +37,58 @@ def _box_means_of_plane(squares, radius, rows, out):
 
 
 @njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def patch_distances(padded, pairs, radius, descriptor, variance):
-    """m = D - min_c D into descriptor (C, Z, Y, X) and its mean over c into variance (Z, Y, X).
+def patch_distances(padded, pairs, radius, begin, distances):
+    """m = D - min_c D of the slices from `begin` on into distances (C, n, Y, X).
 
     D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference of the image at two
-    places, pairs (C, 2, 3): first voxels z, y, x in `padded`.
+    places, pairs (C, 2, 3): z, y, x of the image's first voxel in `padded`, moved there.
     """
-    channels, nz, ny, nx = descriptor.shape
-    for slab in prange((nz + _SLAB - 1) // _SLAB):
-        begin, end = slab * _SLAB, min((slab + 1) * _SLAB, nz)
-        low, high = max(begin - radius, 0), min(end + radius, nz)
+    channels, count, ny, nx = distances.shape
+    nz = padded.shape[0] - pairs[:, :, 0].max()
+    low, high = max(begin - radius, 0), min(begin + count + radius, nz)
+    share = np.float32(1.0 / (2 * radius + 1))
+    for c in prange(channels):
+        az, ay, ax = pairs[c, 0, 0], pairs[c, 0, 1], pairs[c, 0, 2]
+        bz, by, bx = pairs[c, 1, 0], pairs[c, 1, 1], pairs[c, 1, 2]
         squares = np.empty((ny, nx), np.float32)
         rows = np.empty((ny, nx), np.float32)
         planes = np.empty((high - low, ny, nx), np.float32)
-        share = np.float32(1.0 / (2 * radius + 1))
-        for c in range(channels):
-            az, ay, ax = pairs[c, 0, 0], pairs[c, 0, 1], pairs[c, 0, 2]
-            bz, by, bx = pairs[c, 1, 0], pairs[c, 1, 1], pairs[c, 1, 2]
-            for k in range(low, high):
-                for j in range(ny):
-                    first = padded[k + az, j + ay, ax : ax + nx]
-                    second = padded[k + bz, j + by, bx : bx + nx]
-                    line = squares[j]
-                    for i in range(nx):
-                        difference = first[i] - second[i]
-                        line[i] = difference * difference
-                _box_means_of_plane(squares, radius, rows, planes[k - low])
-            for k in range(begin, end):
-                for j in range(ny):
-                    target = descriptor[c, k, j]
-                    line = planes[k - low, j]
-                    for i in range(nx):
-                        target[i] = line[i]
-                    for shift in range(1, radius + 1):
-                        before = planes[max(k - shift, 0) - low, j]
-                        after = planes[min(k + shift, nz - 1) - low, j]
-                        for i in range(nx):
-                            target[i] += before[i] + after[i]
-                    for i in range(nx):
-                        target[i] *= share
-        least = np.empty(nx, np.float32)
-        for k in range(begin, end):
+        for k in range(low, high):
             for j in range(ny):
-                mean = variance[k, j]
+                first = padded[k + az, j + ay, ax : ax + nx]
+                second = padded[k + bz, j + by, bx : bx + nx]
+                line = squares[j]
                 for i in range(nx):
-                    least[i] = descriptor[0, k, j, i]
-                    mean[i] = np.float32(0.0)
-                for c in range(1, channels):
-                    line = descriptor[c, k, j]
-                    for i in range(nx):
-                        least[i] = min(least[i], line[i])
-                for c in range(channels):
-                    line = descriptor[c, k, j]
-                    for i in range(nx):
-                        line[i] -= least[i]
-                        mean[i] += line[i]
+                    difference = first[i] - second[i]
+                    line[i] = difference * difference
+            _box_means_of_plane(squares, radius, rows, planes[k - low])
+        for n in range(count):
+            k = begin + n
+            for j in range(ny):
+                target, line = distances[c, n, j], planes[k - low, j]
                 for i in range(nx):
-                    mean[i] *= np.float32(1.0 / channels)
+                    target[i] = line[i]
+                for shift in range(1, radius + 1):
+                    before = planes[max(k - shift, 0) - low, j]
+                    after = planes[min(k + shift, nz - 1) - low, j]
+                    for i in range(nx):
+                        target[i] += before[i] + after[i]
+                for i in range(nx):
+                    target[i] *= share
+    for row in prange(count * ny):
+        n = row // ny
+        j = row % ny
+        least = np.empty(nx, np.float32)
+        for i in range(nx):
+            least[i] = distances[0, n, j, i]
+        for c in range(1, channels):
+            line = distances[c, n, j]
+            for i in range(nx):
+                least[i] = min(least[i], line[i])
+        for c in range(channels):
+            line = distances[c, n, j]
+            for i in range(nx):
+                line[i] -= least[i]
 
 
 @njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)

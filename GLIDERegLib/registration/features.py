@@ -4,6 +4,7 @@ the lattice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool
 from GLIDERegLib.registration.encoders import FeatureVolume, SliceEncoder, encode_volume
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import Prepared
-from GLIDERegLib.registration.mind import mind_and_variance
+from GLIDERegLib.registration.mind import MindSlabs
 from GLIDERegLib.registration.reduction import Reduction, TokenPool, Tokens, between_grids
 from GLIDERegLib.registration.refine import ControlGrid
 from GLIDERegLib.registration.sampling import sample
@@ -25,6 +26,8 @@ from GLIDERegLib.registration.sampling import sample
 _BYTE_SCALE = 0.2
 # A cell or feature voxel counts where at least half of its voxels do.
 _LEAST_SHARE = 0.5
+# Descriptors of fewer slices at a time would compute too much of their neighbours again.
+_LEAST_SLICES = 8
 
 
 @dataclass
@@ -53,20 +56,30 @@ class LocalFeatures:
         A packed voxel's weight is V / (V + noise * median V), V the local variance: where there is only
         noise, noise must not steer.
         """
-        values, variance = mind_and_variance(torch.from_numpy(image.array).to(device), radius, dilation)
-        usable = torch.from_numpy(usable).to(device)
-        typical = variance[usable].median() if usable.any() else variance.median()
-        confidence = variance / (variance + noise * typical)
-        cells, packed = None, {}
-        for factor in sorted({cell_factor, *factors}):
-            means, share = pool(values, usable, factor)
-            offset = tuple(o // factor for o in image.offset)
-            if factor == cell_factor:
-                cells = CellFeatures(means, share, factor, offset)
-            if factor in factors:
-                weight = pool(confidence[None], usable, factor)[0][0]
-                weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
-                packed[factor] = PackedFeatures.pack(means, weight, factor, offset)
+        array, usable = torch.from_numpy(image.array).to(device), torch.from_numpy(usable).to(device)
+        blocks = sorted({cell_factor, *factors})
+        whole = math.lcm(*blocks)
+        slabs = MindSlabs(array, radius, dilation, whole * -(-_LEAST_SLICES // whole))
+        typical = slabs.variance[usable].median() if usable.any() else slabs.variance.median()
+        confidence = slabs.variance / (slabs.variance + noise * typical)
+        values, shares, packed = [], [], {factor: [] for factor in factors}
+        for first, descriptors in slabs:
+            part = slice(first, first + descriptors.shape[1])
+            for factor in blocks:
+                means, share = pool(descriptors, usable[part], factor)
+                if factor == cell_factor:
+                    values.append(means)
+                    shares.append(share)
+                if factor in packed:
+                    weight = pool(confidence[None, part], usable[part], factor)[0][0]
+                    weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
+                    packed[factor].append(PackedFeatures.pack(means, weight, factor).data)
+
+        def offset(factor: int) -> tuple[int, ...]:
+            return tuple(o // factor for o in image.offset)
+
+        cells = CellFeatures(torch.cat(values, dim=1), torch.cat(shares), cell_factor, offset(cell_factor))
+        packed = {f: PackedFeatures(torch.cat(parts), f, offset(f)) for f, parts in packed.items()}
         return cls(cells, packed)
 
 

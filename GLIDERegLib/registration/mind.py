@@ -6,6 +6,8 @@ MICCAI 2013.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,53 +30,64 @@ _PUBLISHED_ORDER = (6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3)
 
 def mind_ssc(image: torch.Tensor, radius: int = 1, dilation: int = 2) -> torch.Tensor:
     """Descriptors of an image (Z, Y, X): (12, Z, Y, X) float32 in (0, 1]."""
-    return mind_and_variance(image, radius, dilation)[0]
+    return torch.cat([part for _, part in MindSlabs(image, radius, dilation)], dim=1)
 
 
-def mind_and_variance(
-    image: torch.Tensor, radius: int = 1, dilation: int = 2
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The descriptors and the local variance V (Z, Y, X) they were divided by.
+class MindSlabs:
+    """MIND of an image (Z, Y, X), some slices at a time: all of it takes twelve times the image's memory.
 
     D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference between two of the six
     neighbours at distance `dilation` (voxels); with m = D - min_c D and V = mean_c m, clamped to [0.001,
     1000] times its mean over the image, the descriptor is exp(-m / V). Everything is padded by replication.
+
+    variance: V (Z, Y, X). Iterating yields the first slice and the descriptors (12, n, Y, X) of each slab, in
+    order; they are valid until the next.
     """
-    image = image.float()
-    padded = F.pad(image[None, None], [dilation] * 6, mode="replicate")[0, 0]
-    distances = _fused_distances if image.device.type == "cpu" and fused_available() else _distances
-    descriptor, variance = distances(padded, image.shape, radius, dilation)
-    mean = variance.mean()
-    variance.clamp_(mean * 0.001, mean * 1000).clamp_(min=torch.finfo(torch.float32).tiny)
-    return descriptor.div_(variance).neg_().exp_(), variance
 
+    def __init__(self, image: torch.Tensor, radius: int = 1, dilation: int = 2, slices: int = 8):
+        self._radius, self._dilation, self._slices = radius, dilation, slices
+        image = image.float()
+        self._padded = F.pad(image[None, None], [dilation] * 6, mode="replicate")[0, 0]
+        self._fused = image.device.type == "cpu" and fused_available()
+        self.variance = torch.empty_like(image)
+        for slab in self._slabs():
+            self.variance[slab] = self._distances(slab).mean(dim=0)
+        mean = self.variance.mean()
+        self.variance.clamp_(mean * 0.001, mean * 1000).clamp_(min=torch.finfo(torch.float32).tiny)
 
-def _distances(
-    padded: torch.Tensor, shape: tuple[int, int, int], radius: int, dilation: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """m (12, Z, Y, X) of an image that was padded by `dilation`, and its mean over the channels."""
+    def __iter__(self) -> Iterator[tuple[int, torch.Tensor]]:
+        for slab in self._slabs():
+            yield slab.start, self._distances(slab).div_(self.variance[slab]).neg_().exp_()
 
-    def neighbour(index: int) -> torch.Tensor:
-        start = [offset * dilation for offset in _NEIGHBOURS[index]]
-        return padded[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))]
+    def _slabs(self) -> Iterator[slice]:
+        count = len(self.variance)
+        return (slice(n, min(n + self._slices, count)) for n in range(0, count, self._slices))
 
-    descriptor = torch.empty((CHANNELS, *shape), dtype=torch.float32, device=padded.device)
-    for place, channel in enumerate(_PUBLISHED_ORDER):
-        first, second = _PAIRS[channel]
-        descriptor[place] = box_mean((neighbour(first) - neighbour(second)).square_(), radius)
-    descriptor -= descriptor.amin(dim=0, keepdim=True)
-    return descriptor, descriptor.mean(dim=0)
+    def _distances(self, slab: slice) -> torch.Tensor:
+        """m (12, n, Y, X) of some slices."""
+        if self._fused:
+            from GLIDERegLib.registration.feature_kernels import patch_distances
 
+            pairs = [[_NEIGHBOURS[end] for end in _PAIRS[channel]] for channel in _PUBLISHED_ORDER]
+            distances = np.empty((CHANNELS, slab.stop - slab.start, *self.variance.shape[1:]), np.float32)
+            patch_distances(
+                self._padded.numpy(), np.array(pairs) * self._dilation, self._radius, slab.start, distances
+            )
+            return torch.from_numpy(distances)
+        low = max(slab.start - self._radius, 0)
+        high = min(slab.stop + self._radius, len(self.variance))
+        shape = (high - low, *self.variance.shape[1:])
 
-def _fused_distances(
-    padded: torch.Tensor, shape: tuple[int, int, int], radius: int, dilation: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    from GLIDERegLib.registration.feature_kernels import patch_distances
+        def neighbour(index: int) -> torch.Tensor:
+            z, y, x = (offset * self._dilation for offset in _NEIGHBOURS[index])
+            return self._padded[low + z : low + z + shape[0], y : y + shape[1], x : x + shape[2]]
 
-    pairs = [[_NEIGHBOURS[end] for end in _PAIRS[channel]] for channel in _PUBLISHED_ORDER]
-    descriptor, variance = np.empty((CHANNELS, *shape), np.float32), np.empty(shape, np.float32)
-    patch_distances(padded.numpy(), np.array(pairs) * dilation, radius, descriptor, variance)
-    return torch.from_numpy(descriptor), torch.from_numpy(variance)
+        distances = torch.empty((CHANNELS, slab.stop - slab.start, *shape[1:]), device=self._padded.device)
+        for place, channel in enumerate(_PUBLISHED_ORDER):
+            first, second = _PAIRS[channel]
+            mean = box_mean((neighbour(first) - neighbour(second)).square_(), self._radius)
+            distances[place] = mean[slab.start - low : slab.stop - low]
+        return distances.sub_(distances.amin(dim=0, keepdim=True))
 
 
 def box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from GLIDERegLib.registration import (  # noqa: E402
 from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool  # noqa: E402
 from GLIDERegLib.registration.field import DisplacementField  # noqa: E402
 from GLIDERegLib.registration.geometry import Grid  # noqa: E402
-from GLIDERegLib.registration.mind import box_mean, mind_and_variance  # noqa: E402
+from GLIDERegLib.registration.mind import MindSlabs, box_mean, mind_ssc  # noqa: E402
 
 
 def random_field(shape, seed=0, scale=1.0):
@@ -248,7 +248,7 @@ def everything():
     bending, bending_gradient = spline_kernels.BendingEnergy((23, 10, 11)).value_and_gradient(u)
     folding, folding_gradient, _ = fold_kernels.folding_penalty(u, 2.0, (1, -1, 1), 0.3)
     block = torch.rand((23, 10, 11), generator=torch.Generator().manual_seed(0))
-    mind, variance = mind_and_variance(100 * block)
+    mind, variance = mind_ssc(100 * block), MindSlabs(100 * block).variance
     features = PackedFeatures.pack(*pool(mind, block > 0.3, 2), 2)
     inverse = DisplacementField(np.moveaxis(u, 0, -1) / 9, Grid((11, 10, 23), (2.0, 3.0, 4.0))).inverse()
     cells = random_cells((9, 8, 7), 0), random_cells((9, 8, 7), 1)

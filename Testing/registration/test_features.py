@@ -12,7 +12,7 @@ from GLIDERegLib.registration.features import (
 )
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.lattice import Prepared
-from GLIDERegLib.registration.mind import mind_and_variance
+from GLIDERegLib.registration.mind import MindSlabs, mind_ssc
 from GLIDERegLib.registration.progress import CancelToken
 from GLIDERegLib.registration.reduction import Reduction
 from GLIDERegLib.registration.refine import ControlGrid
@@ -168,7 +168,8 @@ class TestLocalFeatures:
         return LocalFeatures.of(self.IMAGE, usable, torch.device("cpu"), 2, (1, 2), 1, 2, noise)
 
     def mind(self):
-        return mind_and_variance(torch.from_numpy(self.IMAGE.array), 1, 2)
+        image = torch.from_numpy(self.IMAGE.array)
+        return mind_ssc(image), MindSlabs(image).variance
 
     def confidence(self, noise=4.0):
         """Falls with the local variance to its share of the noise: a fifth at the median."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from GLIDERegLib.registration import mind
-from GLIDERegLib.registration.mind import CHANNELS, box_mean, mind_and_variance, mind_ssc
+from GLIDERegLib.registration.mind import CHANNELS, MindSlabs, box_mean, mind_ssc
 
 SIX_NEIGHBOURS = ((-1, 0, 0), (0, 0, -1), (0, -1, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0))
 PUBLISHED_ORDER = [6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3]
@@ -54,21 +54,24 @@ def random_image(shape, seed=0):
     return np.random.default_rng(seed).normal(0, 100, shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("slices", [1, 2, 4, 9])
 @pytest.mark.parametrize(("radius", "dilation"), [(1, 1), (1, 2), (2, 2), (2, 1), (1, 3)])
-def test_mind_is_the_published_formula(radius, dilation):
+def test_mind_is_the_published_formula_whatever_the_slabs(radius, dilation, slices):
     image = random_image((6, 7, 5))
     image[:, 5:] = 30.0
     image[0, 0, 0] = 5000.0
     expected, variance = direct_mind(image.astype(float), radius, dilation)
-    values, clamped = mind_and_variance(torch.from_numpy(image), radius, dilation)
-    np.testing.assert_allclose(values.numpy(), expected, atol=2e-5)
-    np.testing.assert_allclose(clamped.numpy(), variance, rtol=1e-4)
+    slabs = MindSlabs(torch.from_numpy(image), radius, dilation, slices)
+    first, values = zip(*((first, part.clone()) for first, part in slabs), strict=True)
+    assert list(first) == list(range(0, 6, slices))
+    np.testing.assert_allclose(torch.cat(values, dim=1), expected, atol=2e-5)
+    np.testing.assert_allclose(slabs.variance, variance, rtol=1e-4)
 
 
 def test_the_variance_is_clamped_where_the_image_is_flat():
     image = np.zeros((24, 24, 24), np.float32)
     image[:6] = random_image((6, 24, 24))
-    _, variance = mind_and_variance(torch.from_numpy(image))
+    variance = MindSlabs(torch.from_numpy(image)).variance
     flat = variance[-4:]
     assert torch.all(flat == flat[0, 0, 0]) and float(flat[0, 0, 0]) > 0
     # The clamp is relative to the mean before clamping, which the few clamped voxels hardly change.
