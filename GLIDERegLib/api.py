@@ -16,7 +16,7 @@ import torch
 
 from GLIDERegLib import __version__
 from GLIDERegLib.errors import InputError, OutOfMemoryError, WeightsError
-from GLIDERegLib.evaluation.evaluate import body_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.evaluate import Body, evaluate_transform, warp
 from GLIDERegLib.evaluation.metrics import jacobian_statistics
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
@@ -264,10 +264,11 @@ def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Vol
 
 
 def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, encoder, device) -> dict:
-    judged = evaluate_transform(transform, fixed, moving, sampling_mm=REPORT_SAMPLING_MM)
+    body = Body(fixed)
+    judged = evaluate_transform(transform, fixed, moving, sampling_mm=REPORT_SAMPLING_MM, body=body)
     # The field's own nodes show every fold; a coarser sampling would miss some.
     field = outcome.displacement
-    judged["jacobian"] = jacobian_statistics(field.jacobian_determinant(), body_on(fixed, field.grid))
+    judged["jacobian"] = jacobian_statistics(field.jacobian_determinant(), body.on(field.grid))
     judged["jacobian"]["sampling_mm"] = list(field.grid.spacing)
     versions = {"glidereg": __version__, "python": platform.python_version()}
     for package in _PACKAGES:

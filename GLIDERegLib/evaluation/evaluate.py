@@ -33,13 +33,15 @@ def evaluate_transform(
     mask: Volume | None = None,
     inverse_transform: sitk.Transform | None = None,
     sampling_mm: float = FINEST_MM,
+    body: Body | None = None,
 ) -> dict:
     """A report on a transform, ready for JSON; what was not given (points, labels) is left out.
 
     transform: fixed points to moving points, LPS mm. Points: two point sets, matched by label where labels
     tell, or two arrays (N, 3) in LPS mm, matched by row. fixed_labels and mask lie on the fixed image's grid;
     labels are whole numbers. Points, labels and similarity are also judged for the identity ("initial").
-    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image.
+    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image, which may be
+    given where it is known.
     inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
     the transform is inverted numerically.
 
@@ -55,7 +57,7 @@ def evaluate_transform(
             raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
     identity = sitk.Transform(3, sitk.sitkIdentity)
     stride, sampled = _sampled(fixed, sampling_mm)
-    inside, region = _region(fixed, mask, stride, sampled.grid)
+    inside, region = _region(fixed, mask, body, stride, sampled.grid)
     field = displacement_on(transform, sampled.grid)
     length = np.linalg.norm(field, axis=-1)[inside]
     report = {
@@ -139,27 +141,29 @@ def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:
     return stride.tolist(), Volume(array, grid, fixed.name)
 
 
-def _region(fixed: Volume, mask: Volume | None, stride: list[int], grid: Grid) -> tuple[np.ndarray, str]:
+def _region(
+    fixed: Volume, mask: Volume | None, body: Body | None, stride: list[int], grid: Grid
+) -> tuple[np.ndarray, str]:
     """Where the transform is judged, bool on the sampled grid, and its name."""
     if mask is not None:
         inside = mask.array[:: stride[2], :: stride[1], :: stride[0]] > 0
         if not inside.any():
             raise InputError("The mask is empty or thinner than the sampling; give a larger mask.")
         return inside, "mask"
-    return body_on(fixed, grid), "body"
+    return (body or Body(fixed)).on(grid), "body"
 
 
-def body_on(fixed: Volume, grid: Grid) -> np.ndarray:
-    """The body of an image, lungs included, as bool on any grid."""
-    coarse = prepare_alone(fixed, fixed.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
-    body = warp(
-        Volume(coarse.weight.astype(np.uint8), coarse.grid, "body mask"),
-        sitk.Transform(3, sitk.sitkIdentity),
-        grid,
-        0,
-        sitk.sitkNearestNeighbor,
-    )
-    return body.array > 0
+class Body:
+    """The body of an image, lungs included: found once, read on any grid."""
+
+    def __init__(self, image: Volume):
+        coarse = prepare_alone(image, image.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
+        self._mask = Volume(coarse.weight.astype(np.uint8), coarse.grid, "body mask")
+
+    def on(self, grid: Grid) -> np.ndarray:
+        """Bool (z, y, x)."""
+        identity = sitk.Transform(3, sitk.sitkIdentity)
+        return warp(self._mask, identity, grid, 0, sitk.sitkNearestNeighbor).array > 0
 
 
 def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:

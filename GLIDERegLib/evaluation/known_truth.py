@@ -26,7 +26,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.evaluation.evaluate import AIR_HU, body_on
+from GLIDERegLib.evaluation.evaluate import AIR_HU, Body
 from GLIDERegLib.evaluation.phantom import Breathing
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.outputs import whole_file
@@ -142,7 +142,7 @@ def warp_real(
         raise InputError(f"The amplitude must be more than 0 mm, not {amplitude_mm:g}.")
     grid = volume.grid
     lattice = grid if mask is not None else grid.resized((BODY_SPACING_MM,) * 3)
-    region = body_on(volume, lattice) if mask is None else mask
+    region = Body(volume).on(lattice) if mask is None else mask
     # The body is found a little too wide, and the air around it shows no motion.
     inner = region if mask is not None else ndimage.binary_erosion(region, iterations=BODY_EROSIONS)
     if not inner.any():

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib import __version__
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.evaluation.evaluate import body_on, displacement_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
 from GLIDERegLib.evaluation.report_numbers import LARGEST_MM, MEAN_MM, SOURCES, numbers
 from GLIDERegLib.evaluation.report_page import render
@@ -60,7 +60,7 @@ def write_report(folder: Path, page: Path, table: Path, check: Callable[[], None
         report = evaluate_transform(transform, fixed, moving) | report
     grid = fixed.grid.resized((SAMPLING_MM,) * 3)
     vectors = displacement_on(transform, grid)
-    lengths = np.linalg.norm(vectors, axis=-1)[body_on(fixed, grid)]
+    lengths = np.linalg.norm(vectors, axis=-1)[Body(fixed).on(grid)]
     check()
     told = _told(folder, report, lengths, fixed, moving)
     warped = warp(moving, transform, fixed.grid, float(moving.array.min()))

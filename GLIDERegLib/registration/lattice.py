@@ -195,8 +195,13 @@ def _resample(
     image: sitk.Image, grid: Grid, transform: sitk.Transform, interpolator: int, fill: float
 ) -> sitk.Image:
     here = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    if transform.GetName() == "Transform" and here.matches(grid):
-        return image
+    if transform.GetName() == "Transform":
+        if here.matches(grid):
+            return image
+        # Where voxel falls on voxel there is nothing to interpolate.
+        first_and_steps = here.to_index(grid.to_physical(np.vstack([np.zeros(3), np.eye(3)])))
+        if np.abs(first_and_steps - np.rint(first_and_steps)).max() < 1e-3 / max(grid.size):
+            interpolator = sitk.sitkNearestNeighbor
     return sitk.Resample(
         image,
         grid.size,

@@ -134,6 +134,20 @@ class TestIntensities:
         np.testing.assert_allclose(prepared.array.ravel()[inner], expected, atol=0.5)
         assert prepared.valid.ravel()[inner].all()
 
+    @pytest.mark.parametrize("axes", ["as they are", "swapped and flipped"])
+    def test_where_voxel_falls_on_voxel_values_are_kept_as_they_are(self, axes):
+        rng = np.random.default_rng(0)
+        direction = (1.0, 0, 0, 0, 1, 0, 0, 0, 1) if axes == "as they are" else (0.0, 0, 1, -1, 0, 0, 0, 1, 0)
+        grid = Grid((17, 18, 19), (2.0,) * 3, (-9.0, 7.0, 31.0), direction)
+        moving = Volume(rng.uniform(-900, 900, grid.shape).astype(np.float32), grid)
+        fixed = constant(Grid((20, 24, 18), (2.0,) * 3, (-11.0, -3.0, 27.0)))
+        _, prepared = prepare_pair(fixed, moving, IDENTITY, 2.0, 12.0, LATTICE)
+        index = np.rint(prepared.grid.to_index(grid.points())).astype(int)
+        k, j, i = np.moveaxis(index[..., ::-1], -1, 0)
+        inside = ((index >= 0) & (index < np.asarray(prepared.grid.size))).all(axis=-1)
+        assert inside.mean() > 0.8 and prepared.valid[k[inside], j[inside], i[inside]].all()
+        np.testing.assert_array_equal(prepared.array[k[inside], j[inside], i[inside]], moving.array[inside])
+
     def test_values_outside_the_field_of_view_are_clipped_and_not_valid(self):
         array = np.full(PLAIN.shape, 40.0, np.float32)
         array[:, :6] = -3024.0

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.evaluation.cases import Case
-from GLIDERegLib.evaluation.evaluate import body_on, displacement_on, evaluate_transform
+from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
 from GLIDERegLib.files.points import read_points
 from GLIDERegLib.files.transforms import map_points, read_transform
@@ -38,7 +38,7 @@ class Judge:
         self.mask = None if mask is None else Volume(mask, self.fixed.grid, "mask")
         self.snaps = case.snap_to_voxels
         self.truth = read_transform(case.truth) if case.truth else None
-        self.inside = mask if mask is not None else body_on(self.fixed, self.fixed.grid)
+        self.inside = mask if mask is not None else Body(self.fixed).on(self.fixed.grid)
 
     def __call__(self, transform: sitk.Transform) -> dict:
         """The report of `evaluate_transform`, and more, JSON-able; transform: fixed to moving points, LPS mm.
