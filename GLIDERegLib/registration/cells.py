@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -76,9 +77,33 @@ class PackedFeatures:
         """(12, Z, Y, X) float32 in [0, 1]."""
         return self.data[..., :CHANNELS].permute(3, 0, 1, 2).float() / 255
 
+    def usable(self) -> torch.Tensor:
+        """(Z, Y, X), bool: where the weight is not zero."""
+        return self.data[..., CHANNELS] > 0
+
     def weight(self) -> torch.Tensor:
         """(Z, Y, X) float32 in [0, 1]."""
         return self.data[..., CHANNELS].float() / 255
+
+
+def any_in_blocks(mask: torch.Tensor, size: int) -> torch.Tensor:
+    """Whether anything of a bool image (Z, Y, X) is true in each block of size^3 voxels, ragged ones too."""
+    mask = F.pad(mask, [n for length in mask.shape[::-1] for n in (0, -length % size)])
+    for axis in range(3):
+        mask = reduce(torch.logical_or, mask.unflatten(axis, (-1, size)).unbind(axis + 1))
+    return mask
+
+
+def grown(mask: torch.Tensor, reach: int) -> torch.Tensor:
+    """A bool image (Z, Y, X), true within `reach` voxels along each axis of where it was: grown by a cube."""
+    for axis in range(3):
+        wider = mask.clone()
+        length = mask.shape[axis]
+        for shift in range(1, min(reach, length - 1) + 1):
+            wider.narrow(axis, shift, length - shift).logical_or_(mask.narrow(axis, 0, length - shift))
+            wider.narrow(axis, 0, length - shift).logical_or_(mask.narrow(axis, shift, length - shift))
+        mask = wider
+    return mask
 
 
 def _to_bytes(image: torch.Tensor) -> torch.Tensor:

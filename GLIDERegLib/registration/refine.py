@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch.optim.adam import adam
 
 from GLIDERegLib.registration import energy
-from GLIDERegLib.registration.cells import PackedFeatures
+from GLIDERegLib.registration.cells import PackedFeatures, any_in_blocks, grown
 from GLIDERegLib.registration.sampling import index_grid, sample
 
 # Jacobian determinants below this cost energy; lung tissue rarely shrinks to less than a third.
@@ -288,9 +288,9 @@ def _measured(coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid) 
     for term in terms:
         factor = term.fixed.factor
         ratio = grid.spacing // factor
-        blocks = F.max_pool3d((term.fixed.weight() > 0).float()[None], ratio, ceil_mode=True)[0] > 0
+        blocks = any_in_blocks(term.fixed.usable(), ratio)
         inner = tuple(slice(1, n + 1) for n in blocks.shape)
-        usable = (term.moving.weight() > 0).float()[None].to(device)
+        usable = grown(term.moving.usable(), ratio // 2).float()[None].to(device)
         offset = torch.tensor(term.moving.offset, device=device) - torch.tensor(
             term.fixed.offset, device=device
         )
@@ -299,9 +299,7 @@ def _measured(coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid) 
         # A block reaches half its width beyond its node.
         reach = ratio / 2
         inside = ((position >= -reach) & (position <= last + reach)).all(dim=0)
-        counterpart = inside & (
-            sample(F.max_pool3d(usable, 2 * (ratio // 2) + 1, 1, ratio // 2), position)[0] > 0
-        )
+        counterpart = inside & (sample(usable, position)[0] > 0)
         measured[inner] |= blocks.to(device) & counterpart[inner]
     return measured
 

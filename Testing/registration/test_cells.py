@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from GLIDERegLib.registration import cells
-from GLIDERegLib.registration.cells import CHANNELS, LANES, CellFeatures, PackedFeatures, pool
+from GLIDERegLib.registration.cells import (
+    CHANNELS,
+    LANES,
+    CellFeatures,
+    PackedFeatures,
+    any_in_blocks,
+    grown,
+    pool,
+)
 
 
 @pytest.fixture(autouse=True, params=["numba", "torch"])
@@ -89,3 +97,13 @@ def test_packing_leaves_its_arguments_alone():
     PackedFeatures.pack(values, weight, 1)
     pool(values, weight > 0.5, 2)
     assert torch.equal(values, before[0]) and torch.equal(weight, before[1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(8, 12, 4), (7, 5, 9), (1, 2, 3)])
+def test_any_in_blocks_and_growing_are_maxima_over_cubes(size, shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(2)) > 0.9
+    image = mask.float()[None]
+    blocks = torch.nn.functional.max_pool3d(image, size, ceil_mode=True)[0] > 0
+    assert torch.equal(any_in_blocks(mask, size), blocks)
+    assert torch.equal(grown(mask, size), torch.nn.functional.max_pool3d(image, 2 * size + 1, 1, size)[0] > 0)
