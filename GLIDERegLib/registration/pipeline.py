@@ -266,9 +266,9 @@ def refine(
             break
         grid = ControlGrid(shape, level.node_spacing)
         terms = _terms(pair, settings, level)
-        energy_of = Energy(
-            terms, grid, settings.bending_weight, settings.folding_weight, pair.spacing, fused, points
-        )
+        # Larger voxels tell less of the motion.
+        bending_weight = settings.bending_weight * pair.spacing**2
+        energy_of = Energy(terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, points)
 
         def before(
             iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of

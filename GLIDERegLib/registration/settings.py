@@ -45,6 +45,7 @@ class Settings:
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.
     vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
+    bending_weight: of the bending energy for voxels of 1 mm; it grows with the square of their size.
     noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike.
     folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
     symmetric: both directions are registered; the mean of one and the inverse of the other is the result.

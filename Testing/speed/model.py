@@ -9,10 +9,10 @@ V: voxels of the working grid, the moving image's being taken as many. K: cells,
 N: nodes of a level, M: its samples in the body.
 - read, write: images of 2 bytes a voxel; written are one image and the nodes' vectors, 24 bytes.
 - working grid, an image: V (2 in + 4 + 1 + 1 out) bytes.
-- local features, an image: V (4 in + 48 + 4 out) bytes; a channel takes 2 operations for the squared
-  difference, 3 (2 r + 1) for the box of radius r, 2 for the minimum, 1 for the mean, 3 for the exponential.
-  Pooled to blocks of f voxels, each size once: (48 + 1) V bytes in and 24 V operations; 52 V / f^3 bytes out
-  for cells, 4 V more in and 16 V / f^3 out where packed for a level.
+- local features, an image: V (4 in + 4 for the variance out, 4 and 1 for the mask in) bytes, as descriptors
+  need not leave the processor's cache; a channel takes 2 operations for the squared difference, 3 (2 r + 1)
+  for the box of radius r, 2 for the minimum, 1 for the mean, 3 for the exponential. Pooled to blocks of f
+  voxels, each size once: 24 V operations; 52 V / f^3 bytes out for cells, 16 V / f^3 packed for a level.
 - convex optimisation: a search has two cost volumes: written, 4 K L bytes, smoothed in place along each axis,
   24 K L, and read by 7 argmins, 28 K L; operations 36 K L in the body, 18 K L to smooth, 11 K L an argmin.
   One search serves both directions; with both features each direction has a local one more, on an image that
@@ -112,12 +112,11 @@ def costs(run: Run) -> dict[str, Cost]:
 def _described(run: Run, factors: set[int]) -> Cost:
     """MIND of one image, pooled to cells and packed for blocks of `factors` voxels."""
     box = 3 * (2 * run.settings.mind_radius + 1)
-    found = Cost(4 + 4 * CHANNELS + 4, CHANNELS * (2 + box + 2 + 1 + 3) + 2)
+    found = Cost(4 + 4 + 4 + 1, CHANNELS * (2 + box + 2 + 1 + 3) + 2)
     cell = cell_factor(run.settings.cell_size, run.spacing)
     for factor in {cell, *factors}:
-        into = 4 * CHANNELS + 1 + 4 * (factor in factors)
         out = 4 * (CHANNELS + 1) * (factor == cell) + 16 * (factor in factors)
-        found += Cost(into + out / factor**3, 2 * CHANNELS)
+        found += Cost(out / factor**3, 2 * CHANNELS)
     return found * run.voxels
 
 

@@ -28,7 +28,7 @@ def test_the_local_branch_costs_what_a_count_by_hand_gives():
     found = costs(RUN)
     assert found["read"] == Cost(2 * 512 * 2)
     # 12 channels of 17 operations, and two for the confidence; cells and level see the same blocks of 2^3.
-    assert found["local features"] == Cost(2 * 512 * (56 + 53 + 68 / 8), 2 * 512 * (206 + 24))
+    assert found["local features"] == Cost(2 * 512 * (13 + 68 / 8), 2 * 512 * (206 + 24))
     # Two volumes of 64 * 33 costs, 56 bytes and 36 / 2 + 18 + 77 operations each.
     assert found["convex optimisation"] == Cost(2112 * 2 * 56, 2112 * 2 * 113)
     # 4^3 nodes; eight byte vectors around a sample at every second feature voxel, half of them in the body;
@@ -43,7 +43,7 @@ def test_the_local_branch_costs_what_a_count_by_hand_gives():
 def test_features_are_pooled_once_for_each_size_of_blocks():
     levels = (Level(4, 4, 3), Level(4, 2, 10), Level(2, 2, 10))
     found = costs(replace(RUN, settings=replace(SETTINGS, levels=levels)))["local features"]
-    assert found == Cost(2 * 512 * (56 + 53 + 68 / 8 + 53 + 16 / 64), 2 * 512 * (206 + 24 + 24))
+    assert found == Cost(2 * 512 * (13 + 68 / 8 + 16 / 64), 2 * 512 * (206 + 24 + 24))
 
 
 def test_the_whole_is_the_sum_of_the_stages_with_no_level_counted_twice():
@@ -69,7 +69,7 @@ def test_with_both_features_each_direction_searches_again_on_a_warped_image(dire
     # Global cells of 4 voxels and one cell of range: 8 cells, 7 displacements; half the local range: 7 too.
     settings = replace(SETTINGS, global_cell_size=16.0, global_search_range=16.0, symmetric=directions == 2)
     found = costs(replace(RUN, settings=settings, encoder=ENCODER))["convex optimisation"]
-    warped = 512 * (10 + 56 + 49 + 52 / 8)
+    warped = 512 * (10 + 13 + 52 / 8)
     assert found.bytes == 2 * 8 * 7 * 56 + directions * (warped + 2 * 64 * 7 * 56)
 
 
