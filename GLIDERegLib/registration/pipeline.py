@@ -266,8 +266,8 @@ def refine(
             break
         grid = ControlGrid(shape, level.node_spacing)
         terms = _terms(pair, settings, level)
-        # Larger voxels tell less of the motion.
-        bending_weight = settings.bending_weight * pair.spacing**2
+        # The fewer voxels a volume has, the less they tell against what is expected of any motion.
+        bending_weight = settings.bending_weight * pair.spacing**3
         energy_of = Energy(terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, points)
 
         def before(
