@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from panel.support import ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 SHORTCUTS = {"Alt+N", "Alt+P", "Alt+A", "Alt+R", "Alt+U"}
 
 

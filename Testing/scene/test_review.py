@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("slicer.util")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import vtk  # noqa: E402
 from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy  # noqa: E402
 
