@@ -65,9 +65,10 @@ def shownTexts(page, column):
 def displace(study, shift):
     from nodules_scene import SHIFT, gridAround
 
-    from GLIDERegLib.scene.results import updateGridTransform
+    from GLIDERegLib.scene.arrays import gridTransform
+    from GLIDERegLib.scene.results import setDeformation
 
-    updateGridTransform(study.transform, *gridAround(SHIFT + shift))
+    setDeformation(study.transform, gridTransform(*gridAround(SHIFT + shift)))
 
 
 def press(slicerHost, page, key):
@@ -275,7 +276,7 @@ def test_nothing_counts_as_dragged_after_the_transform_has_changed(reviewed, stu
 
 def register_again(reviewed, study, shift):
     """What a further registration does to the scene."""
-    from GLIDERegLib.scene.nodules import propagateNodules
+    from nodules_scene import propagateNodules
 
     displace(study, shift)
     node = reviewed.node
