@@ -309,11 +309,9 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Limits torch, numba and ITK to `count` threads while it lasts."""
-    if count is None:
-        yield
-        return
+    """Limits torch, numba and ITK to `count` threads while it lasts; None: to as many as torch takes."""
     before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    count = count or before[0]
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
     numba_before = _set_numba_threads(count)
     # The last, because numba's start sets torch's number too.

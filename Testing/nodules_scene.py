@@ -34,7 +34,8 @@ def makeStudy(scene) -> SimpleNamespace:
     import slicer.util
     from scipy.ndimage import gaussian_filter
 
-    from GLIDERegLib.scene.results import setRegistrationReferences, updateGridTransform
+    from GLIDERegLib.scene.arrays import gridTransform
+    from GLIDERegLib.scene.results import setDeformation, setRegistrationReferences
 
     texture = gaussian_filter(np.random.default_rng(4).standard_normal((SIZE,) * 3), 1.5)
     array = (texture / texture.std() * 200 - 600).astype(np.int16)
@@ -47,7 +48,7 @@ def makeStudy(scene) -> SimpleNamespace:
         for name, place in (("Follow-up", matrix), ("Baseline", moved))
     ]
     transform = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Transform")
-    updateGridTransform(transform, *gridAround(SHIFT))
+    setDeformation(transform, gridTransform(*gridAround(SHIFT)))
     setRegistrationReferences(transform, *volumes)
     return SimpleNamespace(
         fixed=volumes[0],
@@ -103,3 +104,14 @@ def makePage(root, node=None) -> SimpleNamespace:
     page = NodulesPage(ui, None)
     page.setParameterNode(wrapped)
     return SimpleNamespace(page=page, ui=ui, widget=widget, node=wrapped)
+
+
+def propagateNodules(sourceNode, transformNode, direction, fixedVolumeNode, outputNode):
+    """Carries a list through a transform node and into another list, as an import does; what was carried."""
+    from GLIDERegLib.scene.nodules import checkNodules, fillNodules, propagatePoints
+
+    checkNodules(sourceNode, transformNode, direction, outputNode)
+    fixedToMoving = transformNode.GetTransformFromParent()
+    points = propagatePoints(sourceNode, fixedToMoving, direction, fixedVolumeNode)
+    fillNodules(outputNode, points, sourceNode, direction)
+    return points

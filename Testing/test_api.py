@@ -370,6 +370,18 @@ class TestThreads:
         assert seen == {1} and result.report["device"]["threads"] == 1
         assert (torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) == before
 
+    def test_without_a_number_all_take_as_many_as_torch(self):
+        """Else numba's start changes torch's number, and a process's first result differs from its second."""
+        numba = pytest.importorskip("numba")
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with api._threads(None):
+                assert numba.get_num_threads() == sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(before)
+
 
 @pytest.fixture(scope="module")
 def fine():

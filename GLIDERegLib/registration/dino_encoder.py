@@ -34,9 +34,8 @@ from GLIDERegLib.registration.slice_network import (
 # Channels and number of blocks; there are as many heads as 64 goes into the channels.
 _SIZES = {"s": (384, 12), "b": (768, 12), "l": (1024, 24), "g": (1536, 40)}
 VARIANTS = tuple(name for name, entry in NETWORKS.items() if entry.title == "DINOv2")
-REGISTERS = 4
-# DINO-Reg's code: level -600 and width 1500 HU for lung, level 50 and width 400 for the abdomen.
-LUNG_WINDOW, ABDOMEN_WINDOW = (-1350.0, 150.0), (-150.0, 250.0)
+# DINO-Reg's code for lung: level -600 and width 1500 HU.
+LUNG_WINDOW = (-1350.0, 150.0)
 
 # Meta's names of weights and those of `transformers`; "attn.qkv" and "mlp.w12" are several in one.
 _NAMES = (

@@ -14,12 +14,19 @@ INVERSE_TOLERANCE_MM = 1e-3
 LPS_SIGNS = RAS_LPS.diagonal()[:3].astype(np.float32)
 
 
-def newImage(shape: tuple[int, ...], dtype: np.dtype | type) -> tuple[vtk.vtkImageData, np.ndarray]:
+def _newImage(shape: tuple[int, ...], dtype: np.dtype | type) -> tuple[vtk.vtkImageData, np.ndarray]:
     """An image of unit spacing, and its own memory as an array of the shape: (z, y, x) or (z, y, x, 3)."""
     image = vtk.vtkImageData()
     image.SetDimensions(shape[2::-1])
     image.AllocateScalars(get_vtk_array_type(dtype), shape[3] if len(shape) > 3 else 1)
     return image, vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)
+
+
+def imageOf(voxels: np.ndarray) -> vtk.vtkImageData:
+    """A copy of an array (z, y, x) as an image of unit spacing."""
+    image, values = _newImage(voxels.shape, voxels.dtype)
+    np.copyto(values, voxels)
+    return image
 
 
 def gridTransform(vectors: np.ndarray, grid: dict) -> slicer.vtkOrientedGridTransform:
@@ -28,7 +35,7 @@ def gridTransform(vectors: np.ndarray, grid: dict) -> slicer.vtkOrientedGridTran
     Beyond its outermost nodes u continues with the value at the border.
     """
     matrix = matrixFromGrid(grid)
-    image, values = newImage(vectors.shape, np.float32)
+    image, values = _newImage(vectors.shape, np.float32)
     np.multiply(vectors, LPS_SIGNS, out=values)
     image.SetOrigin(matrix[:3, 3])
     image.SetSpacing(grid["spacing"])

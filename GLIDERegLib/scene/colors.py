@@ -54,9 +54,10 @@ def jacobianColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     return _node(scene, "Jacobian determinant", colors)
 
 
-def jacobianLegendColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+def jacobianLegendColors() -> slicer.vtkMRMLColorTableNode:
     """The colours of `jacobianColors` at equal steps of the determinant's logarithm, 1 in the middle, some
-    named by their value; at the lower end, in place of what is below 0.3, the colour of what folds.
+    named by their value; at the lower end, in place of what is below 0.3, the colour of what folds. A new
+    node, in no scene yet.
     """
     octave = np.arange(-LEGEND_OCTAVES * LEGEND_STEPS, LEGEND_OCTAVES * LEGEND_STEPS + 1) / LEGEND_STEPS
     colors = diverging(octave * np.log(2) / np.log(LARGEST_JACOBIAN))
@@ -64,7 +65,7 @@ def jacobianLegendColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTable
     names = [f"{2**value:.2g}" if mark else "" for value, mark in zip(octave, marked, strict=True)]
     folded = octave < -LEGEND_OCTAVES + 0.5 - 0.5 / LEGEND_STEPS
     colors[folded], names[0] = FOLDED, "folds"
-    return _node(scene, "Jacobian determinant (legend)", colors, names)
+    return _table(colors, names)
 
 
 def diverging(position: np.ndarray) -> np.ndarray:
@@ -74,21 +75,24 @@ def diverging(position: np.ndarray) -> np.ndarray:
     )
 
 
-def _node(
-    scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray, names: Sequence[str] = ()
-) -> slicer.vtkMRMLColorTableNode:
+def _node(scene: slicer.vtkMRMLScene, name: str, colors: np.ndarray) -> slicer.vtkMRMLColorTableNode:
     found = scene.GetNodesByClassByName("vtkMRMLColorTableNode", name)
     found.UnRegister(None)
     for index in range(found.GetNumberOfItems()):
         if found.GetItemAsObject(index).GetAttribute(ATTRIBUTE):
             return found.GetItemAsObject(index)
-    node = slicer.vtkMRMLColorTableNode()
+    node = _table(colors)
     node.SetName(name)
     node.SetAttribute(ATTRIBUTE, "1")
+    return scene.AddNode(node)
+
+
+def _table(colors: np.ndarray, names: Sequence[str] = ()) -> slicer.vtkMRMLColorTableNode:
+    node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetNumberOfColors(len(colors))
     for index, color in enumerate(colors):
         node.SetColor(index, *map(float, color), 1.0)
     for index, text in enumerate(names):
         node.SetColorName(index, text)
-    return scene.AddNode(node)
+    return node

@@ -38,7 +38,7 @@ class Kind:
     values: Callable[[Measures], np.ndarray]
     colors: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode]
     range: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
-    legend: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode] | None = None
+    legend: Callable[[], slicer.vtkMRMLColorTableNode] | None = None
 
 
 def _fromZero(least: float) -> Callable[[np.ndarray, np.ndarray], tuple[float, float]]:
@@ -103,9 +103,9 @@ def addLegend(
     legend.SetNumberOfLabels(5)
     legend.SetViewNodeIDs(viewIds)
     if kind.legend is not None:
-        # Only the legend looks at it: a volume is drawn by its first display.
+        # Only the legend looks at these: a volume is drawn by its first display.
         display = scene.AddNode(hidden(slicer.vtkMRMLScalarVolumeDisplayNode(), kind.title))
-        colors = kind.legend(scene)
+        colors = scene.AddNode(hidden(kind.legend(), kind.title))
         display.SetAndObserveColorNodeID(colors.GetID())
         node.AddAndObserveDisplayNodeID(display.GetID())
         legend.SetUseColorNamesForLabels(True)
@@ -117,12 +117,14 @@ def addLegend(
 
 
 def removeLegend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
-    """Takes a legend that `addLegend` made out of the scene, with the display that it alone looks at."""
+    """Takes a legend that `addLegend` made out of the scene, with the display and colours of its own."""
     display, scene = legend.GetPrimaryDisplayNode(), legend.GetScene()
     if scene is None:
         return
     scene.RemoveNode(legend)
-    if display is not None and display.GetHideFromEditors():
+    # The map's own display is saved with the map.
+    if display is not None and not display.GetSaveWithScene():
+        scene.RemoveNode(display.GetColorNode())
         scene.RemoveNode(display)
 
 

@@ -36,34 +36,15 @@ class PropagatedPoint:
     insideField: bool
 
 
-def propagateNodules(
-    sourceNode: slicer.vtkMRMLMarkupsFiducialNode,
-    transformNode: slicer.vtkMRMLTransformNode,
-    direction: str,
-    fixedVolumeNode: slicer.vtkMRMLVolumeNode,
-    outputNode: slicer.vtkMRMLMarkupsFiducialNode,
-) -> list[PropagatedPoint]:
-    """Carries the placed points of a list to the other scan and puts them into another, locked list.
-
-    transformNode: fixed to moving world points, stored from parent; its own parents do not count. direction:
-    "fixed-to-moving" takes the stored map, "moving-to-fixed" its inverse. `fillNodules` tells what becomes of
-    the output. Raises InputError for another direction, the same list as source and output, or points that
-    stand under the very transform, which has moved them already.
-    """
-    checkNodules(sourceNode, transformNode, direction, outputNode)
-    fixedToMoving = transformNode.GetTransformFromParent()
-    points = propagatePoints(sourceNode, fixedToMoving, direction, fixedVolumeNode)
-    fillNodules(outputNode, points, sourceNode, direction)
-    return points
-
-
 def checkNodules(
     sourceNode: slicer.vtkMRMLMarkupsFiducialNode,
     transformNode: slicer.vtkMRMLTransformNode | None,
     direction: str,
     outputNode: slicer.vtkMRMLMarkupsFiducialNode,
 ) -> None:
-    """Raises InputError where `propagateNodules` could not carry these points."""
+    """Raises InputError where points cannot be carried: for an unknown direction, the same list as source and
+    output, or points that stand under the very transform, which has moved them already.
+    """
     if direction not in DIRECTIONS:
         raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
     if sourceNode is outputNode:
@@ -83,6 +64,7 @@ def propagatePoints(
 ) -> list[PropagatedPoint]:
     """The source's placed points in the other scan, by world RAS coordinates; changes no node.
 
+    fixedToMoving: maps world points. direction: "fixed-to-moving" takes it, "moving-to-fixed" its inverse.
     The residual comes from going back the other way: in folds, where no inverse exists, it is large.
     """
     maps = [fixedToMoving, fixedToMoving.GetInverse()]

@@ -15,7 +15,7 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.scene.arrays import gridTransform, newImage
+from GLIDERegLib.scene.arrays import gridTransform, imageOf
 from GLIDERegLib.scene.geometry import matrixFromGrid, standsUnder
 from GLIDERegLib.scene.nodules import PropagatedPoint, checkNodules, fillNodules, propagatePoints
 
@@ -44,15 +44,15 @@ def importResult(
     """
     checkOutputs(fixed, moving, transformNode, volumeNode, nodules)
     vectors, grid = readField(event["field"])
-    image = _copied(readVoxels(event["warped"])) if volumeNode else None
+    image = imageOf(readVoxels(event["warped"])) if volumeNode else None
     deformation = gridTransform(vectors, grid)
     # Read before any node changes: a list may hang on nodes that the result is about to change.
     carried = [propagatePoints(task.source, deformation, task.direction, fixed) for task in nodules]
     if transformNode:
-        _setDeformation(transformNode, deformation)
+        setDeformation(transformNode, deformation)
         setRegistrationReferences(transformNode, fixed, moving)
     if volumeNode:
-        _setVoxels(volumeNode, image, event["warped"], moving)
+        setVoxels(volumeNode, image, event["warped"], moving)
     for task, points in zip(nodules, carried, strict=True):
         fillNodules(task.output, points, task.source, task.direction)
     return carried
@@ -101,27 +101,37 @@ def readVoxels(message: dict) -> np.ndarray:
     return voxels
 
 
-def updateGridTransform(node: slicer.vtkMRMLGridTransformNode, vectors: np.ndarray, grid: dict) -> None:
-    """Replaces what the node holds by a deformation stored from parent, fixed to moving points in the world.
+def setDeformation(node: slicer.vtkMRMLGridTransformNode, transform: slicer.vtkOrientedGridTransform) -> None:
+    """Replaces what the node holds by a map of fixed to moving points in the world, stored from parent.
 
-    vectors: (z, y, x, 3) float32 displacements in LPS mm on the LPS grid. The node keeps its ID, name and
-    display; it stands under no transform afterwards, because the map is one of world points.
+    The node keeps its ID, name and display; it stands under no transform afterwards.
     """
-    _setDeformation(node, gridTransform(vectors, grid))
+    with slicer.util.NodeModify(node):
+        node.SetAndObserveTransformNodeID(None)
+        node.SetAndObserveTransformFromParent(transform)
 
 
-def updateVolume(
+def setVoxels(
     node: slicer.vtkMRMLScalarVolumeNode,
-    voxels: np.ndarray,
+    image: vtk.vtkImageData,
     grid: dict,
     like: slicer.vtkMRMLScalarVolumeNode,
 ) -> None:
-    """Replaces the node's voxels (z, y, x) and places them on the LPS grid in the world, under no transform.
+    """Replaces the node's voxels and places them on the LPS grid in the world, under no transform.
 
     like: the volume whose units the voxels have. A node that was empty also gets its window, level and
     colours; a node that was not keeps its own.
     """
-    _setVoxels(node, _copied(voxels), grid, like)
+    wasEmpty = node.GetImageData() is None
+    with slicer.util.NodeModify(node):
+        node.SetAndObserveTransformNodeID(None)
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrixFromGrid(grid)))
+        node.SetAndObserveImageData(image)
+        node.SetVoxelValueQuantity(like.GetVoxelValueQuantity())
+        node.SetVoxelValueUnits(like.GetVoxelValueUnits())
+    if wasEmpty:
+        node.CreateDefaultDisplayNodes()
+        copyDisplay(like, node)
 
 
 def copyDisplay(source: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -187,38 +197,6 @@ def removedOnFailure(scene: slicer.vtkMRMLScene) -> Iterator[None]:
 def _hierarchyItem(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
     # Slicer's desktop makes the item of each new node by itself; without it there is none.
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-
-
-def _setDeformation(
-    node: slicer.vtkMRMLGridTransformNode, transform: slicer.vtkOrientedGridTransform
-) -> None:
-    with slicer.util.NodeModify(node):
-        node.SetAndObserveTransformNodeID(None)
-        node.SetAndObserveTransformFromParent(transform)
-
-
-def _copied(voxels: np.ndarray) -> vtk.vtkImageData:
-    image, values = newImage(voxels.shape, voxels.dtype)
-    np.copyto(values, voxels)
-    return image
-
-
-def _setVoxels(
-    node: slicer.vtkMRMLScalarVolumeNode,
-    image: vtk.vtkImageData,
-    grid: dict,
-    like: slicer.vtkMRMLScalarVolumeNode,
-) -> None:
-    wasEmpty = node.GetImageData() is None
-    with slicer.util.NodeModify(node):
-        node.SetAndObserveTransformNodeID(None)
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrixFromGrid(grid)))
-        node.SetAndObserveImageData(image)
-        node.SetVoxelValueQuantity(like.GetVoxelValueQuantity())
-        node.SetVoxelValueUnits(like.GetVoxelValueUnits())
-    if wasEmpty:
-        node.CreateDefaultDisplayNodes()
-        copyDisplay(like, node)
 
 
 def _readArray(message: dict, shape: tuple[int, ...]) -> np.ndarray:

@@ -15,7 +15,6 @@ from GLIDERegLib.evaluation.cases import Task
 from GLIDERegLib.evaluation.peers import choose_methods
 from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="needs the extra dino: pip install '.[dino]'"
 )

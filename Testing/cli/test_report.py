@@ -9,9 +9,9 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from html_page import Page
 from PIL import Image
 
 DISCLAIMER = "For visual checking; not a diagnostic device"
@@ -36,27 +36,6 @@ document.getElementById("page").onload = function () {
 };</script>"""
 
 
-class Page(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.attributes, self.pictures, self.texts = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag == "img":
-            self.pictures.append(dict(attributes)["src"])
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join("".join(self.texts).split())
-
-
 @pytest.fixture(scope="module")
 def result(registered, tmp_path_factory):
     """A copy of a registration's folder with the report in it."""
@@ -78,12 +57,13 @@ def test_the_page_needs_nothing_but_itself(page):
     outside = [(name, value) for name, value in page.attributes if value and re.search(r"https?:|//", value)]
     # A picture's own text may hold two slashes.
     assert [entry for entry in outside if not entry[1].startswith("data:image/png;base64,")] == []
-    assert not re.search(r"url\(|@import", "".join(page.texts))
+    assert not re.search(r"url\(|@import", page.text)
 
 
 def test_every_picture_is_a_whole_png(page):
     assert len(page.pictures) == 1 + 16 * 4
-    for source in page.pictures:
+    for picture in page.pictures:
+        source = picture["src"]
         head, _, text = source.partition(",")
         assert head == "data:image/png;base64"
         image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))

@@ -6,11 +6,11 @@ import base64
 import csv
 import io
 import json
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from html_page import Page
 from PIL import Image
 
 from GLIDERegLib.errors import InputError
@@ -254,25 +254,6 @@ def test_a_review_without_labels_and_changed_points_are_refused(tmp_path):
         read_nodules(tmp_path, sources, False)
 
 
-class Page(HTMLParser):
-    """Everything of a page that a test asks for."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.attributes, self.pictures, self.texts = [], [], [], []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag == "img":
-            self.pictures.append(dict(attributes))
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 @pytest.fixture(scope="module")
 def other_tool(phantom_folder, tmp_path_factory):
     """A folder with the transform of another tool, of which nothing is known; hostile texts; its page."""
@@ -297,7 +278,7 @@ def test_texts_of_the_user_are_shown_as_texts(other_tool):
     page = Page((other_tool[0] / "report.html").read_text("utf-8"))
     assert "script" not in page.tags and "b" in page.tags
     assert all(picture["src"].startswith("data:image/png;base64,") for picture in page.pictures)
-    text = "".join(page.texts)
+    text = page.text
     assert text.count('<script>alert("1")</script>') >= 3  # warning, table and card
     assert text.count("= 2 & <b>bold</b>") == 2  # beside the pictures and in the table
 
@@ -310,14 +291,14 @@ def test_every_nodule_has_both_scans_in_two_planes_at_one_scale(other_tool):
         image = Image.open(io.BytesIO(base64.b64decode(picture["src"].partition(",")[2])))
         assert image.size == (PIXELS, PIXELS)
         assert picture["alt"]
-    assert "outside this scan" in "".join(page.texts)
-    assert "Outside the registered field" in "".join(page.texts)
+    assert "outside this scan" in page.text
+    assert "Outside the registered field" in page.text
 
 
 def test_what_the_folder_does_not_tell_is_measured_from_the_transform(other_tool, small_phantom):
     folder, transform = other_tool
     expected = evaluate_transform(transform, small_phantom.fixed, small_phantom.moving)
-    text = " ".join("".join(Page((folder / "report.html").read_text("utf-8")).texts).split())
+    text = Page((folder / "report.html").read_text("utf-8")).text
     for when in ("initial", "final"):
         assert f"{expected['similarity'][when]['normalised_cross_correlation']:.3f}" in text
     assert "how it was made is not known" in text

@@ -7,10 +7,7 @@ wrapper are stand-ins.
 
 In a test folder's conftest.py:
 
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from host import fixtures  # noqa: E402
+    from host import fixtures
 
     slicerSession, slicerHost = fixtures.slicerSession, fixtures.slicerHost
 

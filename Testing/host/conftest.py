@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from host import fixtures  # noqa: E402
+from host import fixtures
 
 slicerSession, slicerHost = fixtures.slicerSession, fixtures.slicerHost
 

@@ -7,6 +7,7 @@ import weakref
 
 import shiboken6
 import slicer
+import slicer.util
 import vtk
 from PySide6.QtCore import Property, Signal
 
@@ -208,7 +209,11 @@ class qMRMLNodeComboBox(Observing, QWidget):
                     return False
             return True
 
-        nodes = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
+        if len(types) == 1:
+            # The scene finds the nodes of a class much faster than a loop over all.
+            nodes = slicer.util.getNodesByClass(types[0], self._scene)
+        else:
+            nodes = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
         return [node for node in nodes if accepts(node)]
 
     def _onSceneChanged(self) -> None:

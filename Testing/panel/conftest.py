@@ -12,11 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from host.fixtures import slicerHost, slicerSession  # noqa: E402, F401
-from panel.support import (  # noqa: E402
+from host.fixtures import slicerHost, slicerSession  # noqa: F401
+from panel.support import (
     ENGINE,
     HERE,
     MODULE,

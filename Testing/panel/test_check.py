@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from panel.support import ROOT, contents
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 UI = ROOT / "Resources" / "UI" / "GLIDERegCheck.ui"
 SHAPE, SPACING = (30, 36, 42), 5.0

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from panel.support import ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 SHORTCUTS = {"Alt+N", "Alt+P", "Alt+A", "Alt+R", "Alt+U"}
 
 
@@ -69,9 +65,10 @@ def shownTexts(page, column):
 def displace(study, shift):
     from nodules_scene import SHIFT, gridAround
 
-    from GLIDERegLib.scene.results import updateGridTransform
+    from GLIDERegLib.scene.arrays import gridTransform
+    from GLIDERegLib.scene.results import setDeformation
 
-    updateGridTransform(study.transform, *gridAround(SHIFT + shift))
+    setDeformation(study.transform, gridTransform(*gridAround(SHIFT + shift)))
 
 
 def press(slicerHost, page, key):
@@ -279,7 +276,7 @@ def test_nothing_counts_as_dragged_after_the_transform_has_changed(reviewed, stu
 
 def register_again(reviewed, study, shift):
     """What a further registration does to the scene."""
-    from GLIDERegLib.scene.nodules import propagateNodules
+    from nodules_scene import propagateNodules
 
     displace(study, shift)
     node = reviewed.node

@@ -37,19 +37,22 @@ sys.exit(weights.main(arguments))
 
 
 class Host(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT: /good at once, /slow with a wait in the middle that `released` ends, /wrong changed."""
+    """Serves CONTENT in folders: good at once, slow with a wait in the middle that `released` ends, wrong
+    changed.
+    """
 
     released = threading.Event()
 
     def do_GET(self):
-        body = CONTENT[::-1] if self.path == "/wrong" else CONTENT
-        self.send_response(404 if self.path == "/missing" else 200)
+        folder = self.path.split("/")[1]
+        body = CONTENT[::-1] if folder == "wrong" else CONTENT
+        self.send_response(404 if folder == "missing" else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         half = len(body) // 2
         try:
             self.wfile.write(body[:half])
-            if self.path == "/slow":
+            if folder == "slow":
                 self.released.wait(30)
             self.wfile.write(body[half:])
         except OSError:
@@ -97,7 +100,7 @@ def slicer(monkeypatch):
 
 def download(address):
     digest = hashlib.sha256(CONTENT).hexdigest()
-    return weights.Download(NAME, ("-c", SCRIPT, address, digest, str(len(CONTENT))))
+    return weights.Download(NAME, ("-c", SCRIPT, f"{address}/{NAME}.pt", digest, str(len(CONTENT))))
 
 
 def wait(condition, seconds=30):

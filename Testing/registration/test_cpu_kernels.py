@@ -11,6 +11,8 @@ import torch
 
 numba = pytest.importorskip("numba")
 
+from registration.support import random_packed  # noqa: E402
+
 from GLIDERegLib.registration import (  # noqa: E402
     convex,
     convex_kernels,
@@ -22,20 +24,11 @@ from GLIDERegLib.registration import (  # noqa: E402
 from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool  # noqa: E402
 from GLIDERegLib.registration.field import DisplacementField  # noqa: E402
 from GLIDERegLib.registration.geometry import Grid  # noqa: E402
-from GLIDERegLib.registration.mind import MindSlabs, box_mean, mind_ssc  # noqa: E402
+from GLIDERegLib.registration.mind import MindSlabs, mind_ssc  # noqa: E402
 
 
 def random_field(shape, seed=0, scale=1.0):
     return (np.random.default_rng(seed).normal(size=(3, *shape)) * scale).astype(np.float32)
-
-
-def random_packed(shape, seed, unusable=0.1):
-    """Smoothed random features with random weights, some of them zero."""
-    generator = torch.Generator().manual_seed(seed)
-    values = box_mean(torch.rand((12, *shape), generator=generator), 1)
-    weight = torch.rand(shape, generator=generator)
-    weight[torch.rand(shape, generator=generator) < unusable] = 0.0
-    return PackedFeatures.pack(values, weight, 1)
 
 
 def fused_ssd(fixed, moving, offset, ratio, start, scale, u):
@@ -275,14 +268,15 @@ def test_results_are_bit_identical_for_any_number_of_threads():
 def test_the_first_run_on_a_machine_gives_the_bits_of_later_ones(tmp_path):
     """numba runs what it has just compiled otherwise optimised than what it has saved."""
     source = (
-        "import hashlib, sys; sys.path.insert(0, sys.argv[1]); import test_cpu_kernels as here\n"
+        "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from registration import test_cpu_kernels as here\n"
         "print(hashlib.sha256(repr(here.everything()).encode()).hexdigest())\n"
         "print(sum(here.cpu_kernels.ssd_and_gradient.stats.cache_misses.values()))"
     )
     said = []
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-c", source, str(Path(__file__).parent)],
+            [sys.executable, "-c", source, str(Path(__file__).parents[1])],
             env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
             capture_output=True,
             text=True,

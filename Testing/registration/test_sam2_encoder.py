@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 pytest.importorskip("sam2")
+from registration.support import slices_in_hu  # noqa: E402
 from sam2.build_sam import build_sam2, build_sam2_video_predictor  # noqa: E402
 
 import GLIDERegLib.errors  # noqa: E402
@@ -20,17 +21,6 @@ from GLIDERegLib.registration.geometry import Grid, Volume  # noqa: E402
 from GLIDERegLib.registration.sam2_encoder import Sam2Encoder  # noqa: E402
 
 TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
-
-
-def slices_in_hu(count, side=96):
-    """A bright ball in a soft-tissue disc in air, drifting from slice to slice."""
-    y, x = np.mgrid[:side, :side] / side - 0.5
-    slices = np.full((count, side, side), -1000.0, np.float32)
-    for z in range(count):
-        slices[z][x**2 + y**2 < 0.16] = 30.0
-        slices[z][(x - 0.02 * z) ** 2 + y**2 < 0.02] = 700.0
-    slices += np.random.default_rng(1).normal(0, 15, slices.shape)
-    return torch.from_numpy(slices), torch.from_numpy(slices > -500)
 
 
 @pytest.fixture(scope="module")

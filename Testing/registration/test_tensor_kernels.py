@@ -13,10 +13,10 @@ import sys
 
 import pytest
 import torch
+from registration.support import random_packed
 
 from GLIDERegLib.registration import energy, tensor_kernels
 from GLIDERegLib.registration.cells import PackedFeatures
-from GLIDERegLib.registration.mind import box_mean
 from GLIDERegLib.registration.refine import ControlGrid, Energy, Level, Term, refine_level
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -48,15 +48,6 @@ def device(kernels):
 
 def random_field(shape, seed=0, scale=1.0):
     return torch.randn((3, *shape), generator=torch.Generator().manual_seed(seed)) * scale
-
-
-def random_packed(shape, seed, unusable=0.1):
-    """Smoothed random features with random weights, some of them zero."""
-    generator = torch.Generator().manual_seed(seed)
-    values = box_mean(torch.rand((12, *shape), generator=generator), 1)
-    weight = torch.rand(shape, generator=generator)
-    weight[torch.rand(shape, generator=generator) < unusable] = 0.0
-    return PackedFeatures.pack(values, weight, 1)
 
 
 def with_gradient(function, field):

@@ -8,16 +8,17 @@ import pytest
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
+from nodules_scene import propagateNodules  # noqa: E402
 
 from GLIDERegLib.errors import InputError  # noqa: E402
 from GLIDERegLib.registration.geometry import Grid  # noqa: E402
+from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
 from GLIDERegLib.scene.nodules import (  # noqa: E402
     INSIDE_FIELD,
     RESIDUAL,
     isInside,
-    propagateNodules,
 )
-from GLIDERegLib.scene.results import matrixFromGrid, updateGridTransform  # noqa: E402
+from GLIDERegLib.scene.results import matrixFromGrid, setDeformation  # noqa: E402
 
 LPS = np.array([-1.0, -1.0, 1.0])
 TO_FIXED, TO_MOVING = "moving-to-fixed", "fixed-to-moving"
@@ -71,7 +72,7 @@ def folded(grid: dict) -> np.ndarray:
 
 def transform_node(scene, grid, vectors):
     node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "T")
-    updateGridTransform(node, vectors, grid)
+    setDeformation(node, gridTransform(vectors, grid))
     return node
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 SHAPE = (30, 36, 40)
 MATRIX = np.diag([2.0, 2.0, 2.0, 1.0])

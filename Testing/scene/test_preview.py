@@ -11,9 +11,10 @@ pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
 
 from GLIDERegLib.registration.geometry import Grid  # noqa: E402
+from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
 from GLIDERegLib.scene.geometry import ijkToWorld, matrixFromGrid  # noqa: E402
 from GLIDERegLib.scene.preview import LivePreview  # noqa: E402
-from GLIDERegLib.scene.results import updateGridTransform  # noqa: E402
+from GLIDERegLib.scene.results import setDeformation  # noqa: E402
 
 ANGLE = np.radians(25)
 TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])
@@ -171,7 +172,7 @@ def test_the_moving_volume_is_taken_from_where_its_linear_parent_puts_it(scene, 
 def test_below_a_parent_that_is_not_linear_both_maps_are_applied(scene, pair, views):
     own = waves(3.0)[..., ::-1].copy()
     parent = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "breathing")
-    updateGridTransform(parent, own, GRID)
+    setDeformation(parent, gridTransform(own, GRID))
     parent.GetTransformFromParent().SetInterpolationModeToLinear()
     pair[1].SetAndObserveTransformNodeID(parent.GetID())
     LivePreview(*pair).show(waves(), GRID)

@@ -13,6 +13,7 @@ import vtk  # noqa: E402
 from GLIDERegLib.errors import InputError  # noqa: E402
 from GLIDERegLib.registration.geometry import Grid  # noqa: E402
 from GLIDERegLib.scene import results  # noqa: E402
+from GLIDERegLib.scene.arrays import gridTransform, imageOf  # noqa: E402
 from GLIDERegLib.scene.nodules import RESIDUAL  # noqa: E402
 
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -68,7 +69,7 @@ def through(transform, points) -> np.ndarray:
 
 def grid_node(scene, grid, vectors=None, name="T"):
     node = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", name)
-    results.updateGridTransform(node, smooth(grid) if vectors is None else vectors, grid)
+    results.setDeformation(node, gridTransform(smooth(grid) if vectors is None else vectors, grid))
     return node
 
 
@@ -151,7 +152,7 @@ def test_an_output_that_is_used_again_keeps_its_identity_and_loses_its_old_map(s
     node.SetAndObserveTransformToParent(old)
     node.SetAndObserveTransformNodeID(linear_node(scene, (0, 0, 1), (5, 5, 5)).GetID())
     grid = GRIDS["oblique"]
-    results.updateGridTransform(node, smooth(grid), grid)
+    results.setDeformation(node, gridTransform(smooth(grid), grid))
     assert (node.GetID(), node.GetName(), node.GetDisplayNode()) == identity
     assert node.GetDisplayNode().GetVisibility()
     toWorld = vtk.vtkGeneralTransform()
@@ -242,7 +243,7 @@ def test_the_warped_volume_has_the_worker_s_voxels_and_geometry(scene, grid, kin
     moving = volume_node(scene, blob(grid), grid, "moving")
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "warped")
     node.SetAndObserveTransformNodeID(linear_node(scene, (0, 1, 0), (9, 9, 9)).GetID())
-    results.updateVolume(node, voxels, grid, moving)
+    results.setVoxels(node, imageOf(voxels), grid, moving)
     assert node.GetParentTransformNode() is None
     node.AddDefaultStorageNode()
     node.GetStorageNode().SetFileName(str(tmp_path / "warped.nrrd"))
@@ -267,14 +268,14 @@ def test_a_new_warped_volume_looks_like_the_moving_one_and_one_in_use_keeps_its_
     color = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "my colours")
     shown.SetAndObserveColorNodeID(color.GetID())
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "warped")
-    results.updateVolume(node, blob(grid), grid, moving)
+    results.setVoxels(node, imageOf(blob(grid)), grid, moving)
     display = node.GetScalarVolumeDisplayNode()
     assert display is not shown
     assert (display.GetWindow(), display.GetLevel(), display.GetInterpolate()) == (1400, -500, 0)
     assert display.GetColorNode() is color
     assert node.GetVoxelValueUnits().GetCodeMeaning() == "Hounsfield unit"
     display.SetWindowLevel(300, 40)
-    results.updateVolume(node, blob(grid) + 1, grid, moving)
+    results.setVoxels(node, imageOf(blob(grid) + 1), grid, moving)
     assert node.GetScalarVolumeDisplayNode() is display
     assert (display.GetWindow(), display.GetLevel()) == (300, 40)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), blob(grid) + 1)
@@ -286,10 +287,10 @@ def test_automatic_grey_values_of_the_moving_volume_are_taken_as_they_are(scene)
     shown = moving.GetScalarVolumeDisplayNode()
     assert shown.GetAutoWindowLevel()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "warped")
-    results.updateVolume(node, blob(grid) // 4, grid, moving)
+    results.setVoxels(node, imageOf(blob(grid) // 4), grid, moving)
     display = node.GetScalarVolumeDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == (shown.GetWindow(), shown.GetLevel())
-    results.updateVolume(node, blob(grid) // 8, grid, moving)
+    results.setVoxels(node, imageOf(blob(grid) // 8), grid, moving)
     assert display.GetWindow() == shown.GetWindow() > 500
 
 

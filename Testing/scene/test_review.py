@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer")
 pytest.importorskip("slicer.util")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import vtk  # noqa: E402
-from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy  # noqa: E402
+from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy, propagateNodules  # noqa: E402
 
 from GLIDERegLib.errors import InputError  # noqa: E402
 from GLIDERegLib.evaluation.nodules import RELIABLE, UNRELIABLE  # noqa: E402
-from GLIDERegLib.scene.nodules import propagateNodules  # noqa: E402
+from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
 from GLIDERegLib.scene.pair import Pair  # noqa: E402
-from GLIDERegLib.scene.results import updateGridTransform  # noqa: E402
+from GLIDERegLib.scene.results import setDeformation  # noqa: E402
 from GLIDERegLib.scene.review import Judge, insideGrids, planUpdate  # noqa: E402
 from GLIDERegLib.scene.review_matching import (  # noqa: E402
     DISAPPEARED,
@@ -58,7 +55,7 @@ def rowsOf(pair, **lists):
 
 def displace(node, shift):
     """Makes the transform carry `shift` (RAS mm) further than the truth."""
-    updateGridTransform(node, *gridAround(SHIFT + shift))
+    setDeformation(node, gridTransform(*gridAround(SHIFT + shift)))
 
 
 # Rows
@@ -100,11 +97,11 @@ def test_any_transform_node_is_judged_by_its_from_world_direction(pair, study, s
         matrix[:3, 3] = SHIFT
         node.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
     elif kind == "stored to parent":
-        updateGridTransform(study.transform, *gridAround(-SHIFT))
+        setDeformation(study.transform, gridTransform(*gridAround(-SHIFT)))
         node.SetAndObserveTransformToParent(study.transform.GetTransformFromParent())
     else:
         part = SHIFT * (1, 0, 0)
-        updateGridTransform(study.transform, *gridAround(SHIFT - part))
+        setDeformation(study.transform, gridTransform(*gridAround(SHIFT - part)))
         matrix = np.eye(4)
         matrix[:3, 3] = part
         if kind == "composite":
@@ -147,7 +144,7 @@ def test_a_nodule_in_a_fold_is_unreliable_for_that(pair, study):
     x = -np.linspace(-100, 100, 41)
     # Around R = 0 the map turns back on itself.
     vectors[..., 0] += (8 * np.tanh(x / 4)).astype(np.float32)
-    updateGridTransform(study.transform, vectors, grid)
+    setDeformation(study.transform, gridTransform(vectors, grid))
     inner, outer = rowsOf(
         pair, fixed=addPoints(study.fixed.GetScene(), "F", {"in": (1, 0, 0), "out": (60, 0, 0)})
     )
@@ -159,7 +156,7 @@ def test_where_the_way_back_leads_elsewhere_the_field_is_called_inconsistent(pai
     vectors, grid = gridAround(SHIFT, count=41)
     x = -np.linspace(-100, 100, 41)
     vectors[..., 0] += (8 * np.tanh(x / 4)).astype(np.float32)
-    updateGridTransform(study.transform, vectors, grid)
+    setDeformation(study.transform, gridTransform(vectors, grid))
     points = {str(n): (n - 8.0, 0, 0) for n in range(17)}
     rows = rowsOf(pair, fixed=addPoints(study.fixed.GetScene(), "F", points))
     far = [row for row in rows if row.residual > 1]
@@ -175,11 +172,11 @@ def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_unreliable(pair, 
         "beyond the grid": (60, 0, 0),
         "gone": (0, -75, 0),
     }
-    updateGridTransform(study.transform, *gridAround(SHIFT, halfWidth=40, count=9))
+    setDeformation(study.transform, gridTransform(*gridAround(SHIFT, halfWidth=40, count=9)))
     rows = rowsOf(pair, fixed=addPoints(scene, "F", points))
     assert [row.insideField for row in rows] == ["yes", "no", "no", "no"]
     assert all("outside the field" in row.reason and row.reliability == UNRELIABLE for row in rows[1:])
-    updateGridTransform(study.transform, *gridAround((0, -20, 0)))
+    setDeformation(study.transform, gridTransform(*gridAround((0, -20, 0))))
     [row] = rowsOf(pair, fixed=addPoints(scene, "F", {"gone": (0, -70, 0)}))
     assert "outside the moving scan" in row.reason and row.insideField == "no"
 

@@ -134,7 +134,8 @@ def test_volumes_are_named_as_in_the_scene_and_the_engines_report_is_kept(pair, 
 
 
 def test_nodules_are_where_their_lists_have_them_now(pair, marks, tmp_path):
-    from GLIDERegLib.scene.nodules import propagateNodules
+    from nodules_scene import propagateNodules
+
     from GLIDERegLib.scene.results import NoduleTask
 
     source, carried = marks(), marks("Carried", {})

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from GLIDERegLib.evaluation.process_tree import ProcessTree
+
 LOOK_SECONDS = 0.1
 LAST_LINES, LAST_COLUMNS = 20, 500
 LOG = "errors.txt"
@@ -56,17 +58,18 @@ def supervise(
             stderr=log,
             start_new_session=os.name != "nt",
         )
+        tree = ProcessTree(process.pid)
         # When memory runs out, Linux shall take this process rather than a worker or the scheduler.
         with suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
         while process.poll() is None:
-            peak = max(peak, _resident(process.pid))
+            peak = max(peak, _resident(tree))
             if limit is not None and peak > limit:
                 ended_for = "memory"
             elif abandoned.is_set() or stop.exists():
                 ended_for = "cancel"
             if ended_for:
-                _kill(process)
+                tree.kill()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LOOK_SECONDS)
         log.seek(0)
@@ -81,28 +84,14 @@ def supervise(
     }
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _resident(pid: int) -> int:
+def _resident(tree: ProcessTree) -> int:
     """Bytes of a process, and of its offspring what they do not share: one just forked shares everything."""
     total = 0
-    for process in _family(pid):
+    for process in tree.look():
         with suppress(psutil.Error):
-            own = process.pid == pid
+            own = process == tree.main
             total += process.memory_info().rss if own else process.memory_full_info().uss
     return total
-
-
-def _kill(process: subprocess.Popen) -> None:
-    for member in _family(process.pid):
-        with suppress(psutil.Error):
-            member.kill()
 
 
 if __name__ == "__main__":

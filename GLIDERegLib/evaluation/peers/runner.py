@@ -15,6 +15,7 @@ import psutil
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation.cases import Method, Task
+from GLIDERegLib.evaluation.process_tree import ProcessTree
 
 LOG = "log.txt"
 THREAD_VARIABLES = (
@@ -78,7 +79,7 @@ def run_method(method: Method, task: Task, timeout: float | None = None) -> Run:
             )
         except OSError as error:
             return Run("failed", f"{method.name} cannot be started: {error}.", 0.0, 0)
-        watched = _Watched(process)
+        watched = _Watched(process, ProcessTree(process.pid))
         late = not watched.wait(None if timeout is None else begin + timeout)
     seconds = watched.end - begin
     if late:
@@ -93,11 +94,11 @@ class _Watched:
     """A running process: waits for its end, looks at its memory, and leaves nothing of its tree behind."""
 
     process: subprocess.Popen
+    tree: ProcessTree
     tree_peak: int = 0
     own_peak: int = 0
     end: float = 0.0
     ended: threading.Event = field(default_factory=threading.Event)
-    tree: set[psutil.Process] = field(default_factory=set)
 
     def wait(self, deadline: float | None) -> bool:
         """True once the process has ended by itself; at the deadline or an interrupt its tree is killed."""
@@ -114,7 +115,7 @@ class _Watched:
                     return False
                 interval = min(1.2 * interval, LONGEST_INTERVAL)
         finally:
-            self._kill()
+            self.tree.kill()
             waiter.join()
 
     def _await_end(self) -> None:
@@ -130,10 +131,7 @@ class _Watched:
 
     def _look(self) -> None:
         total = 0
-        with suppress(psutil.Error):
-            main = psutil.Process(self.process.pid)
-            self.tree |= {main, *main.children(recursive=True)}
-        for process in self.tree:
+        for process in self.tree.look():
             with suppress(psutil.Error):
                 total += process.memory_info().rss
         self.tree_peak = max(self.tree_peak, total)
@@ -141,14 +139,6 @@ class _Watched:
     @property
     def peak(self) -> int:
         return max(self.tree_peak, self.own_peak)
-
-    def _kill(self) -> None:
-        if not self.ended.is_set():
-            self._look()
-        for process in self.tree:
-            # psutil compares start times: a number that belongs to another process by now is left alone.
-            with suppress(psutil.Error):
-                process.kill()
 
 
 def _own_peak(usage) -> int:
