@@ -94,7 +94,7 @@ class TestKernel:
         leaf = torch.from_numpy(u.copy()).requires_grad_(True)
         expected = energy.folding_penalty(leaf, 2.0, corner, 0.3)
         expected.backward()
-        value, gradient = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+        value, gradient, _ = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
         assert expected > 0
         assert value == pytest.approx(float(expected.detach()), rel=1e-4)
         scale = float(leaf.grad.abs().max())
@@ -102,10 +102,10 @@ class TestKernel:
 
     def test_an_unfolded_field_costs_nothing(self):
         fold_kernels = pytest.importorskip("GLIDERegLib.registration.fold_kernels", exc_type=ImportError)
-        value, gradient = fold_kernels.folding_penalty(
+        value, gradient, used = fold_kernels.folding_penalty(
             np.zeros((3, 5, 6, 7), np.float32), 2.0, (1, -1, 1), 0.3
         )
-        assert value == 0 and not gradient.any()
+        assert value == 0 and not gradient.any() and not used.any()
 
     def test_is_the_same_to_the_bit_with_one_thread_and_with_two(self):
         numba = pytest.importorskip("numba")
@@ -119,6 +119,6 @@ class TestKernel:
             numba.set_num_threads(threads)
             results.append([fold_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS])
         numba.set_num_threads(before)
-        for (value, gradient), (other, other_gradient) in zip(*results, strict=True):
+        for (value, gradient, _), (other, other_gradient, _) in zip(*results, strict=True):
             assert value == other
             assert np.array_equal(gradient, other_gradient)
