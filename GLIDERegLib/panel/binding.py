@@ -21,6 +21,11 @@ class ParameterBinding:
         """Whether this node, wrapped anew or not, is the one that is bound."""
         return None not in (node, self._node) and node.parameterNode is self._node.parameterNode
 
+    def set(self, name: str, value: str | int) -> None:
+        """Sets a parameter of the bound node, if it is another."""
+        if self._node is not None and getattr(self._node, name) != value:
+            setattr(self._node, name, value)
+
     def bind(self, node) -> None:
         """Binds another parameter node, or none while a scene is closed."""
         if self._node is not None:

@@ -45,7 +45,9 @@ class CheckPage:
         self._layout = ChoiceBox(ui.checkLayoutCombo, LAYOUT_CHOICES, lambda _: self._showLayout())
         self._overlay = ChoiceBox(ui.checkOverlayCombo, offered, lambda _: self._show())
         self._drawing = ChoiceBox(ui.checkDrawingCombo, DRAWINGS, lambda _: self._show())
-        self._segment = ChoiceBox(ui.checkSegmentCombo, [], self._setSegment)
+        self._segment = ChoiceBox(
+            ui.checkSegmentCombo, [], lambda name: self._binding.set("checkSegment", name)
+        )
         ui.checkLayoutButton.connect("toggled(bool)", lambda on: self._showLayout())
         for box in (ui.checkBeforeCheck, ui.checkOutlineCheck, ui.checkFollowCheck):
             box.connect("toggled(bool)", lambda on: self._show())
@@ -117,17 +119,13 @@ class CheckPage:
         names = [source.GetNthSegmentID(n) for n in range(source.GetNumberOfSegments())] if source else []
         offered = [(name, source.GetSegment(name).GetName(), "") for name in names]
         if self._node.checkSegment not in names:
-            self._setSegment("")
+            self._binding.set("checkSegment", "")
         self._segment.fill([("", _("All structures together"), ""), *offered], self._node.checkSegment)
         self.ui.checkSegmentCombo.enabled = segmentation is not None
         if segmentation is not self._segmentation:
             self._segmentation = segmentation
             if segmentation is None:
                 self.ui.checkOutlineCheck.checked = False
-
-    def _setSegment(self, name: str) -> None:
-        if self._node is not None and self._node.checkSegment != name:
-            self._node.checkSegment = name
 
     # What can be done now
 

@@ -41,7 +41,7 @@ class RegistrationPanel:
         self._ending = ""
         self._shownLog = 0
         self._boxes = {
-            name: ChoiceBox(box, offered, lambda value, name=name: self._set(name, value))
+            name: ChoiceBox(box, offered, lambda value, name=name: self._binding.set(name, value))
             for name, box, offered in (
                 ("preset", ui.presetCombo, choices.PRESETS),
                 ("device", ui.deviceCombo, [choices.AUTOMATIC]),
@@ -53,7 +53,9 @@ class RegistrationPanel:
             )
         }
         self._weights = WeightsControl(ui.weightsButton, self._weightsChanged)
-        ui.checkpointEdit.connect("currentPathChanged(QString)", lambda path: self._set("checkpoint", path))
+        ui.checkpointEdit.connect(
+            "currentPathChanged(QString)", lambda path: self._binding.set("checkpoint", path)
+        )
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.keepButton.connect("clicked()", self.keep)
@@ -73,10 +75,6 @@ class RegistrationPanel:
         self._binding.bind(node)
         if node is not None:
             self._nodeModified()
-
-    def _set(self, name: str, value: str) -> None:
-        if self._node is not None and getattr(self._node, name) != value:
-            setattr(self._node, name, value)
 
     def _nodeModified(self) -> None:
         for name, box in self._boxes.items():

@@ -45,8 +45,12 @@ class SequencePage:
         self._browserTag = None
         # Asked for, until it is known whether it can start; then under way, if this page started it.
         self._starting = self._running = self._blocked = False
-        self._reference = ChoiceBox(ui.referenceCombo, [], lambda n: self._set("sequenceReference", int(n)))
-        self._preset = ChoiceBox(ui.qualityCombo, choices.PRESETS, lambda name: self._set("preset", name))
+        self._reference = ChoiceBox(
+            ui.referenceCombo, [], lambda n: self._binding.set("sequenceReference", int(n))
+        )
+        self._preset = ChoiceBox(
+            ui.qualityCombo, choices.PRESETS, lambda name: self._binding.set("preset", name)
+        )
         ui.startButton.connect("clicked()", self.apply)
         ui.stopButton.connect("clicked()", self.cancel)
         ui.frameSlider.connect("valueChanged(int)", self._step)
@@ -64,10 +68,6 @@ class SequencePage:
         self._node = node
         self._binding.bind(node)
         self._nodeModified()
-
-    def _set(self, name: str, value: str | int) -> None:
-        if self._node is not None and getattr(self._node, name) != value:
-            setattr(self._node, name, value)
 
     def _nodeModified(self) -> None:
         node = self._node

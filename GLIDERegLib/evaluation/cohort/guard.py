@@ -22,7 +22,8 @@ import psutil
 
 from GLIDERegLib.evaluation.process_tree import ProcessTree
 
-LOOK_SECONDS = 0.1
+# Seconds between two looks at the pair: short at first, for what is over soon.
+SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
 LAST_LINES, LAST_COLUMNS = 20, 500
 LOG = "errors.txt"
 
@@ -49,7 +50,7 @@ def supervise(
     Returns exit_status (negative: the signal), ended_for ("memory", "cancel" or None), seconds, peak_memory
     (bytes, resident, of the process and its offspring, sampled), host and the last lines of its log.
     """
-    begin, peak, ended_for = time.monotonic(), 0, None
+    begin, peak, ended_for, look = time.monotonic(), 0, None, SHORTEST_LOOK
     with open(scratch / LOG, "w+b") as log:
         process = subprocess.Popen(
             command,
@@ -71,7 +72,8 @@ def supervise(
             if ended_for:
                 tree.kill()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_SECONDS)
+                process.wait(look)
+            look = min(1.2 * look, LONGEST_LOOK)
         log.seek(0)
         lines = log.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     return {
