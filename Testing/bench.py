@@ -28,7 +28,7 @@ PEERS = ("glidereg-fast", "glidereg-default", "convexadam", "greedy")
 RUNS = {
     "default-local": (120, 160, 240, 400),
     "fast-local": (120, 160, 240, 400),
-    "default-both": (120, 160, 240),
+    "default-both": (120, 160),
 }
 SMALLEST = 32
 REPEATED_VOXELS = 2e6  # larger grids run once

@@ -201,8 +201,8 @@ def test_the_modules_own_test_passes_on_a_smaller_pair(slicerHost, monkeypatch):
 def useSmallPair(monkeypatch) -> None:
     from GLIDERegLib.scene import sample
 
-    monkeypatch.setattr(sample, "SIZE", (64, 64, 56))
-    monkeypatch.setattr(sample, "SPACING_MM", 6.0)
+    monkeypatch.setattr(sample, "SIZE", (96, 96, 84))
+    monkeypatch.setattr(sample, "SPACING_MM", 4.0)
 
 
 def test_a_4d_study_is_registered_frame_by_frame(slicerHost):
