@@ -40,6 +40,8 @@ from GLIDERegLib.registration.settings import Settings
 
 # Distance of a preview's nodes: enough for the eye, and quick to hand over.
 PREVIEW_MM = 6.0
+# What a scanner resolves: of smaller voxels, neighbours tell the same.
+RESOLUTION_MM = 1.4
 
 
 @dataclass
@@ -267,7 +269,7 @@ def refine(
         grid = ControlGrid(shape, level.node_spacing)
         terms = _terms(pair, settings, level)
         # The fewer voxels a volume has, the less they tell against what is expected of any motion.
-        bending_weight = settings.bending_weight * pair.spacing**3
+        bending_weight = settings.bending_weight * max(1.0, pair.spacing / RESOLUTION_MM) ** 3
         energy_of = Energy(terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, points)
 
         def before(

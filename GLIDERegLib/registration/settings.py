@@ -45,7 +45,7 @@ class Settings:
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.
     vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
-    bending_weight: of the bending energy for voxels of 1 mm; it grows with their volume.
+    bending_weight: of the bending energy; it grows with the volume of voxels larger than 1.4 mm.
     noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike.
     folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
     symmetric: both directions are registered; the mean of one and the inverse of the other is the result.
@@ -84,10 +84,10 @@ class Settings:
     global_coupling: float = 1.0
     global_weight: float = 1.0
     local_weight: float = 1.0
-    bending_weight: float = 0.36
+    bending_weight: float = 1.0
     folding_weight: float = 20.0
     noise_weight: float = 4.0
-    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 72)))
+    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 80)))
     symmetric: bool = True
 
     def __post_init__(self):
