@@ -25,8 +25,8 @@ RISING = (
 # The Jacobian's colours reach from one step below 0, the one that folds, to 3.
 LARGEST_JACOBIAN = 3.0
 JACOBIAN_RANGE = (-LARGEST_JACOBIAN / (COLORS - 2), LARGEST_JACOBIAN)
-# The Jacobian's legend reaches from 1/4 to 4, with this many colours for each doubling.
-LEGEND_OCTAVES, LEGEND_STEPS = 2, 16
+# The Jacobian's legend reaches from 1/4 to 4; with more colours for each doubling its letters are too small.
+LEGEND_OCTAVES, LEGEND_STEPS = 2, 2
 ATTRIBUTE = "GLIDEReg.Colors"
 
 

@@ -60,7 +60,7 @@ def _rounded(value: float) -> float:
 KINDS: dict[str, Kind] = {
     "displacement": Kind("Displacement (mm)", lambda m: m.displacement, risingColors, _fromZero(1.0)),
     "jacobian": Kind(
-        "Volume, moving / fixed (Jacobian)",
+        "Jacobian (volume)",
         lambda m: m.jacobian,
         jacobianColors,
         lambda *_: JACOBIAN_RANGE,
