@@ -227,11 +227,12 @@ class RegistrationPanel:
 
     def close(self) -> None:
         """Ends everything, for the panel or Slicer is being closed."""
-        self._timer.stop()
         self.prerequisites.close()
         self._weights.close()
         self.abandon()
         self.setParameterNode(None)
+        # The last: a run of another page that is still ending would have it look at widgets that are gone.
+        self._timer.stop()
 
     def _tick(self) -> None:
         """Looks at everything that runs in the background."""

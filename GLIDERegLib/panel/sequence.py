@@ -169,9 +169,10 @@ class SequencePage:
 
     def close(self) -> None:
         """Ends everything, for the panel or Slicer is being closed."""
-        self._timer.stop()
         self.abandon()
         self.setParameterNode(None)
+        # The last: another run that is still ending would have it look on, at widgets that are gone.
+        self._timer.stop()
 
     def _tick(self) -> None:
         registration = self.logic.sequenceRegistration
