@@ -93,7 +93,7 @@ def smooth_cost(cost: np.ndarray) -> None:
 def coupled_argmin(cost, labels, center, coupling):
     """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
     cells, count = cost.shape
-    chosen = np.empty(cells, np.int64)
+    chosen = np.zeros(cells, np.int64)
     columns = np.ascontiguousarray(labels.T)
     for n in prange(cells):
         # Every lane keeps the first of its own least values, so that a whole register is compared at a time.

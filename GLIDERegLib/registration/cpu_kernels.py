@@ -1,5 +1,5 @@
-"""Fused numba kernels for the processor: each equals the plain PyTorch function of the same name in
-`energy.py`, and is tested so.
+"""The similarity's fused numba kernel for the processor, and how all of them are compiled; it equals
+`energy.ssd`, and is tested so.
 
 Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
 padding to one vector register. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
+from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN, VALID
 
 
 @njit(fastmath=AS_WRITTEN, forceinline=True)
@@ -147,4 +147,4 @@ def pack_bytes(values, weight, out):
                 line[c] = 0
             w = weight[k, j, i]
             if w > 0.0:
-                line[12] = max(_byte(w), np.uint8(1))
+                line[VALID] = max(_byte(w), np.uint8(1))

@@ -79,7 +79,7 @@ class DisplacementField:
         """
         linear = np.linalg.inv(self.background)
         grid = grid or self._reached()
-        # In index units of this field, single precision and torch make each iteration one quick pass.
+        # In index units of this field and in single precision an iteration is quick.
         to_index = self.grid.inverse_matrix
         deformation = (self.beyond_background() @ to_index[:3, :3].T).astype(np.float32)
         start = apply_affine(to_index @ linear, grid.points()).astype(np.float32)

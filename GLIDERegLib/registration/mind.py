@@ -41,7 +41,7 @@ class MindSlabs:
     1000] times its mean over the image, the descriptor is exp(-m / V). Everything is padded by replication.
 
     variance: V (Z, Y, X). Iterating yields the first slice and the descriptors (12, n, Y, X) of each slab, in
-    order; they are valid until the next.
+    order.
     """
 
     def __init__(self, image: torch.Tensor, radius: int = 1, dilation: int = 2, slices: int = 8):

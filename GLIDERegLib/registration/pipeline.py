@@ -198,7 +198,7 @@ def _starts(
     # The local search only mends what the global one left, so half its range will do.
     search_range = settings.search_range / 2
     margin = math.ceil(search_range / pair.spacing / factor) * factor
-    starts = []
+    starts, alone = [], None
     for number, direction in enumerate(directions):
         field = wide[number]
 
@@ -209,12 +209,13 @@ def _starts(
         warped = start.warp(direction.moving, direction.fixed, field, wide_factor, margin)
         warped = local_features(warped, replace(settings, levels=()), field.device, False).cells
         if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
-            if number == 0:
+            if alone is None:
                 warnings.append(
                     "The global search made the local features agree less, so its result was left out of the "
                     "start."
                 )
-            cells, _ = start.search(fixed, moving, settings.search_range, direction.spacing, step)
+                alone = start.search(*local, settings.search_range, direction.spacing, step)
+            cells = alone[number]
         else:
             residual, _ = start.search(fixed, warped, search_range, direction.spacing, step)
             cells = start.compose(field, wide_factor, residual, factor)
