@@ -16,8 +16,7 @@ import torch
 
 from GLIDERegLib import __version__
 from GLIDERegLib.errors import InputError, OutOfMemoryError, WeightsError
-from GLIDERegLib.evaluation.evaluate import Body, evaluate_transform, warp
-from GLIDERegLib.evaluation.metrics import jacobian_statistics
+from GLIDERegLib.evaluation.evaluate import evaluate_transform, warp
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
@@ -264,12 +263,9 @@ def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Vol
 
 
 def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, encoder, device) -> dict:
-    body = Body(fixed)
-    judged = evaluate_transform(transform, fixed, moving, sampling_mm=REPORT_SAMPLING_MM, body=body)
-    # The field's own nodes show every fold; a coarser sampling would miss some.
-    field = outcome.displacement
-    judged["jacobian"] = jacobian_statistics(field.jacobian_determinant(), body.on(field.grid))
-    judged["jacobian"]["sampling_mm"] = list(field.grid.spacing)
+    judged = evaluate_transform(
+        transform, fixed, moving, sampling_mm=REPORT_SAMPLING_MM, nodes=outcome.displacement
+    )
     versions = {"glidereg": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

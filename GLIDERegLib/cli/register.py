@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,6 @@ def register_files(
 
     Raises InputError for files that cannot be used, before anything is computed.
     """
-    from GLIDERegLib.api import register
     from GLIDERegLib.files.points import read_points
     from GLIDERegLib.files.transforms import read_transform, write_transform
     from GLIDERegLib.files.volumes import read_mask, read_volume, write_volume
@@ -113,7 +113,12 @@ def register_files(
         if f"{role}_points" in given
     }
     initial = read_transform(inputs.initial_transform) if inputs.initial_transform else None
-    fixed, moving = read_volume(inputs.fixed, "fixed"), read_volume(inputs.moving, "moving")
+    with ThreadPoolExecutor(2) as pool:
+        reading = [pool.submit(read_volume, getattr(inputs, role), role) for role in ("fixed", "moving")]
+        # To load the packages takes longer than to read a scan.
+        from GLIDERegLib.api import register
+
+        fixed, moving = (image.result() for image in reading)
     fixed_mask = read_mask(inputs.fixed_mask, fixed.grid, "fixed") if inputs.fixed_mask else None
     moving_mask = read_mask(inputs.moving_mask, moving.grid, "moving") if inputs.moving_mask else None
     out.require_free(_bytes_to_write(fixed, moving, settings))

@@ -11,7 +11,7 @@ from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.field import jacobian_determinant
+from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import prepare_alone
 
@@ -33,21 +33,22 @@ def evaluate_transform(
     mask: Volume | None = None,
     inverse_transform: sitk.Transform | None = None,
     sampling_mm: float = FINEST_MM,
-    body: Body | None = None,
+    nodes: DisplacementField | None = None,
 ) -> dict:
     """A report on a transform, ready for JSON; what was not given (points, labels) is left out.
 
     transform: fixed points to moving points, LPS mm. Points: two point sets, matched by label where labels
     tell, or two arrays (N, 3) in LPS mm, matched by row. fixed_labels and mask lie on the fixed image's grid;
     labels are whole numbers. Points, labels and similarity are also judged for the identity ("initial").
-    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image, which may be
-    given where it is known.
+    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image.
     inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
     the transform is inverted numerically.
 
     Similarity and Jacobian are sampled at every n-th fixed voxel, at most sampling_mm apart where the image
-    is finer; see "sampling" in the report. Outside the moving image, the warped image is filled with its
-    minimum. Raises InputError for input that does not fit.
+    is finer; see "sampling" in the report. nodes: the transform as a field on the grid it was made on, whose
+    nodes show every fold: the Jacobian is read there instead, inside the body; see its "sampling_mm". Outside
+    the moving image, the warped image is filled with its minimum. Raises InputError for input that does not
+    fit.
     """
     if transform.GetDimension() != 3:
         raise InputError(f"The transform is {transform.GetDimension()}-D; give a 3-D transform.")
@@ -57,7 +58,8 @@ def evaluate_transform(
             raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
     identity = sitk.Transform(3, sitk.sitkIdentity)
     stride, sampled = _sampled(fixed, sampling_mm)
-    inside, region = _region(fixed, mask, body, stride, sampled.grid)
+    body = Body(fixed) if mask is None or nodes is not None else None
+    inside, region = _region(mask, body, stride, sampled.grid)
     field = displacement_on(transform, sampled.grid)
     length = np.linalg.norm(field, axis=-1)[inside]
     report = {
@@ -69,7 +71,12 @@ def evaluate_transform(
             "voxels": int(inside.sum()),
         },
         "displacement": {"mean_mm": float(length.mean()), "max_mm": float(length.max())},
-        "jacobian": metrics.jacobian_statistics(jacobian_determinant(field, sampled.grid), inside),
+        "jacobian": (
+            metrics.jacobian_statistics(jacobian_determinant(field, sampled.grid), inside)
+            if nodes is None
+            else metrics.jacobian_statistics(nodes.jacobian_determinant(), body.on(nodes.grid))
+            | {"sampling_mm": list(nodes.grid.spacing)}
+        ),
         "similarity": _similarity(identity, transform, sampled, moving, inside),
         "inverse_consistency": _round_trip(transform, inverse_transform, sampled.grid, inside),
         "warnings": [],
@@ -141,16 +148,14 @@ def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:
     return stride.tolist(), Volume(array, grid, fixed.name)
 
 
-def _region(
-    fixed: Volume, mask: Volume | None, body: Body | None, stride: list[int], grid: Grid
-) -> tuple[np.ndarray, str]:
+def _region(mask: Volume | None, body: Body | None, stride: list[int], grid: Grid) -> tuple[np.ndarray, str]:
     """Where the transform is judged, bool on the sampled grid, and its name."""
     if mask is not None:
         inside = mask.array[:: stride[2], :: stride[1], :: stride[0]] > 0
         if not inside.any():
             raise InputError("The mask is empty or thinner than the sampling; give a larger mask.")
         return inside, "mask"
-    return (body or Body(fixed)).on(grid), "body"
+    return body.on(grid), "body"
 
 
 class Body:

@@ -6,6 +6,7 @@ Heinrich et al., "Non-parametric discrete registration with convex optimisation"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -43,18 +44,24 @@ def register_cells(
     + u(x) looks like fixed at x, and the same of the moving cells.
     """
     labels = search_window(reach)
-    forward = best_displacement(fixed, moving, labels)
+    # One piece of memory for both costs: the first touch of fresh memory takes longer than the work in it.
+    cells = max(fixed.weight.numel(), moving.weight.numel())
+    room = torch.empty(cells * len(labels), device=fixed.weight.device)
+    forward = best_displacement(fixed, moving, labels, room)
     step(0.5)
-    backward = best_displacement(moving, fixed, labels)
+    backward = best_displacement(moving, fixed, labels, room)
+    del room
     step(0.9)
     offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device)
     offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device)
     return make_consistent(forward, backward, offset.view(3, 1, 1, 1))
 
 
-def best_displacement(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) -> torch.Tensor:
+def best_displacement(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+) -> torch.Tensor:
     """One direction by itself: displacement (3, Z, Y, X) of the fixed cells, in cells."""
-    return coupled_convex(match_cost(fixed, moving, labels), labels, fixed.shape)
+    return coupled_convex(match_cost(fixed, moving, labels, room), labels, fixed.shape)
 
 
 def make_consistent(
@@ -72,18 +79,24 @@ def make_consistent(
     return forward, backward
 
 
-def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) -> torch.Tensor:
+def match_cost(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+) -> torch.Tensor:
     """Squared feature difference of every fixed cell to the moving cell at each label, smoothed: (Z, Y, X, L)
     float32.
 
     A label that leaves the moving image's valid part costs what the cell's other labels cost on average: no
-    opinion. Costs count by the share of the fixed cell that is to be matched.
+    opinion. Costs count by the share of the fixed cell that is to be matched. room: float32 memory for the
+    result, at least its size.
     """
+    shape = (*fixed.shape, len(labels))
+    size = math.prod(shape)
+    room = torch.empty(size, device=fixed.values.device) if room is None else room
+    smooth = room[:size].view(shape)
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     if fixed.values.device.type == "cpu" and fused_available():
         from GLIDERegLib.registration import convex_kernels
 
-        cost = np.empty((*fixed.shape, len(labels)), np.float32)
         convex_kernels.match_cost(
             fixed.channels_last(),
             moving.channels_last(),
@@ -91,12 +104,11 @@ def match_cost(fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray) ->
             moving.weight.numpy() > 0.5,
             shift,
             labels,
-            cost,
+            smooth.numpy(),
         )
-        convex_kernels.smooth_cost(cost)
-        return torch.from_numpy(cost)
+        convex_kernels.smooth_cost(smooth.numpy())
+        return smooth
     cost = raw_cost(fixed, moving, labels, shift)
-    smooth = torch.empty((*fixed.shape, len(labels)), device=cost.device)
     for first in range(0, len(labels), _LABELS):
         part = slice(first, first + _LABELS)
         smooth[..., part] = box_mean(box_mean(cost[part], 1), 1).permute(1, 2, 3, 0)

@@ -91,7 +91,11 @@ def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
     keep all.
     """
     allowed = image.weight if is_fixed or image.masked else image.valid
-    inner = ndimage.binary_erosion(image.valid, iterations=reach)
+    if image.valid.all():
+        inner = np.zeros_like(image.valid)
+        inner[(slice(reach, -reach),) * 3] = True
+    else:
+        inner = ndimage.binary_erosion(image.valid, iterations=reach)
     usable = allowed & inner
     return usable if usable.sum() > 0.25 * allowed.sum() else allowed
 

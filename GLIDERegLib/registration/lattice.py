@@ -159,8 +159,13 @@ def foreground(
     if not ct:
         return valid
     step = max(1, round(4.0 / spacing))
-    centers = tuple(slice(min(step // 2, n - 1), None, step) for n in array.shape)
-    coarse, seen = ndimage.uniform_filter(array, step)[centers], valid[centers]
+    filled = np.pad(array, [(0, -n % step) for n in array.shape], mode="edge")
+    coarse = sitk.GetArrayFromImage(sitk.BinShrink(sitk.GetImageFromArray(filled), [step] * 3))
+    centers = [
+        np.minimum(np.arange(step // 2, m, step), n - 1)
+        for m, n in zip(filled.shape, array.shape, strict=True)
+    ]
+    seen = valid[np.ix_(*centers)]
     # What was not measured must not connect a lung that the scan's face cuts with the air around the body.
     low = seen & ndimage.binary_dilation(ndimage.binary_erosion(coarse < -500, border_value=1))
     labels, _ = ndimage.label(low)

@@ -75,6 +75,19 @@ def test_labels_smoothed_in_parts_are_those_smoothed_at_once(monkeypatch):
     assert torch.equal(convex.match_cost(fixed, moving, labels), expected)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_both_directions_share_their_memory_and_nothing_else(fused, monkeypatch):
+    if not fused:
+        monkeypatch.setattr(convex, "fused_available", lambda: False)
+    fixed, moving = shifted_pair((1, -2, 0), size=(7, 8, 9), margin=3)
+    moving = cropped(moving.values, (0, 0, 0), (9, 8, 5))
+    labels = convex.search_window((2, 2, 2))
+    room = torch.full((fixed.weight.numel() * len(labels),), float("nan"))
+    for one, other in ((fixed, moving), (moving, fixed)):
+        alone = convex.match_cost(one, other, labels)
+        assert torch.equal(convex.match_cost(one, other, labels, room), alone)
+
+
 class TestKnownShift:
     @pytest.mark.parametrize("consistent", [False, True])
     @pytest.mark.parametrize("shift", [(2, -3, 1), (0, 0, 0), (-1, 0, 4)])

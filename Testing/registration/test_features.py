@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from GLIDERegLib.registration.encoders import FeatureVolume, token_grid
 from GLIDERegLib.registration.features import (
@@ -230,6 +231,12 @@ class TestUsableVoxels:
 
     def test_of_a_moving_image_may_lie_outside_the_body(self):
         assert np.array_equal(usable_voxels(self.image(masked=False), False, 2), self.inner(2))
+
+    @pytest.mark.parametrize("reach", [1, 2, 3])
+    def test_of_a_scan_that_was_measured_everywhere_lie_off_its_faces(self, reach):
+        whole = prepared()
+        expected = ndimage.binary_erosion(whole.valid, iterations=reach)
+        assert np.array_equal(usable_voxels(whole, False, reach), expected)
 
     def test_of_a_masked_moving_image_lie_inside_the_mask(self):
         image = self.image(masked=True)
