@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,17 +77,16 @@ def encode_volume(
 ) -> FeatureVolume:
     """Features of a volume whose in-plane spacing is isotropic.
 
-    mask: foreground, bool (z, y, x). Slices without foreground are not encoded; their features are zero.
+    mask: foreground, bool (z, y, x). Only slices between the first and the last with foreground are encoded.
     side_mm: side of the square each slice is padded to, rounded up to whole voxels; give both images of a
     pair the same value so that a pixel of the encoder's input is as large in both. Default: the longer
     in-plane side of this volume.
-    slice_step: encode every n-th foreground slice, always the first and the last; those between are
-    interpolated linearly along z.
+    slice_step: encode every n-th of them, so that what is left over is shared between both ends.
     progress: called with the fraction done. cancel: its `check()` is called between batches and may raise
     `Cancelled`.
 
-    Returns features in the encoder's precision; a token covers side_mm / w mm. Raises InputError for an empty
-    or ill-fitting mask, an anisotropic slice, and a side shorter than the slice.
+    Returns features of the encoded slices in the encoder's precision; a token covers side_mm / w mm. Raises
+    InputError for an empty or ill-fitting mask, an anisotropic slice, and a side shorter than the slice.
     """
     if mask.shape != volume.array.shape:
         raise InputError(
@@ -97,7 +96,8 @@ def encode_volume(
     if not len(foreground):
         raise InputError(f"The mask of {volume.name} is empty; give a mask that covers the body.")
     side = _side_in_voxels(volume, side_mm)
-    encoded = np.union1d(foreground[:: max(int(slice_step), 1)], foreground[-1:])
+    first, last, step = int(foreground[0]), int(foreground[-1]), max(int(slice_step), 1)
+    encoded = np.arange(first + (last - first) % step // 2, last + 1, step)
     slices, masks = _square_slices(volume, mask, encoded, side)
 
     key = feature_key(encoder.identity(), slices, masks) if cache is not None else ""
@@ -108,21 +108,21 @@ def encode_volume(
             cache.put(key, tokens)
     if progress is not None:
         progress(1.0)
-    features = _all_slices(tokens, encoded, foreground, len(volume.array))
     return FeatureVolume(
-        features.permute(1, 0, 2, 3), token_grid(volume.grid, side, tokens.shape[-1], tokens.shape[-2])
+        tokens.permute(1, 0, 2, 3), token_grid(volume.grid, side, *tokens.shape[:1:-1], encoded)
     )
 
 
-def token_grid(grid: Grid, side: int, width: int, height: int) -> Grid:
-    """Grid of the centres of width x height tokens that tile each slice once padded to `side` voxels."""
-    per_token = np.array([side / width, side / height, 1.0])
-    corner = np.array([-0.5 - _margin(grid.size[0], side), -0.5 - _margin(grid.size[1], side), -0.5])
-    origin = grid.to_physical(corner + per_token / 2)
+def token_grid(grid: Grid, side: int, width: int, height: int, slices: Sequence[int]) -> Grid:
+    """Grid of the centres of width x height tokens that tile a slice once padded to `side` voxels, for evenly
+    spaced slices.
+    """
+    step = slices[1] - slices[0] if len(slices) > 1 else 1
+    per_token = np.array([side / width, side / height, step])
+    corner = np.array([-0.5 - _margin(grid.size[0], side), -0.5 - _margin(grid.size[1], side)])
+    origin = grid.to_physical(np.append(corner + per_token[:2] / 2, slices[0]))
     spacing = per_token * np.asarray(grid.spacing)
-    return Grid(
-        (width, height, grid.size[2]), tuple(spacing.tolist()), tuple(origin.tolist()), grid.direction
-    )
+    return Grid((width, height, len(slices)), tuple(spacing.tolist()), tuple(origin.tolist()), grid.direction)
 
 
 def feature_key(identity: dict, slices: torch.Tensor, masks: torch.Tensor) -> str:
@@ -169,18 +169,3 @@ def _square_slices(
     slices[:, top : top + rows, left : left + columns] = volume.array[chosen]
     masks[:, top : top + rows, left : left + columns] = mask[chosen]
     return torch.from_numpy(slices), torch.from_numpy(masks)
-
-
-def _all_slices(
-    tokens: torch.Tensor, encoded: np.ndarray, foreground: np.ndarray, count: int
-) -> torch.Tensor:
-    """Tokens of all slices (count, C, h, w): as encoded, interpolated between those, zero elsewhere."""
-    if len(encoded) == count:
-        return tokens
-    everywhere = tokens.new_zeros(count, *tokens.shape[1:])
-    everywhere[torch.from_numpy(encoded)] = tokens
-    for z in np.setdiff1d(foreground, encoded):
-        after = int(np.searchsorted(encoded, z))
-        below, above = encoded[after - 1], encoded[after]
-        everywhere[z] = torch.lerp(tokens[after - 1], tokens[after], float((z - below) / (above - below)))
-    return everywhere

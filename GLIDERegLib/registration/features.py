@@ -19,7 +19,7 @@ from GLIDERegLib.registration.lattice import Prepared
 from GLIDERegLib.registration.mind import MindSlabs
 from GLIDERegLib.registration.reduction import Reduction, TokenPool, Tokens, between_grids
 from GLIDERegLib.registration.refine import ControlGrid
-from GLIDERegLib.registration.sampling import sample
+from GLIDERegLib.registration.sampling import sample, sample_axes
 
 # Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's
 # range.
@@ -114,6 +114,7 @@ class GlobalFeatures:
         self.pool = TokenPool(*tokens, seed)
         self.reduction: Reduction | None = None
         self._maps: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._shares: dict[tuple[int, int], torch.Tensor] = {}
 
     def refresh(self) -> None:
         """Recomputes the reduced features of both images from the reduction as it is now."""
@@ -137,16 +138,21 @@ class GlobalFeatures:
 
     def _on(self, image: int, factor: int):
         prepared, tokens, reduced = self.images[image], self.pool.images[image], self._maps[image]
-        usable = torch.from_numpy(usable_voxels(prepared, image == 0, 1)).to(reduced.device)
-        _, share = pool(usable[None].float(), usable, factor)
+        share = self._share(image, factor)
         grid = _cell_grid(prepared.grid, factor, share.shape)
-        axes = [torch.arange(n, dtype=torch.float32, device=reduced.device) for n in share.shape]
-        values = torch.empty((reduced.shape[0], *share.shape), device=reduced.device)
-        for k, z in enumerate(axes[0]):
-            y, x = torch.meshgrid(axes[1], axes[2], indexing="ij")
-            index = torch.stack([x, y, z.expand_as(x)])
-            values[:, k] = sample(reduced, between_grids(grid, tokens.grid, index))
+        index = torch.arange(max(share.shape), dtype=torch.float32, device=reduced.device).expand(3, -1)
+        # Both grids have the same axes, so that an index along one depends on none of the others.
+        positions = between_grids(grid, tokens.grid, index).flip(0)
+        values = sample_axes(reduced, [p[:n] for p, n in zip(positions, share.shape, strict=True)])
         return values, share, tuple(o // factor for o in prepared.offset)
+
+    def _share(self, image: int, factor: int) -> torch.Tensor:
+        """The share of each cell (Z, Y, X) that is usable; the reduction does not change it."""
+        if (image, factor) not in self._shares:
+            usable = torch.from_numpy(usable_voxels(self.images[image], image == 0, 1))
+            usable = usable.to(self._maps[image].device)
+            self._shares[image, factor] = pool(usable[None].float(), usable, factor)[1]
+        return self._shares[image, factor]
 
 
 def encode_pair(

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from GLIDERegLib.registration.adam import Adam
 from GLIDERegLib.registration.encoders import FeatureVolume
 from GLIDERegLib.registration.geometry import Grid
 
@@ -129,13 +130,18 @@ class Reduction(nn.Module):
         self.to(tokens.device)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        mean = self.projection(tokens)
-        return mean + self.mean_head(self.encoder(tokens)) if self.trainable else mean
+        if not self.trainable:
+            return self.projection(tokens)
+        return self._mean(tokens, self.encoder(tokens))
+
+    def _mean(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        return self.projection(tokens) + self.mean_head(hidden)
 
     def loss(self, tokens: torch.Tensor, kl_weight: float, generator: torch.Generator) -> torch.Tensor:
         """Reconstruction MSE + kl_weight * KL divergence to a unit Gaussian; standardised tokens (N, C)."""
-        mean = self(tokens)
-        log_variance = self.log_variance_head(self.encoder(tokens)).clamp(-10, 5)
+        hidden = self.encoder(tokens)
+        mean = self._mean(tokens, hidden)
+        log_variance = self.log_variance_head(hidden).clamp(-10, 5)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         reconstructed = self.decoder(mean + noise * (0.5 * log_variance).exp())
         divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
@@ -166,10 +172,11 @@ class ReductionTrainer:
 
     def __init__(self, reduction: Reduction, learning_rate: float, kl_weight: float, tokens: int, seed: int):
         self.reduction = reduction
+        self.learning_rate = learning_rate
         self.kl_weight = kl_weight
         self.tokens = tokens
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.Adam(reduction.parameters(), lr=learning_rate)
+        self.optimiser = Adam(list(reduction.parameters()))
 
     def pretrain(self, step: Callable[[float], None] = lambda fraction: None) -> None:
         """The static variant: the VAE's own losses only."""
@@ -197,23 +204,25 @@ class ReductionTrainer:
         z, y, x = torch.unravel_index(flat, fixed.shape)
         index = torch.stack([x, y, z]).float()
         target = between_grids(fixed.grid, moving.grid, index, displacement_at(index))
-        size = torch.tensor(moving.shape[::-1], device=target.device).view(3, 1)
-        inside = ((target >= 0) & (target <= size - 1)).all(dim=0)
-        if inside.sum() < 2:
-            return torch.zeros((), device=target.device)
-        latent_fixed = self.reduction(pool.standardised(fixed.values[flat[inside]]))
-        latent_moving = self.reduction(pool.standardised(moving.at(target[:, inside])))
-        variance = torch.cat([latent_fixed, latent_moving]).var(dim=0).sum().clamp(min=1e-6)
-        return (latent_fixed - latent_moving).square().sum(dim=1).mean() / variance
+        last = torch.tensor(moving.shape[::-1], device=target.device).view(3, 1) - 1
+        # Weights instead of a choice: to choose is to wait for the device.
+        inside = ((target >= 0) & (target <= last)).all(dim=0).float()[:, None]
+        within = torch.minimum(target, last).clamp(min=0)
+        latent_fixed = self.reduction(pool.standardised(fixed.values[flat]))
+        latent_moving = self.reduction(pool.standardised(moving.at(within)))
+        count = inside.sum().clamp(min=1)
+        mean = ((latent_fixed + latent_moving) * inside).sum(dim=0) / (2 * count)
+        apart = ((latent_fixed - mean).square() + (latent_moving - mean).square()) * inside
+        variance = (apart.sum() / (2 * count - 1)).clamp(min=1e-6)
+        return ((latent_fixed - latent_moving).square() * inside).sum() / count / variance
 
     def _update(self, extra: Callable[[], torch.Tensor] | None) -> None:
         pool = self.reduction.pool
         loss = self.reduction.loss(pool.batch(self.tokens), self.kl_weight, self.generator)
         if extra is not None:
             loss = loss + extra()
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        gradients = torch.autograd.grad(loss, self.optimiser.parameters)
+        self.optimiser.step(gradients, self.learning_rate)
 
 
 def between_grids(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.optim.adam import adam
 
 from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.adam import Adam
 from GLIDERegLib.registration.cells import PackedFeatures, any_in_blocks, grown
 from GLIDERegLib.registration.sampling import index_grid, sample
 
@@ -316,8 +316,7 @@ def refine_level(
     `ending` ends it before its time.
     """
     parameters = coefficients.clone()
-    first, second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-    steps = torch.zeros((), device=parameters.device)
+    optimiser = Adam([parameters])
     epsilon = 0.0
     history = []
     for iteration in range(level.iterations):
@@ -329,12 +328,7 @@ def refine_level(
             epsilon = level.damping * float(gradient.square().mean().sqrt()) + 1e-12
         progress = iteration / max(level.iterations - 1, 1)
         decay = level.final_rate + (1 - level.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
-        # The function, because the class would load torch's compiler, which takes longer than a level.
-        adam(
-            [parameters], [gradient], [first], [second], [], [steps],
-            fused=True, foreach=False, amsgrad=False, maximize=False, weight_decay=0.0,
-            beta1=0.9, beta2=0.999, eps=epsilon, lr=level.learning_rate * level.node_spacing * decay,
-        )  # fmt: skip
+        optimiser.step([gradient], level.learning_rate * level.node_spacing * decay, epsilon)
         history.append(value)
         step((iteration + 1) / level.iterations)
     # Only now: to read a value is to wait for the device.

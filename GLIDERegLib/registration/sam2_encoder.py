@@ -53,7 +53,8 @@ class Sam2Encoder(NetworkEncoder):
     gives 32 x 32.
     windows: one (low, high) pair in HU for all three channels, or three pairs. The paper leaves the window
     open. The default shows lung, soft tissue and bone at full contrast each, because all of them are judged.
-    half: bfloat16 (float16 on GPUs without it) inside the network and float16 tokens; default on CUDA only.
+    half: bfloat16 (float16 on GPUs without it) inside the network and float16 tokens; default: where that is
+    faster.
     reading "slice": the image embedding as `SAM2ImagePredictor` has it, less its `no_mem_embed`: that adds
     the same vector to all tokens, so it cancels in every difference of features. Slices do not depend on each
     other.

@@ -35,6 +35,18 @@ def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     return values.reshape(image.shape[0], *position.shape[1:])
 
 
+def sample_axes(image: torch.Tensor, positions: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """As `sample`, at all combinations of positions along z, y and x: (C, len(z), len(y), len(x)), as three
+    small matrix products.
+    """
+    for axis, position in enumerate(positions, start=1):
+        last = image.shape[axis] - 1
+        nodes = torch.arange(last + 1, dtype=position.dtype, device=position.device)
+        weights = (1 - (position.clamp(0, last)[:, None] - nodes).abs()).clamp(min=0)
+        image = (image.movedim(axis, -1) @ weights.T).movedim(-1, axis)
+    return image.contiguous()
+
+
 def sample_field(field: torch.Tensor, displacement: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     """field (3, ...) read at x + displacement(x) + offset for every voxel x of `displacement`; both in
     voxels.

@@ -23,7 +23,8 @@ class NetworkEncoder:
 
     name: in `networks.NETWORKS`. input_size: side in pixels of the network's square input, a multiple of the
     network's step. windows: one (low, high) pair in HU for all three colour channels, or three pairs.
-    half: bfloat16 (float16 on GPUs without it) inside the network and float16 tokens; default on CUDA only.
+    half: bfloat16 (float16 on GPUs without it) inside the network and float16 tokens; default: where that is
+    faster.
 
     Raises InputError for a setting that is not possible.
     """
@@ -54,7 +55,7 @@ class NetworkEncoder:
         self.channels = traits.channels
         self.side = input_size // traits.token
         self.device = torch.device(device)
-        self.half = self.device.type == "cuda" if half is None else half
+        self.half = half_is_faster(self.device) if half is None else half
         self.batch_size = batch_size or (8 if self.device.type == "cuda" else 1)
         self.input_size = input_size
         self.windows = tuple((float(low), float(high)) for low, high in windows)
@@ -116,6 +117,14 @@ class NetworkEncoder:
             if cancel is not None:
                 cancel.check()
             yield order[first : first + self.batch_size]
+
+
+def half_is_faster(device: torch.device) -> bool:
+    """True on CUDA, and on processors with instructions for bfloat16 as far as torch tells."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    traits = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(traits.get("avx512_bf16") or traits.get("amx_bf16"))
 
 
 def no_weights(name: str) -> WeightsError:

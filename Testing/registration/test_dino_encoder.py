@@ -72,7 +72,7 @@ def tokens_by_hand(state, image):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return DinoEncoder(SMALL, seed=3, input_size=126)
+    return DinoEncoder(SMALL, seed=3, input_size=126, half=False)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_features_are_those_of_the_published_formulas(variant, file_of):
     pixels = ((slices[0] + 1350) / 1500).clamp(0, 1).expand(1, 3, -1, -1)
     image = F.interpolate(pixels, (518, 518), mode="bilinear", align_corners=False)[0]
     expected = tokens_by_hand(published(variant), image)
-    tokens = DinoEncoder(variant, file_of(variant), input_size=518).encode(slices, masks)[0]
+    tokens = DinoEncoder(variant, file_of(variant), input_size=518, half=False).encode(slices, masks)[0]
     assert expected.std() > 0.1
     torch.testing.assert_close(tokens, expected, atol=2e-4, rtol=0)
 
@@ -140,7 +140,7 @@ def test_where_a_bright_square_moves_the_token_there_changes(variant, place):
 
 def test_batches_of_any_size_agree(encoder):
     slices, masks = slices_in_hu(3)
-    batched = DinoEncoder(SMALL, seed=3, input_size=126, batch_size=2)
+    batched = DinoEncoder(SMALL, seed=3, input_size=126, batch_size=2, half=False)
     torch.testing.assert_close(
         batched.encode(slices, masks), encoder.encode(slices, masks), atol=1e-4, rtol=0
     )
@@ -151,7 +151,7 @@ def test_a_seed_determines_the_features_and_leaves_the_callers_random_state_alon
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    again, other = (DinoEncoder(SMALL, seed=seed, input_size=126) for seed in (3, 4))
+    again, other = (DinoEncoder(SMALL, seed=seed, input_size=126, half=False) for seed in (3, 4))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(again.encode(slices, masks), encoder.encode(slices, masks))
     assert not torch.allclose(other.encode(slices, masks), encoder.encode(slices, masks), atol=1e-2)
@@ -175,7 +175,9 @@ def test_identity_is_json_and_changes_with_every_setting(file_of):
         dict(seed=1, windows=[(-150, 250)]),
         dict(seed=1, half=True),
     ]
-    made = [DinoEncoder(**{"variant": SMALL, "input_size": 14, **setting}) for setting in settings]
+    made = [
+        DinoEncoder(**{"variant": SMALL, "input_size": 14, "half": False, **setting}) for setting in settings
+    ]
     assert len({json.dumps(one.identity(), sort_keys=True) for one in made}) == len(settings)
 
 

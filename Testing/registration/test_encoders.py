@@ -90,25 +90,26 @@ def test_ct_is_padded_with_air_and_other_images_with_their_minimum():
         assert masks[0, 2:6].all() and masks.sum() == 32
 
 
-def test_only_slices_with_foreground_are_encoded_and_others_are_zero():
-    volume = Volume(np.full((6, 16, 16), 7.0, np.float32), Grid((16, 16, 6)))
-    mask = np.zeros((6, 16, 16), bool)
-    mask[2, 3, 3] = mask[4, 5, 5] = True
-    encoder = PoolingEncoder()
-    features = encode_volume(volume, mask, encoder).features[0]
-    assert len(encoder.received[0]) == 2
-    assert [bool(features[z].any()) for z in range(6)] == [False, False, True, False, True, False]
-
-
-def test_skipped_slices_are_interpolated_and_both_ends_encoded():
-    heights = np.array([9.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 9.0], np.float32)
-    volume = Volume(np.tile(heights[:, None, None], (1, 16, 16)), Grid((16, 16, 8)))
-    mask = everywhere(volume)
-    mask[[0, 7]] = False
-    encoder = PoolingEncoder()
-    features = encode_volume(volume, mask, encoder, slice_step=4).features[0]
-    assert [float(s.mean()) for s in encoder.received[0]] == [0.0, 4.0, 5.0]
-    torch.testing.assert_close(features.mean((1, 2)), torch.tensor([0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0]))
+@pytest.mark.parametrize(
+    ("foreground", "step", "expected"),
+    [
+        ((2, 4), 1, [2, 3, 4]),
+        ((1, 9), 4, [1, 5, 9]),
+        ((1, 11), 4, [2, 6, 10]),  # two left over, one for each end
+        ((5, 7), 9, [6]),
+        ((6, 6), 3, [6]),
+    ],
+)
+def test_evenly_spaced_slices_of_the_foreground_are_encoded_where_they_are(foreground, step, expected):
+    grid = Grid((16, 16, 13), (2.0, 2.0, 2.5), (-30.0, 17.0, 5.0), OBLIQUE)
+    volume = Volume(np.tile(np.arange(13.0, dtype=np.float32)[:, None, None], (1, 16, 16)), grid)
+    mask = np.zeros(volume.array.shape, bool)
+    mask[list(foreground), 3, 5] = True
+    encoded = encode_volume(volume, mask, PoolingEncoder(), slice_step=step)
+    assert encoded.features[0].mean((1, 2)).tolist() == expected
+    assert encoded.grid.size == (16, 16, len(expected))
+    heights = grid.to_index(encoded.grid.points()[:, 0, 0])[:, 2]
+    np.testing.assert_allclose(heights, expected, atol=1e-9)
 
 
 def test_a_cached_volume_is_not_encoded_again_and_a_changed_one_is():

@@ -46,7 +46,7 @@ def features():
     """Global features whose tokens hold a thirtieth of their own position in the lattice."""
     volumes = []
     for image in IMAGES:
-        grid = token_grid(image.grid, 30, 10, 10)
+        grid = token_grid(image.grid, 30, 10, 10, range(len(image.array)))
         volumes.append(FeatureVolume(torch.from_numpy(lattice_position(grid) / 30).float(), grid))
     features = GlobalFeatures(IMAGES, tuple(volumes), 0)
     features._maps = tuple(v.features for v in volumes)
@@ -71,6 +71,20 @@ class TestGlobalFeatures:
         inside = (slice(None), slice(1, -1), *[slice(4, -4) if factor == 1 else slice(2, -2)] * 2)
         torch.testing.assert_close(cells.values[inside], expected[inside], atol=2e-3, rtol=0)
 
+    def test_cells_between_encoded_slices_read_what_lies_between(self):
+        image = IMAGES[1]
+        grid = token_grid(image.grid, 30, 10, 10, range(2, 21, 4))
+        assert grid.size[2] == 5 and grid.spacing[2] == pytest.approx(4 * VOXEL)
+        volume = FeatureVolume(torch.from_numpy(lattice_position(grid) / 30).float(), grid)
+        features = GlobalFeatures((image, image), (volume, volume), 0)
+        features._maps = (volume.features, volume.features)
+        cells = features.cells(1, 1)
+        expected = self.expected(cells.offset, cells.shape, 1)
+        # Slices 2 to 18 of the image were encoded.
+        inside = (slice(None), slice(2, 19), slice(4, -4), slice(4, -4))
+        torch.testing.assert_close(cells.values[inside], expected[inside], atol=2e-3, rtol=0)
+        torch.testing.assert_close(cells.values[2, :2, 5, 5], cells.values[2, 2, 5, 5].expand(2))
+
     @pytest.mark.parametrize("image", [0, 1])
     def test_packed_features_are_the_same_in_bytes(self, features, image):
         cells, packed = features.cells(image, 3), features.packed(image, 3)
@@ -90,7 +104,8 @@ class TestGlobalFeatures:
         rng = np.random.default_rng(0)
         volumes = tuple(
             FeatureVolume(
-                torch.from_numpy(rng.normal(size=(20, 15, 10, 10))).float(), token_grid(i.grid, 20, 10, 10)
+                torch.from_numpy(rng.normal(size=(20, 15, 10, 10))).float(),
+                token_grid(i.grid, 20, 10, 10, range(15)),
             )
             for i in images
         )
@@ -106,7 +121,7 @@ class TestGlobalFeatures:
         weight = np.zeros(LATTICE.shape, bool)
         weight[3:9, 4:16, 5:11] = True
         image = prepared(weight=weight)
-        grid = token_grid(image.grid, 20, 10, 10)
+        grid = token_grid(image.grid, 20, 10, 10, range(15))
         volume = FeatureVolume(torch.zeros(3, *grid.shape), grid)
         features = GlobalFeatures((image, prepared()), (volume, volume), 0)
         chosen = grid.points().reshape(-1, 3)[features.pool.images[0].foreground.numpy()]
@@ -118,7 +133,7 @@ class TestGlobalFeatures:
         weight = np.zeros(LATTICE.shape, bool)
         weight[:, :, 6:] = True
         image = prepared(weight=weight)
-        grid = token_grid(image.grid, 20, 10, 10)
+        grid = token_grid(image.grid, 20, 10, 10, range(15))
         volume = FeatureVolume(torch.zeros(3, *grid.shape), grid)
         features = GlobalFeatures((image, image), (volume, volume), 0)
         features._maps = (volume.features, volume.features)
@@ -154,7 +169,7 @@ class TestDisplacementReader:
         nodes = ControlGrid(fixed.array.shape, 2)
         matrix = torch.tensor([[0.1, 0.0, 0.05], [-0.2, 0.1, 0.0], [0.0, 0.3, 0.1]])
         field = torch.einsum("ij,jzyx->izyx", matrix, nodes.position()) + 1
-        tokens = token_grid(fixed.grid, 22, 11, 11)
+        tokens = token_grid(fixed.grid, 22, 11, 11, range(15))
         index = torch.tensor([[3.0, 5.5, 7.0], [2.5, 6.0, 4.0], [1.0, 7.0, 13.0]])
         voxel = torch.from_numpy(LATTICE.to_index(tokens.to_physical(index.T.numpy())).T).float()
         found = displacement_reader(field, nodes, fixed, tokens)(index)

@@ -198,8 +198,30 @@ class TestTraining:
 
     def test_registration_loss_is_zero_without_overlap(self):
         trainer = trainer_of(Reduction(token_pool(), LATENTS, True, 0))
-        assert float(trainer.registration_loss(lambda index: torch.full_like(index, 1e4))) == 0
+        with torch.no_grad():
+            assert float(trainer.registration_loss(lambda index: torch.full_like(index, 1e4))) == 0
         trainer.train_with(lambda index: torch.full_like(index, 1e4), 1.0)
+
+    def test_only_tokens_that_land_inside_count(self):
+        """As many as lie within, chosen first: the formula without weights."""
+        trainer = trainer_of(Reduction(token_pool(), LATENTS, True, 0))
+        pool = trainer.reduction.pool
+        away = torch.tensor([[20.0], [-13.0], [4.0]])
+        pool._generator.manual_seed(5)
+        with torch.no_grad():
+            found = trainer.registration_loss(lambda index: away.expand_as(index))
+            pool._generator.manual_seed(5)
+            flat = pool.draw(0, trainer.tokens)
+            z, y, x = torch.unravel_index(flat, SHAPE)
+            target = between_grids(GRID, GRID, torch.stack([x, y, z]).float(), away)
+            last = torch.tensor(SHAPE[::-1]).view(3, 1) - 1
+            inside = ((target >= 0) & (target <= last)).all(dim=0)
+            assert 0 < inside.sum() < len(inside)
+            fixed = trainer.reduction(pool.standardised(pool.images[0].values[flat[inside]]))
+            moving = trainer.reduction(pool.standardised(pool.images[1].at(target[:, inside])))
+            variance = torch.cat([fixed, moving]).var(dim=0).sum()
+            expected = (fixed - moving).square().sum(dim=1).mean() / variance
+        assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
     def test_registration_loss_does_not_fall_by_mere_shrinking(self):
         losses = []

@@ -25,12 +25,12 @@ TINY = "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 @pytest.fixture(scope="module")
 def encoder():
-    return Sam2Encoder(seed=3, input_size=256)
+    return Sam2Encoder(seed=3, input_size=256, half=False)
 
 
 @pytest.fixture(scope="module")
 def remembering():
-    return Sam2Encoder(seed=3, input_size=128, reading="memory")
+    return Sam2Encoder(seed=3, input_size=128, reading="memory", half=False)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +63,14 @@ def test_features_equal_those_of_sam2_itself(encoder, checkpoint):
 
 def test_1024_pixels_give_64_by_64_tokens():
     slices, masks = slices_in_hu(1, side=320)
-    tokens = Sam2Encoder(seed=0).encode(slices, masks)
+    tokens = Sam2Encoder(seed=0, half=False).encode(slices, masks)
     assert tokens.shape == (1, 256, 64, 64) and tokens.dtype == torch.float32 and tokens.device.type == "cpu"
     assert torch.isfinite(tokens).all()
 
 
 def test_a_saved_checkpoint_gives_the_same_features(encoder, checkpoint):
     slices, masks = slices_in_hu(2)
-    loaded = Sam2Encoder(checkpoint=checkpoint, input_size=256)
+    loaded = Sam2Encoder(checkpoint=checkpoint, input_size=256, half=False)
     assert torch.equal(loaded.encode(slices, masks), encoder.encode(slices, masks))
     assert loaded.identity()["weights"].startswith("sha256:")
 
@@ -79,7 +79,7 @@ def test_batches_of_any_size_agree(encoder):
     slices, masks = slices_in_hu(3)
     one = encoder.encode(slices, masks)
     for batch_size in 2, 8:
-        batched = Sam2Encoder(seed=3, input_size=256, batch_size=batch_size)
+        batched = Sam2Encoder(seed=3, input_size=256, batch_size=batch_size, half=False)
         torch.testing.assert_close(batched.encode(slices, masks), one, atol=1e-4, rtol=0)
 
 
@@ -88,7 +88,7 @@ def test_a_seed_determines_the_features_and_leaves_the_callers_random_state_alon
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    again, other = Sam2Encoder(seed=3, input_size=256), Sam2Encoder(seed=4, input_size=256)
+    again, other = (Sam2Encoder(seed=seed, input_size=256, half=False) for seed in (3, 4))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(again.encode(slices, masks), encoder.encode(slices, masks))
     assert not torch.allclose(other.encode(slices, masks), encoder.encode(slices, masks), atol=1e-3)
@@ -109,6 +109,24 @@ def test_half_precision_stays_close_and_is_stored_in_half(encoder, remembering, 
     tokens, full = half.encode(slices, masks), one.encode(slices, masks)
     assert tokens.dtype == torch.float16 and half.identity()["precision"] == "bfloat16"
     assert (tokens.float() - full).norm() < 0.05 * full.norm()
+
+
+@pytest.mark.parametrize(
+    ("traits", "precision"),
+    [({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx512_f": True}, "float32")],
+)
+def test_a_processor_computes_in_half_precision_where_it_has_instructions_for_it(
+    traits, precision, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: traits, raising=False)
+    encoder = Sam2Encoder(seed=0, input_size=64)
+    assert encoder.identity()["precision"] == precision
+    assert encoder.encode(*slices_in_hu(1)).dtype == (torch.float16 if encoder.half else torch.float32)
+
+
+def test_an_older_torch_that_cannot_tell_computes_in_single_precision(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not Sam2Encoder(seed=0, input_size=64).half
 
 
 def test_one_window_is_repeated_over_the_channels():
@@ -133,7 +151,8 @@ def test_identity_is_json_and_changes_with_every_setting(checkpoint):
         dict(seed=1, half=True),
     ]
     identities = [
-        json.dumps(Sam2Encoder(**{"input_size": 64, **s}).identity(), sort_keys=True) for s in settings
+        json.dumps(Sam2Encoder(**{"input_size": 64, "half": False, **s}).identity(), sort_keys=True)
+        for s in settings
     ]
     assert len(set(identities)) == len(settings)
 
@@ -184,7 +203,7 @@ def test_memory_starts_from_the_foreground_of_the_middle_slice(remembering):
 def test_memory_reads_a_single_slice_and_batches_of_any_size(remembering):
     slices, masks = slices_in_hu(5)
     assert torch.isfinite(remembering.encode(slices[:1], masks[:1])).all()
-    batched = Sam2Encoder(seed=3, input_size=128, reading="memory", batch_size=4)
+    batched = Sam2Encoder(seed=3, input_size=128, reading="memory", batch_size=4, half=False)
     torch.testing.assert_close(
         batched.encode(slices, masks), remembering.encode(slices, masks), atol=1e-4, rtol=0
     )
@@ -266,8 +285,8 @@ def test_encodes_a_volume_end_to_end():
     slices, masks = slices_in_hu(4, side=40)
     volume = Volume(slices.numpy(), Grid((40, 40, 4), (2.0, 2.0, 2.0)))
     encoded = encode_volume(volume, masks.numpy(), Sam2Encoder(seed=0, input_size=128), slice_step=2)
-    assert encoded.features.shape == (256, 4, 8, 8)
-    assert encoded.grid.spacing == (10.0, 10.0, 2.0)
+    assert encoded.features.shape == (256, 2, 8, 8)
+    assert encoded.grid.spacing == (10.0, 10.0, 4.0)
 
 
 def test_builds_without_torchvision_and_while_another_program_holds_hydra(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from GLIDERegLib.registration.sampling import index_grid, sample, sample_field
+from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes, sample_field
 
 
 def random_image(shape, channels=2, seed=0):
@@ -40,6 +40,17 @@ def test_a_shift_is_not_shortened_on_long_axes():
     image = torch.arange(300.0).expand(1, 3, 3, 300)
     at = torch.tensor([[150.25], [1.0], [1.0]])
     assert float(sample(image, at)) == pytest.approx(150.25, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(9, 10, 11), (1, 4, 5)])
+def test_values_at_all_combinations_of_positions_are_those_one_by_one(shape):
+    image = random_image(shape)
+    axes = [torch.from_numpy(np.random.default_rng(n).uniform(-3, 14, 4 + n)).float() for n in range(3)]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    expected = sample(image, torch.stack([x, y, z]))
+    found = sample_axes(image, axes)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_shape_follows_the_positions():

@@ -25,6 +25,7 @@ from GLIDERegLib.files.transforms import write_transform
 from GLIDERegLib.files.volumes import read_volume, write_volume
 from GLIDERegLib.registration.lattice import foreground
 from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.registration.slice_network import half_is_faster
 
 ARRAY_FLOATS = {"cpu": 2**26, "cuda": 2**28}  # 256 MB and 1 GB: larger than any cache
 MATRIX = {"cpu": 2048, "cuda": 8192}
@@ -42,8 +43,8 @@ def phantom(folder: str, size: list[int], spacing: float) -> dict:
 
 
 def rates(device: str, threads: int) -> dict:
-    """Bytes a second of a copy (2 arrays) and a triad (3 arrays), as STREAM counts them, and float32
-    operations a second of a matrix product; the best of some tries.
+    """Bytes a second of a copy (2 arrays) and a triad (3 arrays), as STREAM counts them, and operations a
+    second of a matrix product in float32 and in the encoder's own precision; the best of some tries.
     """
     torch.set_num_threads(threads)
     chosen = api.choose_device(device)
@@ -51,15 +52,20 @@ def rates(device: str, threads: int) -> dict:
     a, b, c = (torch.ones(count, device=chosen) for _ in range(3))
     copy = 2 * a.nbytes / _quickest(lambda: a.copy_(b), chosen)
     triad = 3 * a.nbytes / _quickest(lambda: torch.add(b, c, alpha=3.0, out=a), chosen)
-    x, y, z = (torch.ones(edge, edge, device=chosen) for _ in range(3))
-    product = 2 * edge**3 / _quickest(lambda: torch.mm(x, y, out=z), chosen)
+
+    def product(kind: torch.dtype) -> float:
+        x, y, z = (torch.ones(edge, edge, device=chosen, dtype=kind) for _ in range(3))
+        return 2 * edge**3 / _quickest(lambda: torch.mm(x, y, out=z), chosen)
+
+    single = product(torch.float32)
     graphics = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else None
     return {
         "device": chosen.type,
         "graphics": graphics,
         "copy_bytes_per_s": copy,
         "triad_bytes_per_s": triad,
-        "operations_per_s": product,
+        "operations_per_s": single,
+        "encoder_operations_per_s": product(torch.bfloat16) if half_is_faster(chosen) else single,
     }
 
 

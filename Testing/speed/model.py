@@ -173,8 +173,8 @@ def _encoding(encoder: dict) -> Cost:
 
 
 def _tokens(run: Run) -> int:
-    """Of both images; slices that were not encoded are interpolated."""
-    return 2 * run.shape[0] * (run.encoder["input_size"] // TOKEN_PIXELS) ** 2
+    """Of both images."""
+    return run.encoder["slices"] * (run.encoder["input_size"] // TOKEN_PIXELS) ** 2
 
 
 def _mean_weights(run: Run) -> int:

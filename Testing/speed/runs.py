@@ -185,10 +185,13 @@ def with_floors(run: dict, rates: dict) -> dict:
     settings = Settings.preset(run["preset"], features=run["features"])
     shape = (run["edge"],) * 3
     costs = model.costs(model.Run(shape, run["spacing_mm"], run["body_share"], settings, run["encoder"]))
-    rate = max(rates["copy_bytes_per_s"], rates["triad_bytes_per_s"]), rates["operations_per_s"]
+    memory = max(rates["copy_bytes_per_s"], rates["triad_bytes_per_s"])
+    # In the whole, everything may be as quick as the encoder: a floor must not be too high.
+    own = {name: rates["encoder_operations_per_s"] for name in ("global features", "whole") if run["encoder"]}
     counted = {}
     for name, cost in costs.items():
-        floor, seconds = cost.floor_seconds(*rate), run["rows"][name]["seconds"]
+        floor = cost.floor_seconds(memory, own.get(name, rates["operations_per_s"]))
+        seconds = run["rows"][name]["seconds"]
         counted[name] = asdict(cost) | {"floor_s": floor, "share": floor / seconds if seconds else None}
     return run | {"model": counted}
 

@@ -28,7 +28,8 @@ NOTES = """\
   voxels along an axis that edge is the same.
 - GB, Gop: bytes moved and operations computed at the least, counted by hand from the shapes of the run by
   the formulae in Testing/speed/model.py. Floor: the larger of bytes over the better of copy and triad, and
-  operations over the rate of a matrix product. Share: floor over measured seconds. –: nothing is counted.
+  operations over the rate of a matrix product (SAM2's in its own precision). Share: floor over measured
+  seconds. –: nothing is counted.
 - GiB: largest resident memory of the process during the stage; at "whole", of the process in all. GPU GiB:
   what PyTorch had allocated there at most.
 - whole: reading, registering and writing, without the start of Python. Levels and "ending" are parts of the
@@ -142,7 +143,8 @@ def _circumstances(results: dict) -> str:
         f"threads; load before the start {machine['load_before']}.",
         f"Best before and after the runs: copy {_giga(rates['copy_bytes_per_s'])} GB/s, triad "
         f"{_giga(rates['triad_bytes_per_s'])} GB/s, float32 matrix product "
-        f"{_giga(rates['operations_per_s'])} Gop/s.",
+        f"{_giga(rates['operations_per_s'])} Gop/s, in the encoder's precision "
+        f"{_giga(rates['encoder_operations_per_s'])} Gop/s.",
         where,
     ]
     return "\n".join(f"- {line}" for line in lines)

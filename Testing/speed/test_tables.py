@@ -20,6 +20,7 @@ RATES = {
     "copy_bytes_per_s": 16e9,
     "triad_bytes_per_s": 20e9,
     "operations_per_s": 1e11,
+    "encoder_operations_per_s": 2e11,
 }
 
 
