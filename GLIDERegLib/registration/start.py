@@ -16,9 +16,10 @@ import torch
 from GLIDERegLib.registration.cells import CellFeatures
 from GLIDERegLib.registration.convex import raw_cost, register_cells
 from GLIDERegLib.registration.lattice import AIR_HU, Prepared
-from GLIDERegLib.registration.sampling import index_grid, sample
+from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 
 LEAST_OVERLAP = 0.2
+SLAB = 8
 
 
 def cell_factor(cell_mm: float, spacing: float) -> int:
@@ -77,21 +78,24 @@ def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor:
 def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:
     """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around."""
     device = field.device
-    image = torch.from_numpy(moving.array).to(device)[None]
-    valid = torch.from_numpy(moving.valid).to(device)[None].float()
+    image = torch.from_numpy(np.stack([moving.array, moving.valid])).to(device)
     shape = tuple(n + 2 * margin for n in fixed.array.shape)
     offset = torch.tensor(moving.offset, dtype=torch.float32, device=device).view(3, 1, 1, 1)
     size = torch.tensor(moving.array.shape[::-1], device=device).view(3, 1, 1, 1)
+    at = [torch.arange(n, dtype=torch.float32, device=device) - margin for n in shape]
+    z, y, x = ((position - (factor - 1) / 2) / factor for position in at)
     values = np.empty(shape, np.float32)
     usable = np.empty(shape, bool)
-    for k in range(shape[0]):
-        # Slice by slice: positions of a whole volume would need more memory than the volume.
-        position = index_grid((1, *shape[1:]), device) - margin
-        position[2] += k
-        position = position + at_cells(field, factor, position) - offset
+    for first in range(0, shape[0], SLAB):
+        # Slab by slab: positions of a whole volume would need more memory than the volume.
+        slab = slice(first, min(first + SLAB, shape[0]))
+        position = index_grid((slab.stop - first, *shape[1:]), device) - margin
+        position[2] += first
+        position += sample_axes(field, (z[slab], y, x)) - offset
         inside = ((position >= -0.5) & (position <= size - 0.5)).all(dim=0)
-        values[k] = torch.where(inside, sample(image, position)[0], AIR_HU)[0].cpu().numpy()
-        usable[k] = (inside & (sample(valid, position)[0] > 0.5))[0].cpu().numpy()
+        value, valid = sample(image, position)
+        values[slab] = torch.where(inside, value, AIR_HU).cpu().numpy()
+        usable[slab] = (inside & (valid > 0.5)).cpu().numpy()
     grid = fixed.grid.resized(fixed.grid.spacing, (margin,) * 3, (margin,) * 3)
     return replace(
         moving, array=values, valid=usable, weight=usable, grid=grid, offset=(-margin,) * 3, masked=True
