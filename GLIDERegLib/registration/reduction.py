@@ -8,6 +8,7 @@ sample of it.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from torch import nn
 from GLIDERegLib.registration.adam import Adam
 from GLIDERegLib.registration.encoders import FeatureVolume
 from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.registration.sampling import constants
 
 HIDDEN = 128
 STATIC_STEPS = 400
@@ -53,14 +55,13 @@ class Tokens:
 
     def at(self, index: torch.Tensor) -> torch.Tensor:
         """Trilinear tokens (N, C) float32 at token indices (3, N), x y z, inside the grid."""
-        size = torch.tensor(self.shape[::-1], device=index.device).view(3, 1)
-        low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
-        fraction = index - low
+        sizes = self.shape[::-1]
+        low = [at.long().clamp(max=max(n - 2, 0)) for at, n in zip(index, sizes, strict=True)]
+        fraction = [at - n for at, n in zip(index, low, strict=True)]
         total = torch.zeros((index.shape[1], self.values.shape[1]), device=self.values.device)
         for corner in itertools.product((0, 1), repeat=3):
-            step = torch.tensor(corner, device=index.device).view(3, 1)
-            x, y, z = torch.minimum(low + step, size - 1)
-            weight = torch.where(step.bool(), fraction, 1 - fraction).prod(dim=0)
+            x, y, z = ((at + c).clamp(max=n - 1) for at, c, n in zip(low, corner, sizes, strict=True))
+            weight = math.prod(f if c else 1 - f for f, c in zip(fraction, corner, strict=True))
             total += weight[:, None] * self.values[(z * self.shape[1] + y) * self.shape[2] + x].float()
         return total
 
@@ -72,7 +73,7 @@ class TokenPool:
 
     def __init__(self, fixed: Tokens, moving: Tokens, seed: int):
         self.images = (fixed, moving)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(fixed.values.device).manual_seed(seed)
         self.mean, self.deviation = torch.zeros(()), torch.ones(())
         tokens = self.batch(_sample_size(fixed.values.shape[1]))
         self.mean, self.deviation = tokens.mean(dim=0), tokens.std(dim=0).clamp(min=1e-6)
@@ -80,8 +81,8 @@ class TokenPool:
     def draw(self, image: int, count: int) -> torch.Tensor:
         """Flat positions (N,) of random foreground tokens of one image."""
         index = self.images[image].foreground
-        chosen = torch.randint(len(index), (min(count, len(index)),), generator=self._generator)
-        return index[chosen.to(index.device)]
+        size = (min(count, len(index)),)
+        return index[torch.randint(len(index), size, generator=self._generator, device=index.device)]
 
     def batch(self, count: int) -> torch.Tensor:
         """Random foreground tokens (N, C), half from each image."""
@@ -142,7 +143,7 @@ class Reduction(nn.Module):
         hidden = self.encoder(tokens)
         mean = self._mean(tokens, hidden)
         log_variance = self.log_variance_head(hidden).clamp(-10, 5)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         reconstructed = self.decoder(mean + noise * (0.5 * log_variance).exp())
         divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1).mean()
         return F.mse_loss(reconstructed, tokens) + kl_weight * divergence
@@ -175,7 +176,7 @@ class ReductionTrainer:
         self.learning_rate = learning_rate
         self.kl_weight = kl_weight
         self.tokens = tokens
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(reduction.projection.weight.device).manual_seed(seed)
         self.optimiser = Adam(list(reduction.parameters()))
 
     def pretrain(self, step: Callable[[float], None] = lambda fraction: None) -> None:
@@ -201,10 +202,10 @@ class ReductionTrainer:
         pool = self.reduction.pool
         fixed, moving = pool.images
         flat = pool.draw(0, self.tokens)
-        z, y, x = torch.unravel_index(flat, fixed.shape)
-        index = torch.stack([x, y, z]).float()
+        _, height, width = fixed.shape
+        index = torch.stack([flat % width, flat // width % height, flat // (width * height)]).float()
         target = between_grids(fixed.grid, moving.grid, index, displacement_at(index))
-        last = torch.tensor(moving.shape[::-1], device=target.device).view(3, 1) - 1
+        last = constants(moving.shape[::-1], target.device).view(3, 1) - 1
         # Weights instead of a choice: to choose is to wait for the device.
         inside = ((target >= 0) & (target <= last)).all(dim=0).float()[:, None]
         within = torch.minimum(target, last).clamp(min=0)
@@ -234,7 +235,7 @@ def between_grids(
     trailing = (3,) + (1,) * (index.dim() - 1)
 
     def column(values) -> torch.Tensor:
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=index.device).view(trailing)
+        return constants(tuple(float(v) for v in values), index.device).view(trailing)
 
     first = column(target.to_index(np.asarray(source.origin)))
     return first + (index * column(source.spacing) + displacement) / column(target.spacing)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
 _WORTH_THREADS = 20000
+
+
+@lru_cache(maxsize=256)
+def constants(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Numbers (N,) float32 on a device, sent there once: sending waits for what it still does."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def index_grid(shape: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
@@ -21,7 +29,7 @@ def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
 
     grid_sample with align_corners=True maps [-1, 1] onto voxel centres 0 to N - 1, hence 2 / (N - 1).
     """
-    size = torch.tensor(image.shape[:0:-1], dtype=position.dtype, device=position.device)
+    size = constants(tuple(image.shape[:0:-1]), position.device)
     scale = 2.0 / (size - 1).clamp(min=1)
     flat = position.reshape(3, -1)
     count = flat.shape[1]

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from GLIDERegLib.registration.cells import PackedFeatures
 from GLIDERegLib.registration.mind import box_mean
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would wait for a graphics card: values read or sent, and sizes that depend on values."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.name()
+        chosen = name.startswith("aten::index") and any(
+            index is not None and index.dtype == torch.bool for index in args[1] if len(args) > 1
+        )
+        if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh") or chosen:
+            raise AssertionError(f"{name} waits for the device")
+        return function(*args, **(kwargs or {}))
 
 
 def random_packed(shape, seed, unusable=0.1) -> PackedFeatures:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from registration.support import NoWaiting
 from scipy import ndimage
 
 from GLIDERegLib.registration.encoders import FeatureVolume, token_grid
@@ -174,6 +175,8 @@ class TestDisplacementReader:
         voxel = torch.from_numpy(LATTICE.to_index(tokens.to_physical(index.T.numpy())).T).float()
         found = displacement_reader(field, nodes, fixed, tokens)(index)
         torch.testing.assert_close(found, (matrix @ voxel + 1) * VOXEL, atol=1e-3, rtol=0)
+        with NoWaiting():
+            displacement_reader(field, nodes, fixed, tokens)(index)
 
 
 class TestLocalFeatures:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from registration.support import NoWaiting
 from scipy import ndimage
 
 from GLIDERegLib.registration.encoders import FeatureVolume
@@ -222,6 +223,13 @@ class TestTraining:
             variance = torch.cat([fixed, moving]).var(dim=0).sum()
             expected = (fixed - moving).square().sum(dim=1).mean() / variance
         assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+    def test_a_step_never_waits_for_the_device(self):
+        trainer = trainer_of(Reduction(token_pool(), LATENTS, True, 0))
+        trainer.train_with(still, 1.0)  # builds what is built once
+        with NoWaiting():
+            trainer.train_with(still, 1.0)
+            trainer.reduction.reduced()
 
     def test_registration_loss_does_not_fall_by_mere_shrinking(self):
         losses = []
