@@ -1,10 +1,14 @@
-"""Fused numba kernel for the folding penalty; equals `energy.folding_penalty`, and is tested so."""
+"""Fused numba kernels against folding: the penalty, which equals `energy.folding_penalty`, and the repair of
+`folding.without_folds` near the folds only; they are tested so.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numba import njit, prange
 
+from GLIDERegLib.registration.cells import grown
 from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
 
 _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
@@ -80,3 +84,83 @@ def folding_penalty(
     used[1:] |= folded[:-1]
     used[:-1] |= folded[1:]
     return float(sums.sum()), gradient, used
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def _find_folds(u, inverse_spacing, least, where, folded):
+    """Writes for the nodes `where` (Z, Y, X) says so whether one of their corner determinants is below
+    `least`.
+    """
+    nz, ny, nx = u.shape[1:]
+    for row in prange(nz * ny):
+        k, j = row // ny, row % ny
+        for i in range(nx):
+            if not where[k, j, i]:
+                continue
+            found = False
+            for corner in range(8):
+                sz, sy, sx = 1 - 2 * (corner >> 2), 1 - 2 * (corner >> 1 & 1), 1 - 2 * (corner & 1)
+                if not (0 <= k + sz < nz and 0 <= j + sy < ny and 0 <= i + sx < nx):
+                    continue
+                a, b, c = _columns(u, k, j, i, sz, sy, sx, inverse_spacing)
+                p = _cofactors(*b, *c)
+                found = found or a[0] * p[0] + a[1] * p[1] + a[2] * p[2] < least
+            folded[k, j, i] = found
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def _mix(u, near, where, mixed):
+    """Writes, for some nodes, u mixed with its 3^3 mean by the share of `near` nodes among these 27; faces
+    replicated.
+    """
+    nz, ny, nx = u.shape[1:]
+    for row in prange(nz * ny):
+        k, j = row // ny, row % ny
+        for i in range(nx):
+            if not where[k, j, i]:
+                continue
+            count = 0
+            x = y = z = np.float32(0.0)
+            for neighbour in range(27):
+                kk = min(max(k + neighbour // 9 - 1, 0), nz - 1)
+                jj = min(max(j + neighbour // 3 % 3 - 1, 0), ny - 1)
+                ii = min(max(i + neighbour % 3 - 1, 0), nx - 1)
+                count += near[kk, jj, ii]
+                x += u[0, kk, jj, ii]
+                y += u[1, kk, jj, ii]
+                z += u[2, kk, jj, ii]
+            share = np.float32(count / 27)
+            mixed[0, k, j, i] = u[0, k, j, i] + share * (x / np.float32(27) - u[0, k, j, i])
+            mixed[1, k, j, i] = u[1, k, j, i] + share * (y / np.float32(27) - u[1, k, j, i])
+            mixed[2, k, j, i] = u[2, k, j, i] + share * (z / np.float32(27) - u[2, k, j, i])
+
+
+@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
+def _take(source, where, target):
+    nz, ny, nx = where.shape
+    for row in prange(nz * ny):
+        k, j = row // ny, row % ny
+        for i in range(nx):
+            if where[k, j, i]:
+                for d in range(3):
+                    target[d, k, j, i] = source[d, k, j, i]
+
+
+def repaired(u: np.ndarray, spacing: float, least: float, rounds: int) -> np.ndarray | None:
+    """The field (3, Z, Y, X) after the rounds of `folding.without_folds`; None where nothing folds."""
+    inverse_spacing, least = np.float32(1 / spacing), np.float32(least)
+    folded = np.zeros(u.shape[1:], bool)
+    _find_folds(u, inverse_spacing, least, np.ones_like(folded), folded)
+    if not folded.any():
+        return None
+    u, mixed = u.copy(), np.empty_like(u)
+    for _ in range(rounds):
+        near = grown(torch.from_numpy(folded), 2)
+        changed = grown(near, 1)
+        _mix(u, near.numpy(), changed.numpy(), mixed)
+        _take(mixed, changed.numpy(), u)
+        # A corner reaches one node beyond its own.
+        _find_folds(u, inverse_spacing, least, grown(changed, 1).numpy(), folded)
+        if not folded.any():
+            break
+    return u

@@ -26,19 +26,29 @@ def without_folds(vectors: np.ndarray, grid: Grid) -> np.ndarray:
     """
     along_axes = vectors @ grid.axes.astype(np.float32)
     u = torch.from_numpy(np.ascontiguousarray(np.moveaxis(along_axes, -1, 0)))
-    spacing = grid.spacing[0]
-    folded = folded_nodes(u, spacing)
-    if not folded.any():
+    repaired = _repaired(u, grid.spacing[0])
+    if repaired is u:
         return vectors
+    result = np.moveaxis(repaired.numpy(), 0, -1) @ grid.axes.T.astype(np.float32)
+    return np.ascontiguousarray(result)
+
+
+def _repaired(u: torch.Tensor, spacing: float) -> torch.Tensor:
+    """The field (3, Z, Y, X) repaired, or itself where nothing folds."""
+    if energy.fused_available():
+        from GLIDERegLib.registration import fold_kernels
+
+        repaired = fold_kernels.repaired(u.numpy(), spacing, LEAST_DETERMINANT, ROUNDS)
+        return u if repaired is None else torch.from_numpy(repaired)
+    folded = folded_nodes(u, spacing)
     for _ in range(ROUNDS):
+        if not folded.any():
+            break
         share = F.max_pool3d(folded.float()[None], 5, stride=1, padding=2)
         share = box_mean(share, 1)
         u = u + share * (box_mean(u, 1) - u)
         folded = folded_nodes(u, spacing)
-        if not folded.any():
-            break
-    result = np.moveaxis(u.numpy(), 0, -1) @ grid.axes.T.astype(np.float32)
-    return np.ascontiguousarray(result)
+    return u
 
 
 def folded_nodes(u: torch.Tensor, spacing: float) -> torch.Tensor:

@@ -52,6 +52,20 @@ class TestWithoutFolds:
         assert corner_determinants(vectors, grid).min() < -0.5
         assert corner_determinants(without_folds(vectors, grid), grid).min() > LEAST_DETERMINANT - 1e-4
 
+    @pytest.mark.skipif(not energy.fused_available(), reason="needs numba")
+    def test_the_repair_near_the_folds_is_that_of_the_whole_field(self, monkeypatch):
+        """Several folds, one of them at a face and two that touch."""
+        rng = np.random.default_rng(3)
+        vectors = smooth(UPRIGHT)
+        for k, j, i in ((0, 3, 4), (10, 10, 12), (11, 12, 13), (20, 19, 28)):
+            part = vectors[k : k + 3, j : j + 3, i : i + 3]
+            part += rng.normal(0, 4, part.shape).astype(np.float32)
+        fused = without_folds(vectors, UPRIGHT)
+        monkeypatch.setattr(energy, "fused_available", lambda: False)
+        plain = without_folds(vectors, UPRIGHT)
+        assert np.abs(plain - vectors).max() > 1
+        np.testing.assert_allclose(fused, plain, atol=1e-4)
+
     def test_nodes_far_from_the_fold_stay_as_they_were(self):
         vectors = with_a_fold(UPRIGHT)
         repaired = without_folds(vectors, UPRIGHT)
