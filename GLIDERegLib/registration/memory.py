@@ -15,12 +15,12 @@ from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.settings import Settings
 
 GIB = 2**30
-# Fitted from above to peaks measured on the processor with one thread; see evaluation/cohort/README.md.
-BASE = 0.55e9
-BYTES_PER_VOXEL = 49  # of the two given images: reading and resampling them
-BYTES_PER_CELL = 4900  # of the coupled convex optimisation, its costs for all displacements
-BYTES_PER_FINE_VOXEL, BYTES_PER_COARSE_VOXEL = 220, 160  # of the working grid, features at full or half size
-# Counted from the arrays: tokens of all slices as float32, and the same in half precision for the reduction.
+# Fitted from above to peaks measured on the processor with two threads; see evaluation/cohort/README.md.
+BASE = 0.5e9
+BYTES_PER_GIVEN_VOXEL = 20  # of the two images: reading and resampling them
+BYTES_PER_CELL = 5300  # of the coupled convex optimisation, its costs for all displacements
+BYTES_PER_VOXEL_FINE, BYTES_PER_VOXEL_COARSE = 106, 60  # of the working grid, nodes 2 or 4 voxels apart
+# Counted from the arrays: encoded tokens as float32, and the same in half precision for the reduction.
 BYTES_PER_CHANNEL = 4 + 2
 HEADROOM = 1.1
 COARSEST_MM, COARSER = 6.0, 1.1
@@ -37,15 +37,15 @@ def estimated_bytes(
     """
     spacing = working_spacing(fixed, settings.spacing, settings.finest_spacing, settings.most_voxels)
     volume = float(np.prod(fixed.extent))
-    full_size = min(level.feature_factor for level in settings.levels) == 1
-    per_voxel = BYTES_PER_FINE_VOXEL if full_size else BYTES_PER_COARSE_VOXEL
-    given = BYTES_PER_VOXEL * sum(float(np.prod(grid.size)) for grid in (fixed, moving))
+    fine = min(level.node_spacing for level in settings.levels) <= 2
+    per_voxel = BYTES_PER_VOXEL_FINE if fine else BYTES_PER_VOXEL_COARSE
+    given = BYTES_PER_GIVEN_VOXEL * sum(float(np.prod(grid.size)) for grid in (fixed, moving))
     working = per_voxel * volume / spacing**3
     working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
     needed = BASE + max(given, working)
     if with_encoder:
         encoder = network(settings.encoder)
-        slices = 2 * fixed.extent[2] / spacing
+        slices = 2 * fixed.extent[2] / (spacing * settings.slice_step(device, spacing))
         tokens = slices * (settings.slice_size(device) / encoder.token) ** 2
         needed += encoder.memory + BYTES_PER_CHANNEL * encoder.channels * tokens
     return HEADROOM * needed

@@ -30,21 +30,22 @@ class Network:
         return self.step * max(1, round(pixels / self.step))
 
 
-def _sam2(name: str) -> Network:
+def _sam2(name: str, parameters: float) -> Network:
+    # What importing and running it takes, and float32 weights twice while they are read.
+    memory = 0.5e9 + 2 * 4 * parameters
     install = "SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps sam2==1.1.0 (see the README)"
-    return Network(name, "SAM2", 256, 16, 32, "sam2", install, 2e9)
+    return Network(name, "SAM2", 256, 16, 32, "sam2", install, memory)
 
 
 def _dinov2(name: str, channels: int, parameters: float) -> Network:
-    # What importing and running it takes, and float32 weights twice while they are read.
     memory = 1e9 + 2 * 4 * parameters
     install = "pip install 'transformers>=5.20,<6'"
     return Network(name, "DINOv2", channels, 14, 14, "transformers", install, memory)
 
 
 _ALL = (
-    *(_sam2(f"{family}_hiera_{size}") for family in ("sam2.1", "sam2")
-      for size in ("tiny", "small", "base_plus", "large")),
+    *(_sam2(f"{family}_hiera_{size}", parameters) for family in ("sam2.1", "sam2")
+      for size, parameters in (("tiny", 39e6), ("small", 46e6), ("base_plus", 81e6), ("large", 224e6))),
     *(_dinov2(f"dinov2_vit{letter}14{registers}", channels, parameters) for registers in ("", "_reg")
       for letter, channels, parameters in (
           ("s", 384, 22e6), ("b", 768, 87e6), ("l", 1024, 304e6), ("g", 1536, 1137e6))),

@@ -11,13 +11,16 @@ from GLIDERegLib.registration.settings import Settings
 
 # Peaks in GiB measured once: size, spacing (mm), preset and its changes; see the README beside the model.
 MEASURED = [
-    ((32, 32, 28), 12.0, "fast", {}, 0.51),
-    ((192, 192, 160), 2.0, "fast", {}, 1.87),
-    ((192, 192, 160), 2.0, "fast", {"spacing": 4.0}, 1.08),
-    ((192, 192, 160), 2.0, "default", {}, 2.21),
-    ((192, 192, 160), 2.0, "default", {"spacing": 3.0}, 1.18),
-    ((300, 300, 300), 1.0, "default", {}, 5.7),
-    ((300, 300, 300), 1.0, "default", {"features": "both", "device": "cpu"}, 8.76),
+    ((32, 32, 28), 12.0, "fast", {}, 0.52),
+    ((192, 192, 160), 2.0, "fast", {}, 1.21),
+    ((192, 192, 160), 2.0, "fast", {"spacing": 4.0}, 1.01),
+    ((192, 192, 160), 2.0, "default", {}, 1.47),
+    ((192, 192, 160), 2.0, "default", {"spacing": 3.0}, 0.95),
+    ((192, 192, 160), 2.0, "default", {"features": "both", "device": "cpu"}, 1.86),
+    ((300, 300, 300), 1.0, "default", {}, 3.34),
+    ((300, 300, 300), 1.0, "default", {"features": "both", "device": "cpu"}, 4.26),
+    ((400, 400, 400), 0.825, "fast", {}, 1.98),
+    ((400, 400, 400), 0.825, "default", {"spacing": 0.825}, 6.87),
 ]
 
 
