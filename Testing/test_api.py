@@ -318,7 +318,7 @@ class TestFeatures:
         report = json.loads(json.dumps(result.report))
         assert report["features"] == "both"
         assert report["settings"]["reduction"] == reduction
-        assert report["weights"] == {"encoder": "averages", "slice_step": 1}  # its voxels are 8 mm
+        assert report["weights"] == {"encoder": "averages", "slice_step": 2}  # its voxels are 8 mm
         assert {"global features", "reduction", "local features"} <= set(report["stages"])
         assert not report["warnings"], "the start is composed of the global and the local search"
         assert error_mm(result, pair) < 0.5 * initial_error_mm(pair)

@@ -25,8 +25,8 @@ OPTIONS: tuple[tuple[str, type, str, str], ...] = (
      "default: slice"),
     ("encoder-input-size", int, "PIXELS", "edge of the slices the encoder sees, or the nearest it takes; "
      "default: 1024 as in the paper, on a processor 512, which is about five times as fast"),
-    ("slice-step", int, "N", "show the encoder only every N-th slice; default: 1, on a processor slices 8 mm "
-     "apart"),
+    ("slice-step", int, "N", "show the encoder only every N-th slice; default: 1, on a processor slices "
+     "12 mm apart"),
     ("spacing", float, "MM", "working resolution; default: the fixed image's, within the preset's limits"),
     ("search-range", float, "MM", "largest motion to look for beyond the alignment; default: 48"),
     ("device", str, "NAME", "auto, cpu, cuda, cuda:N or mps; default: auto"),

@@ -26,7 +26,7 @@ _LEAST = {
     "latent_channels": 1,
 }
 # Tokens of 512 pixels are 32 across a slice, 8 to 14 mm each.
-INPUT_SIZE, CPU_INPUT_SIZE, CPU_SLICES_MM = 1024, 512, 8.0
+INPUT_SIZE, CPU_INPUT_SIZE, CPU_SLICES_MM = 1024, 512, 12.0
 PRESETS = ("fast", "default", "accurate", "paper")
 
 
@@ -40,7 +40,7 @@ class Settings:
     spacing: of the working grid, None for the fixed image's finest within `finest_spacing` and `most_voxels`.
     encoder_input_size: edge in pixels at which the encoder sees a slice, or the nearest that its network
     takes; encoder_slice_step: it sees every n-th. None for both is the paper's: 1024 and every slice; but 512
-    and slices 8 mm apart on a processor, where a token is then about as high as it is wide.
+    and slices 12 mm apart on a processor, where a token is then about as high as it is wide.
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
     `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
     count `global_coupling` times against the coupling.

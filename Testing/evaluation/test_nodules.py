@@ -175,8 +175,8 @@ def test_the_grades_of_a_real_field_order_its_true_error():
     in_lung = np.isin(phantom.fixed_labels.array, (1, 2, 7, 8))
     points = []
     for region in (in_lung, (phantom.fixed.array > -300) & ~in_lung):
-        chosen = rng.choice(np.argwhere(region), 200, replace=False)[:, ::-1]
-        points.append(phantom.fixed.grid.to_physical(chosen + rng.uniform(-0.5, 0.5, (200, 3))))
+        chosen = rng.choice(np.argwhere(region), 800, replace=False)[:, ::-1]
+        points.append(phantom.fixed.grid.to_physical(chosen + rng.uniform(-0.5, 0.5, (800, 3))))
     points = np.concatenate(points)
     samplers = [image_sampler(v.array, v.grid.to_index) for v in (phantom.fixed, phantom.moving)]
     landing = field.transform_points(points)
@@ -200,9 +200,9 @@ def test_the_grades_of_a_real_field_order_its_true_error():
     expected = np.array([evidence.expected_error for evidence in found])
     grades = np.array([grade(evidence)[0] for evidence in found])
     assert spearmanr(expected, error).statistic > 0.35
-    assert spearmanr(expected[:200], error[:200]).statistic > 0.25
+    assert spearmanr(expected[:800], error[:800]).statistic > 0.25
     mean = [error[grades == name].mean() for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)]
-    assert mean[0] * 1.4 < min(mean[1:])
+    assert mean[0] * 1.4 < mean[1] < mean[2]
     # What is expected of the reliable ones is what they have.
     assert expected[grades == RELIABLE].mean() == pytest.approx(mean[0], rel=0.3)
     assert min(np.count_nonzero(grades == name) for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)) > 10

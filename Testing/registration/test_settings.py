@@ -75,14 +75,14 @@ def test_settings_cannot_be_changed_in_place():
 @pytest.mark.parametrize(
     ("changes", "device", "spacing", "size", "step"),
     [
-        ({}, "cpu", 1.0, 512, 8),
-        ({}, "cpu", 2.0, 512, 4),
-        ({}, "cpu", 12.0, 512, 1),
+        ({}, "cpu", 1.0, 512, 12),
+        ({}, "cpu", 2.0, 512, 6),
+        ({}, "cpu", 20.0, 512, 1),
         ({}, "cuda", 1.0, 1024, 1),
         ({"name": "paper"}, "cpu", 2.0, 1024, 1),
         ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cpu", 2.0, 256, 3),
         ({"encoder_input_size": 256, "encoder_slice_step": 3}, "cuda", 2.0, 256, 3),
-        ({"encoder_input_size": 500}, "cpu", 8.0, 512, 1),
+        ({"encoder_input_size": 500}, "cpu", 8.0, 512, 2),
     ],
 )
 def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(
