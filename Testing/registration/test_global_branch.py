@@ -9,41 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from registration.support import AnatomyEncoder
 
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.settings import Settings
-
-WINDOWS = ((-700, 60), (-300, 100), (-50, 40), (30, 20), (150, 50), (400, 100))  # HU: middle, width
-
-
-class AnatomyEncoder:
-    """Tokens of 16 pixels: soft tissue classes and edges, through a random two-layer network, plus noise."""
-
-    name = "test anatomy"
-    channels = 256
-
-    def __init__(self, tokens: int, noise: float, seed: int):
-        self.tokens, self.noise, self.seed = tokens, noise, seed
-        generator = torch.Generator().manual_seed(123)
-        self.hidden = torch.randn(len(WINDOWS) + 4, 64, generator=generator)
-        self.output = torch.randn(64, self.channels, generator=generator) / 8
-
-    def identity(self) -> dict:
-        return {"name": self.name, "tokens": self.tokens, "noise": self.noise, "seed": self.seed}
-
-    def encode(self, slices, masks, progress=None, cancel=None):
-        classes = torch.stack([torch.sigmoid((slices - m) / w) for m, w in WINDOWS], dim=1)
-        edges = (classes[:, :4] - F.avg_pool2d(classes[:, :4], 9, 1, 4)).abs()
-        cells = F.interpolate(torch.cat([classes, edges], dim=1), size=(2 * self.tokens,) * 2, mode="area")
-        cells = F.avg_pool2d(F.avg_pool2d(cells, 3, 1, 1), 2).permute(0, 2, 3, 1)
-        cells = (cells - cells.mean((0, 1, 2))) / cells.std((0, 1, 2)).clamp(min=1e-3)
-        features = torch.tanh(cells @ self.hidden) @ self.output
-        generator = torch.Generator().manual_seed(self.seed + int(slices.shape[0]))
-        features = features + self.noise * torch.randn(features.shape, generator=generator)
-        return features.permute(0, 3, 1, 2).contiguous()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from registration.support import AnatomyEncoder
 
 from GLIDERegLib import api
 from GLIDERegLib.evaluation.phantom import make_phantom
@@ -90,6 +91,15 @@ def test_memory_that_runs_out_once_is_another_try_on_a_coarser_grid(phantom, mon
     result = api.register(phantom.fixed, phantom.moving, settings())
     assert result.report["working_spacing_mm"] == pytest.approx(1.3 * VOXEL)
     assert any("because memory ran out" in warning for warning in result.report["warnings"])
+
+
+@pytest.mark.parametrize("reduction", ["pca", "dynamic"])
+def test_both_features_find_on_the_card_what_is_too_far_for_local_search(reduction):
+    pair = make_phantom((64, 64, 56), (6.0,) * 3, amplitude_mm=20.0, seed=5, shift_mm=(50.0, -30.0, 70.0))
+    chosen = Settings.preset("fast", align="none", features="both", reduction=reduction, device="cuda")
+    result = api.register(pair.fixed, pair.moving, chosen, encoder=AnatomyEncoder(32, 0.3, 0))
+    errors = np.linalg.norm(mapped(result, pair.fixed_landmarks) - pair.moving_landmarks, axis=1)
+    assert np.median(errors) < 4  # two thirds of a voxel, as on the processor
 
 
 def test_stopping_early_keeps_what_there_is_and_previews_are_shown(phantom):
