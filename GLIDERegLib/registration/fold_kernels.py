@@ -135,17 +135,6 @@ def _mix(u, near, where, mixed):
             mixed[2, k, j, i] = u[2, k, j, i] + share * (z / np.float32(27) - u[2, k, j, i])
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _take(source, where, target):
-    nz, ny, nx = where.shape
-    for row in prange(nz * ny):
-        k, j = row // ny, row % ny
-        for i in range(nx):
-            if where[k, j, i]:
-                for d in range(3):
-                    target[d, k, j, i] = source[d, k, j, i]
-
-
 def repaired(u: np.ndarray, spacing: float, least: float, rounds: int) -> np.ndarray | None:
     """The field (3, Z, Y, X) after the rounds of `folding.without_folds`; None where nothing folds."""
     inverse_spacing, least = np.float32(1 / spacing), np.float32(least)
@@ -158,7 +147,7 @@ def repaired(u: np.ndarray, spacing: float, least: float, rounds: int) -> np.nda
         near = grown(torch.from_numpy(folded), 2)
         changed = grown(near, 1)
         _mix(u, near.numpy(), changed.numpy(), mixed)
-        _take(mixed, changed.numpy(), u)
+        np.copyto(u, mixed, where=changed.numpy())
         # A corner reaches one node beyond its own.
         _find_folds(u, inverse_spacing, least, grown(changed, 1).numpy(), folded)
         if not folded.any():
