@@ -18,9 +18,8 @@ class NoWaiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name()
-        chosen = name.startswith("aten::index") and any(
-            index is not None and index.dtype == torch.bool for index in args[1] if len(args) > 1
-        )
+        by_index = name.startswith(("aten::index.", "aten::index_put"))
+        chosen = by_index and any(index is not None and index.dtype == torch.bool for index in args[1])
         if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::lift_fresh") or chosen:
             raise AssertionError(f"{name} waits for the device")
         return function(*args, **(kwargs or {}))
