@@ -2,32 +2,63 @@
 
 
 class GlideRegError(Exception):
-    """Base of all errors a user can do something about; the message is one sentence that says what and how to
-    mend it.
+    """Base of all errors a user can do something about.
+
+    message: what is wrong. hint: what to do about it, in words that hold for every front end: no flag, menu or
+    command is named here. code: the fault's name, by which a front end finds a remedy in its own terms; facts: the
+    values that such a wording may need. `str()` gives message and hint as one sentence.
     """
 
     exit_status = 1
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "", code: str = "", **facts):
+        super().__init__(message)
+        self.message, self.hint, self.facts = message, hint, facts
+        if code:
+            self.code = code
+
+    def __str__(self) -> str:
+        return one_sentence(self.message, self.hint)
 
 
 class InputError(GlideRegError):
     """A file, an option or an image that cannot be used as given."""
 
     exit_status = 2
+    code = "input"
 
 
 class OutOfMemoryError(GlideRegError):
     """The machine or the device has too little memory for the requested settings."""
 
     exit_status = 3
+    code = "memory"
 
 
 class WeightsError(GlideRegError):
     """An encoder's checkpoint is missing, damaged or not the file it claims to be."""
 
     exit_status = 4
+    code = "weights"
+
+
+class DependencyError(GlideRegError):
+    """A Python package that the requested settings need is missing or cannot be loaded."""
+
+    exit_status = 4
+    code = "dependency"
 
 
 class Cancelled(GlideRegError):
     """The user asked to stop; nothing was written."""
 
     exit_status = 130
+    code = "cancelled"
+
+
+def one_sentence(message: str, hint: str = "") -> str:
+    """What is wrong and what to do, in one sentence; the message as it is where there is no hint."""
+    if not hint:
+        return message
+    return f"{message.rstrip('.;')}; {hint[0].lower()}{hint[1:].rstrip('.')}."
