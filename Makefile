@@ -15,14 +15,19 @@ PYTEST := python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
 
-install: .venv/.installed ## install GLIDE-Reg and what it needs into .venv
+install: .venv/.installed ## install GLIDE-Reg and all that its tests need into .venv
 
-.venv/.installed: pyproject.toml constraints.txt requirements-sam2.txt
+# What the demo needs; the tests add to it.
+.venv/.demo: pyproject.toml constraints.txt requirements-sam2.txt
 	@echo "Installing into .venv; the first time this takes some minutes."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/$(PIP) install -c constraints.txt setuptools wheel
-	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
+	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[demo]'
 	@SAM2_BUILD_CUDA=0 $(BIN)/$(PIP) install --no-build-isolation --no-deps --require-hashes -r requirements-sam2.txt
+	@touch $@
+
+.venv/.installed: .venv/.demo
+	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[test]'
 	@touch $@
 
 # A second Slicer, without torch: what Slicer itself runs must not need it.
@@ -49,11 +54,11 @@ format: install ## put all files into the house's style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-demo: install libraries ## register a generated pair in a Slicer scene, into the folder demo (make demo DEMO=folder)
-	@$(BIN)/python Testing/demo.py $(DEMO)
+demo: .venv/.demo libraries ## register a generated pair in a Slicer scene, into the folder demo (make demo DEMO=folder)
+	@$(BIN)/python Testing/tools/demo.py $(DEMO)
 
-screenshots: install libraries ## draw the pictures of the README again
-	@$(BIN)/python Testing/screenshots.py Resources/Screenshots
+screenshots: .venv/.demo libraries ## draw the pictures of the README again
+	@$(BIN)/python Testing/tools/screenshots.py Resources/Screenshots
 
 # The methods to compare with, each as its users get it; their pins clash with ours.
 peers: .venv-peers/.installed ## install the methods to compare with into .venv-peers
@@ -67,11 +72,11 @@ peers: .venv-peers/.installed ## install the methods to compare with into .venv-
 	@touch $@
 
 benchmark: install peers ## compare registration methods, into the folder benchmark; takes hours
-	@$(BIN)/python Testing/benchmark.py benchmark
+	@$(BIN)/python Testing/tools/benchmark.py benchmark
 
 # With options of one's own (make bench BENCH='--sizes 96,128') the committed figures stay.
 bench: install peers ## measure seconds and memory of every stage, into the folder benchmark/speed; half an hour
-	@$(BIN)/python Testing/bench.py benchmark/speed $(BENCH)
+	@$(BIN)/python Testing/tools/bench.py benchmark/speed $(BENCH)
 	@$(if $(BENCH),true,cp benchmark/speed/speed.json benchmark/speed/speed.md Resources/Benchmark)
 
 clean: ## remove the virtual environments, the demo's folder and everything else that is made

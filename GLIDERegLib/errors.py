@@ -4,9 +4,9 @@
 class GlideRegError(Exception):
     """Base of all errors a user can do something about.
 
-    message: what is wrong. hint: what to do about it, in words that hold for every front end: no flag, menu or
-    command is named here. code: the fault's name, by which a front end finds a remedy in its own terms; facts: the
-    values that such a wording may need. `str()` gives message and hint as one sentence.
+    message: what is wrong. hint: what to do about it, in words that hold for every front end: no flag, menu
+    or command is named here. code: the fault's name, by which a front end finds a remedy in its own terms;
+    facts: the values that such a wording may need. `str()` gives message and hint as one sentence.
     """
 
     exit_status = 1

@@ -11,15 +11,17 @@ import shlex
 import sys
 from pathlib import Path
 
-import psutil
-from speed.runs import FIELD_MM, Bench, better, with_floors
-from speed.tables import document
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from GLIDERegLib.api import choose_device
-from GLIDERegLib.errors import GlideRegError, InputError
-from GLIDERegLib.evaluation.benchmark.about import about
-from GLIDERegLib.evaluation.peers import choose_methods
-from GLIDERegLib.files.outputs import whole_file, write_json
+import psutil  # noqa: E402
+from speed.runs import FIELD_MM, Bench, better, with_floors  # noqa: E402
+from speed.tables import document  # noqa: E402
+
+from GLIDERegLib.api import choose_device  # noqa: E402
+from GLIDERegLib.errors import GlideRegError, InputError  # noqa: E402
+from GLIDERegLib.evaluation.benchmark.about import about  # noqa: E402
+from GLIDERegLib.evaluation.peers import choose_methods  # noqa: E402
+from GLIDERegLib.files.outputs import whole_file, write_json  # noqa: E402
 
 PEERS = ("glidereg-fast", "glidereg-default", "convexadam", "greedy")
 # Preset and features, and the edges of their grids; both features are SAM2's network with seeded weights.
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if choose_device(options.device).type not in ("cpu", "cuda"):
         raise InputError("Only the processor and CUDA GPUs can be measured: choose --device cpu or cuda.")
     bench = Bench(options.out, options.threads, options.device, options.repeats)
-    command = shlex.join(["python", "Testing/bench.py", *arguments])
+    command = shlex.join(["python", "Testing/tools/bench.py", *arguments])
     circumstances = about(command, options.threads, None, options.repeats)
     rates = bench.rates()
     where = {"device": rates["graphics"] or circumstances["machine"]["processor"]}

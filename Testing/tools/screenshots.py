@@ -1,15 +1,16 @@
 """Draws the pictures of the module that the README shows, with generated pairs.
 
-python Testing/screenshots.py FOLDER
+python Testing/tools/screenshots.py FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Pixels; as high as the first page with its long sections closed.
 PANEL_WIDTH, PANEL_HEIGHT = 400, 740
 
@@ -70,4 +71,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    main(parser.parse_args().folder)

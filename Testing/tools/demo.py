@@ -1,6 +1,6 @@
 """The user's way, without the desktop: a generated pair in a Slicer scene, registered by the module's logic.
 
-    python Testing/demo.py FOLDER [--small]
+    python Testing/tools/demo.py FOLDER [--small]
 
 Leaves in FOLDER: scene.mrb (open it in 3D Slicer), transform.h5, warped.nrrd, nodules_in_fixed.mrk.json,
 report.json, and pictures drawn by Slicer's own views.
@@ -12,8 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "GLIDEReg" / "GLIDEReg.py"
 ENCODER = "sam2.1_hiera_tiny"
 

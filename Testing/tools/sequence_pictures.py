@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[2]
 PANEL_WIDTH, VIEW, PLOT = 400, 330, (660, 380)
 SIZE, SPACING = (72, 72, 64), 5.0
 # Phases in %, and how far from end-exhale to end-inhale the chest is in each.

@@ -6,8 +6,8 @@ and the real pair in both directions. Without the real scans, the phantoms alone
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from GLIDERegLib.evaluation.datasets import phantoms, warped_scans
 from GLIDERegLib.evaluation.peers import choose_methods
 from GLIDERegLib.files.points import PointSet, read_points, write_points
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "lung_right"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "lung_right"
 ROLES = ("baseline", "followup")
 # Every method carries it 12 to 15 mm away: most likely its two marks do not correspond.
 DOUBTFUL = "L035"
@@ -75,4 +75,6 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the results go")
+    main(parser.parse_args().folder)
