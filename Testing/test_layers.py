@@ -1,4 +1,4 @@
-"""The import rules of the README's developer section, read from the source itself."""
+"""The import rules of the developers' page (docs/develop.md), read from the source itself."""
 
 from __future__ import annotations
 

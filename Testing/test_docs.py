@@ -1,0 +1,57 @@
+"""The pages for readers: links lead somewhere, names in the code exist, the first page stays one page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+LINK = re.compile(r"\]\(([^)#\s]+)?(#[\w-]+)?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    heads = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {"#" + re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_to_a_file_or_heading_that_is_there(page):
+    broken = []
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        there = (page.parent / target) if target else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            broken.append(target + anchor)
+    assert broken == []
+
+
+def test_the_first_page_is_one_page():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_every_file_and_name_of_the_method_map_exists():
+    table = re.findall(r"(?m)^\| .+? \| (.+?) \| (.+?) \|$", (ROOT / "docs/method.md").read_text("utf-8"))
+    rows = [(re.findall(r"`([\w/]+\.py)`", files), re.findall(r"`(\w+)`", names)) for files, names in table]
+    rows = [row for row in rows if row[0]]
+    assert len(rows) >= 8
+    for files, names in rows:
+        sources = "".join(
+            (ROOT / "GLIDERegLib/registration" / file).read_text(encoding="utf-8") for file in files
+        )
+        for name in names:
+            assert re.search(rf"(?m)^(def|class) {name}\b", sources), f"{name} is not in {files}"
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_of_the_first_page_are_targets_of_the_makefile(target):
+    assert f"make {target} " in (ROOT / "README.md").read_text(encoding="utf-8")
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
