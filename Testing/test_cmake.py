@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("cmake") and shutil.which("c++")), reason="needs cmake and a C++ compiler"
+)
 ROOT = Path(__file__).resolve().parents[1]
 TOP = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 # Stand-ins for Slicer's macros: they fail where a listed file is missing, and tell what they got.
@@ -114,25 +117,42 @@ def test_the_icon_is_a_png_of_128_pixels():
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (128, 128)
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
-def test_cmake_configures_the_extension_with_stand_ins_for_slicers_macros(tmp_path):
+# What finding the real Slicer does before its macros: SlicerBlockPlatformCheck asks for the compiler on
+# Windows, and VTK's package looks for threads, which CMake refuses without a compiled language.
+PACKAGE = """
+if(WIN32 AND NOT MSVC_VERSION)
+  message(FATAL_ERROR "no compiler whose MSVC_VERSION could be checked")
+endif()
+find_package(Threads REQUIRED)
+"""
+
+
+def configured(source: Path, tmp_path: Path, *options: str) -> subprocess.CompletedProcess:
+    """What CMake says of an extension, with stand-ins for Slicer's package and macros."""
     (tmp_path / "SlicerConfig.cmake").write_text(
-        f"set(Slicer_USE_FILE {tmp_path}/use.cmake)\n"
+        f"{PACKAGE}set(Slicer_USE_FILE {tmp_path}/use.cmake)\n"
         f"set(Slicer_EXTENSION_GENERATE_CONFIG {tmp_path}/empty.cmake)\n"
         f"set(Slicer_EXTENSION_CPACK {tmp_path}/empty.cmake)\n"
     )
     (tmp_path / "use.cmake").write_text(STAND_INS)
     (tmp_path / "empty.cmake").touch()
-    command = [
-        "cmake",
-        "-S",
-        ROOT,
-        "-B",
-        tmp_path / "build",
-        f"-DSlicer_DIR={tmp_path}",
-        "-DBUILD_TESTING=ON",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ["cmake", "-S", source, "-B", tmp_path / "build", f"-DSlicer_DIR={tmp_path}", *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@needs_compiler
+def test_cmake_configures_the_extension_with_stand_ins_for_slicers_macros(tmp_path):
+    done = configured(ROOT, tmp_path, "-DBUILD_TESTING=ON")
     assert done.returncode == 0, done.stderr
     for told in ("module GLIDEReg TRUE", "module GLIDERegLib FALSE", "/GLIDEReg/GLIDEReg.py"):
         assert told in done.stdout
+
+
+@needs_compiler
+def test_cmake_refuses_an_extension_without_a_compiled_language(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    text = TOP.replace("project(GLIDEReg)", "project(GLIDEReg LANGUAGES NONE)")
+    (source / "CMakeLists.txt").write_text(text)
+    done = configured(source, tmp_path)
+    assert done.returncode != 0 and "FindThreads only works" in done.stderr
