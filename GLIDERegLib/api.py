@@ -21,9 +21,8 @@ from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
-from GLIDERegLib.registration.correction import correct_pair
 from GLIDERegLib.registration.encoders import SliceEncoder
-from GLIDERegLib.registration.energy import kernels_on
+from GLIDERegLib.registration.energy import fused_available, kernels_on
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import AIR_HU, is_ct
@@ -147,6 +146,8 @@ def correct(
 
     Raises InputError, OutOfMemoryError, Cancelled.
     """
+    from GLIDERegLib.registration.correction import correct_pair
+
     settings = replace(settings or Settings.preset("default"), features="local")
     for volume in (fixed, moving):
         check_volume(volume)
@@ -305,28 +306,28 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Limits torch, numba and ITK to `count` threads while it lasts; None: to as many as torch takes."""
+    """Limits torch, kernels and ITK to `count` threads while it lasts; None: to as many as torch takes."""
     before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     count = count or before[0]
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
-    numba_before = _set_numba_threads(count)
-    # The last, because numba's start sets torch's number too.
+    kernels_before = _set_kernel_threads(count)
     torch.set_num_threads(count)
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
-        _set_numba_threads(numba_before)
+        _set_kernel_threads(kernels_before)
         torch.set_num_threads(before[0])
 
 
-def _set_numba_threads(count: int | None) -> int | None:
-    try:
-        import numba
-    except ImportError:
+def _set_kernel_threads(count: int | None) -> int | None:
+    """Returns the number before; None where there are no kernels, for want of numba."""
+    if count is None or not fused_available():
         return None
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    from GLIDERegLib.registration import kernels
+
+    before = kernels.threads()
+    kernels.set_threads(count)
     return before
 
 

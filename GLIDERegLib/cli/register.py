@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,12 +114,14 @@ def register_files(
         if f"{role}_points" in given
     }
     initial = read_transform(inputs.initial_transform) if inputs.initial_transform else None
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
+        preparing = pool.submit(prepare_kernels, settings)
         reading = [pool.submit(read_volume, getattr(inputs, role), role) for role in ("fixed", "moving")]
         # To load the packages takes longer than to read a scan.
         from GLIDERegLib.api import register
 
         fixed, moving = (image.result() for image in reading)
+        preparing.result()
     fixed_mask = read_mask(inputs.fixed_mask, fixed.grid, "fixed") if inputs.fixed_mask else None
     moving_mask = read_mask(inputs.moving_mask, moving.grid, "moving") if inputs.moving_mask else None
     out.require_free(_bytes_to_write(fixed, moving, settings))
@@ -138,6 +141,14 @@ def register_files(
     report = {"inputs": given, **result.report, "warnings": list(result.report["warnings"])}
     report |= _carry_points(points, result, fixed.grid, out, report["warnings"])
     return Registered(fixed, moving, result, report)
+
+
+def prepare_kernels(settings: Settings) -> None:
+    """Has what a first run lacks compiled beside everything that comes before it is needed."""
+    if settings.device in ("auto", "cpu") and find_spec("numba") is not None:
+        from GLIDERegLib.registration.kernels import prepare
+
+        prepare()
 
 
 def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:

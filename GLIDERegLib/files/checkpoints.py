@@ -13,9 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-from requests.exceptions import RequestException
-
 from GLIDERegLib.errors import InputError, WeightsError
 
 _HOST = "https://dl.fbaipublicfiles.com"
@@ -95,8 +92,11 @@ CHECKPOINTS = {entry.name: entry for entry in (
 
 def weights_folder() -> Path:
     """Where checkpoints are kept: the environment variable GLIDEREG_WEIGHTS, else the user's cache folder."""
+    from platformdirs import user_cache_dir
+
     chosen = os.environ.get("GLIDEREG_WEIGHTS")
-    return Path(chosen) if chosen else Path(pooch.os_cache("glidereg")) / "weights"
+    # What pooch takes too, which loads half of the network's packages.
+    return Path(chosen) if chosen else Path(user_cache_dir("glidereg")) / "weights"
 
 
 def find(name: str) -> Path | None:
@@ -119,6 +119,9 @@ def download(
     when whole and of the right SHA-256. Raises WeightsError otherwise; without network, its message says what
     to fetch by hand and where to put it.
     """
+    import pooch
+    from requests.exceptions import RequestException
+
     entry = _known(name)
     url = f"{base_url.rstrip('/')}/{entry.file}" if base_url else entry.url
     folder = Path(folder) if folder is not None else weights_folder()
@@ -190,6 +193,8 @@ def verify(path: Path, name: str | None = None) -> str:
 
     Raises WeightsError where the file is missing, incomplete or none of them, as a fine-tuned one is.
     """
+    import pooch
+
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"There is no checkpoint {path}.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from GLIDERegLib.registration.cpu_kernels import ANY_ORDER, AS_WRITTEN
+from GLIDERegLib.registration.kernels import inlined_sum, kernel
 
 _LANES = 16
 
 
-@njit(fastmath=ANY_ORDER, forceinline=True)
+@inlined_sum
 def _squared_distance(a, b):
     total = np.float32(0.0)
     for c in range(a.shape[0]):
@@ -19,15 +18,24 @@ def _squared_distance(a, b):
     return total
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
     """Writes the cost volume (Z, Y, X, L) of `convex.match_cost` before smoothing; features (Z, Y, X, C)
     float32, C a multiple of 16.
     """
-    nz, ny, nx = fixed.shape[:3]
+    rows = fixed.shape[0] * fixed.shape[1]
+    _match_rows(rows, fixed, moving, fixed_weight, moving_valid, shift, labels, cost)
+
+
+@kernel(
+    "float32[:, :, :, ::1], float32[:, :, :, ::1], float32[:, :, ::1], boolean[:, :, ::1], int64[::1], "
+    "int64[:, ::1], float32[:, :, :, ::1]",
+    0.8,
+)
+def _match_rows(first, last, fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
+    ny, nx = fixed.shape[1:3]
     mz, my, mx = moving.shape[:3]
     count = labels.shape[0]
-    for row in prange(nz * ny):
+    for row in range(first, last):
         k = row // ny
         j = row % ny
         for i in range(nx):
@@ -55,14 +63,13 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
                 line[n] = w * (neutral if line[n] < 0.0 else line[n])
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _smooth_axis(cost, axis_length, stride):
+@kernel("float32[:, ::1], int64, int64", 0.4)
+def _smooth_lines(first, last, cost, axis_length, stride):
     """In place along one axis of (cells, L): a box of three applied twice, faces replicated; lines are
     independent.
     """
-    cells, count = cost.shape
-    lines = cells // axis_length
-    for line in prange(lines):
+    count = cost.shape[1]
+    for line in range(first, last):
         start = (line // stride) * stride * axis_length + line % stride
         previous = np.empty(count, np.float32)
         current = np.empty(count, np.float32)
@@ -86,16 +93,20 @@ def smooth_cost(cost: np.ndarray) -> None:
     nz, ny, nx, count = cost.shape
     flat = cost.reshape(-1, count)
     for length, stride in ((nx, 1), (ny, nx), (nz, nx * ny)):
-        _smooth_axis(flat, length, stride)
+        _smooth_lines(len(flat) // length, flat, length, stride)
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def coupled_argmin(cost, labels, center, coupling):
     """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
-    cells, count = cost.shape
-    chosen = np.zeros(cells, np.int64)
-    columns = np.ascontiguousarray(labels.T)
-    for n in prange(cells):
+    chosen = np.zeros(len(cost), np.int64)
+    _argmin_cells(len(cost), cost, np.ascontiguousarray(labels.T), center, coupling, chosen)
+    return chosen
+
+
+@kernel("float32[:, ::1], float32[:, ::1], float32[:, ::1], float32, int64[::1]", 0.8)
+def _argmin_cells(first, last, cost, columns, center, coupling, chosen):
+    count = cost.shape[1]
+    for n in range(first, last):
         # Every lane keeps the first of its own least values, so that a whole register is compared at a time.
         least = np.full(_LANES, np.float32(3e38), np.float32)
         block = np.zeros(_LANES, np.int32)
@@ -115,4 +126,3 @@ def coupled_argmin(cost, labels, center, coupling):
             if least[lane] < best or (least[lane] == best and label < chosen[n]):
                 best = least[lane]
                 chosen[n] = label
-    return chosen

@@ -1,19 +1,15 @@
-"""The similarity's fused numba kernel for the processor, and how all of them are compiled; it equals
-`energy.ssd`, and is tested so.
+"""The similarity's fused numba kernel for the processor; it equals `energy.ssd`, and is tested so.
 
 Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
 padding to one vector register. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
 per slice, so results do not depend on threads.
-
-numba optimises what it saves once more than what it has just compiled. Only sums may be reordered, therefore,
-each in a function of its own: elsewhere the second time could round otherwise, and the first run on a machine
-would differ from all later ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+
+from GLIDERegLib.registration.kernels import inlined, inlined_sum, kernel
 
 CHANNELS = 12
 LANES = 16
@@ -22,11 +18,8 @@ VALID = 12
 _LANE_WEIGHT = np.zeros(LANES, np.float32)
 _LANE_WEIGHT[:CHANNELS] = 1.0
 
-AS_WRITTEN = {"contract", "nnan", "ninf", "nsz", "arcp"}
-ANY_ORDER = AS_WRITTEN | {"reassoc"}
 
-
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, weight):
     """One channel's squared difference and, without the factor 2, its derivatives by x, y and z."""
     a000 = np.float32(m000)
@@ -54,7 +47,7 @@ def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, w
     return difference * difference, along_x, along_y, difference * dz
 
 
-@njit(fastmath=ANY_ORDER, forceinline=True)
+@inlined_sum
 def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz):
     """`_lane_terms` summed over the channels."""
     lane_weight = _LANE_WEIGHT
@@ -82,7 +75,6 @@ def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz):
     return e, gx, gy, gz
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     """Sum over sampled voxels of the weighted squared feature difference, and the sum of weights in each
     slice of nodes.
@@ -91,13 +83,22 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     are read at that index plus u * scale (feature voxels) minus offset (z, y, x). gradient (3, Z, Y, X) is
     written: d sum / d u.
     """
-    nz, ny, nx = u.shape[1:]
+    energy, weights = np.zeros(u.shape[1]), np.zeros(u.shape[1])
+    _ssd_slices(u.shape[1], fixed, moving, offset, ratio, start, scale, u, gradient, energy, weights)
+    return energy.sum(), weights
+
+
+@kernel(
+    "uint8[:, :, :, ::1], uint8[:, :, :, ::1], int64[::1], int64, int64[::1], float32, "
+    "float32[:, :, :, ::1], float32[:, :, :, ::1], float64[::1], float64[::1]",
+    1.4,
+)
+def _ssd_slices(first, last, fixed, moving, offset, ratio, start, scale, u, gradient, energy, weights):
+    ny, nx = u.shape[2:]
     fz, fy, fx = fixed.shape[:3]
     mz, my, mx = moving.shape[:3]
-    energy = np.zeros(nz, np.float64)
-    weights = np.zeros(nz, np.float64)
     unit = np.float32(1.0 / 255.0)
-    for k in prange(nz):
+    for k in range(first, last):
         z = ratio * k + start[0]
         slice_energy = 0.0
         slice_weight = 0.0
@@ -152,4 +153,3 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
                 gradient[2, k, j, i] = gz * factor
         energy[k] = slice_energy
         weights[k] = slice_weight
-    return energy.sum(), weights

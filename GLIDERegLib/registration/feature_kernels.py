@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN, VALID
+from GLIDERegLib.registration.cpu_kernels import VALID
+from GLIDERegLib.registration.kernels import inlined, kernel
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _box_means_of_plane(squares, radius, rows, out):
     """Means over (2 radius + 1)^2 pixels, padded by replication; rows: a plane to work in."""
     ny, nx = squares.shape
@@ -36,18 +36,24 @@ def _box_means_of_plane(squares, radius, rows, out):
             target[i] *= share * share
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def patch_distances(padded, pairs, radius, begin, distances):
     """m = D - min_c D of the slices from `begin` on into distances (C, n, Y, X).
 
     D_c is the mean over a patch of (2 radius + 1)^3 voxels of the squared difference of the image at two
     places, pairs (C, 2, 3): z, y, x of the image's first voxel in `padded`, moved there.
     """
-    channels, count, ny, nx = distances.shape
-    nz = padded.shape[0] - pairs[:, :, 0].max()
-    low, high = max(begin - radius, 0), min(begin + count + radius, nz)
+    channels, count, ny = distances.shape[:3]
+    slices = padded.shape[0] - int(pairs[:, :, 0].max())
+    _distance_channels(channels, padded, pairs, radius, begin, slices, distances)
+    _less_the_least(count * ny, distances)
+
+
+@kernel("float32[:, :, ::1], int64[:, :, ::1], int64, int64, int64, float32[:, :, :, ::1]", 1.6)
+def _distance_channels(first, last, padded, pairs, radius, begin, slices, distances):
+    count, ny, nx = distances.shape[1:]
+    low, high = max(begin - radius, 0), min(begin + count + radius, slices)
     share = np.float32(1.0 / (2 * radius + 1))
-    for c in prange(channels):
+    for c in range(first, last):
         az, ay, ax = pairs[c, 0, 0], pairs[c, 0, 1], pairs[c, 0, 2]
         bz, by, bx = pairs[c, 1, 0], pairs[c, 1, 1], pairs[c, 1, 2]
         squares = np.empty((ny, nx), np.float32)
@@ -55,11 +61,11 @@ def patch_distances(padded, pairs, radius, begin, distances):
         planes = np.empty((high - low, ny, nx), np.float32)
         for k in range(low, high):
             for j in range(ny):
-                first = padded[k + az, j + ay, ax : ax + nx]
-                second = padded[k + bz, j + by, bx : bx + nx]
+                one = padded[k + az, j + ay, ax : ax + nx]
+                other = padded[k + bz, j + by, bx : bx + nx]
                 line = squares[j]
                 for i in range(nx):
-                    difference = first[i] - second[i]
+                    difference = one[i] - other[i]
                     line[i] = difference * difference
             _box_means_of_plane(squares, radius, rows, planes[k - low])
         for n in range(count):
@@ -70,12 +76,17 @@ def patch_distances(padded, pairs, radius, begin, distances):
                     target[i] = line[i]
                 for shift in range(1, radius + 1):
                     before = planes[max(k - shift, 0) - low, j]
-                    after = planes[min(k + shift, nz - 1) - low, j]
+                    after = planes[min(k + shift, slices - 1) - low, j]
                     for i in range(nx):
                         target[i] += before[i] + after[i]
                 for i in range(nx):
                     target[i] *= share
-    for row in prange(count * ny):
+
+
+@kernel("float32[:, :, :, ::1]", 0.6)
+def _less_the_least(first, last, distances):
+    channels, _, ny, nx = distances.shape
+    for row in range(first, last):
         n = row // ny
         j = row % ny
         least = np.empty(nx, np.float32)
@@ -91,14 +102,21 @@ def patch_distances(padded, pairs, radius, begin, distances):
                 line[i] -= least[i]
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def block_means(values, usable, factor, means, share):
     """`cells.pool`: means (C, z, y, x) of values (C, Z, Y, X) over the usable voxels of blocks, and the share
     (z, y, x) of voxels that were usable.
     """
+    _block_rows(share.shape[0] * share.shape[1], values, usable, factor, means, share)
+
+
+@kernel(
+    "float32[:, :, :, ::1], boolean[:, :, ::1], int64, float32[:, :, :, ::1], float32[:, :, ::1]",
+    1.0,
+)
+def _block_rows(first, last, values, usable, factor, means, share):
     channels, nz, ny, nx = values.shape
-    cz, cy, cx = share.shape
-    for row in prange(cz * cy):
+    cy, cx = share.shape[1:]
+    for row in range(first, last):
         z = row // cy
         y = row % cy
         # Whole rows are added up first: that runs several voxels at a time.
@@ -125,18 +143,22 @@ def block_means(values, usable, factor, means, share):
                 means[c, z, y, x] = total_of_block / max(count, np.float32(1.0))
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _byte(value):
     return np.uint8(np.rint(min(max(value, np.float32(0.0)), np.float32(1.0)) * np.float32(255.0)))
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def pack_bytes(values, weight, out):
     """`PackedFeatures.pack`: values (C, Z, Y, X) and weight (Z, Y, X) in [0, 1] into out (Z, Y, X, 16) uint8,
     the weight behind twelve channels.
     """
-    channels, nz, ny, nx = values.shape
-    for row in prange(nz * ny):
+    _pack_rows(values.shape[1] * values.shape[2], values, weight, out)
+
+
+@kernel("float32[:, :, :, ::1], float32[:, :, ::1], uint8[:, :, :, ::1]", 0.6)
+def _pack_rows(first, last, values, weight, out):
+    channels, _, ny, nx = values.shape
+    for row in range(first, last):
         k = row // ny
         j = row % ny
         for i in range(nx):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
+from GLIDERegLib.registration.kernels import inlined, kernel
 
 # Points that one thread takes at a time.
 PART = 4096
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _lerp(a, b, t):
     return a + t * (b - a)
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def invert(deformation, start, spacing, tolerance, most, offset):
     """Fixed points o of o = -w(start + o), by at most `most` iterations for every start (N, 3), written into
     offset (N, 3); and the largest |w(start + o) + o| in mm.
@@ -24,12 +22,20 @@ def invert(deformation, start, spacing, tolerance, most, offset):
     deformation: w (Z, Y, X, 3), trilinear, constant beyond its faces. All float32 in index units (x, y, z),
     but spacing (mm) and tolerance, the mm at which a point is left alone.
     """
+    worst = np.zeros(-(-len(start) // PART), np.float32)
+    _invert_parts(len(worst), deformation, start, spacing, tolerance, most, offset, worst)
+    return np.sqrt(worst.max())
+
+
+@kernel(
+    "float32[:, :, :, ::1], float32[:, ::1], float32[::1], float32, int64, float32[:, ::1], float32[::1]",
+    0.9,
+)
+def _invert_parts(first, last, deformation, start, spacing, tolerance, most, offset, worst):
     nz, ny, nx = deformation.shape[:3]
     count = start.shape[0]
-    parts = (count + PART - 1) // PART
-    worst = np.zeros(parts, np.float32)
     zero = np.float32(0.0)
-    for part in prange(parts):
+    for part in range(first, last):
         largest = zero
         for n in range(part * PART, min((part + 1) * PART, count)):
             ox = oy = oz = zero
@@ -64,4 +70,3 @@ def invert(deformation, start, spacing, tolerance, most, offset):
             offset[n, 1] = oy
             offset[n, 2] = oz
         worst[part] = largest
-    return np.sqrt(worst.max())

@@ -5,21 +5,18 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from numba import njit, prange
 
-from GLIDERegLib.registration.cells import grown
-from GLIDERegLib.registration.cpu_kernels import AS_WRITTEN
+from GLIDERegLib.registration.kernels import inlined, kernel
 
 _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _cofactors(a0, a1, a2, b0, b1, b2):
     return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _columns(u, k, j, i, sz, sy, sx, inverse_spacing):
     """The Jacobian's columns at a corner of node (k, j, i), from differences along x, y and z."""
     one = np.float32(1.0)
@@ -33,12 +30,16 @@ def _columns(u, k, j, i, sz, sy, sx, inverse_spacing):
     return a, b, c
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _corner(u, inverse_spacing, signs, threshold, colour, gradient, sums):
+@kernel(
+    "float32[:, :, :, ::1], float32, UniTuple(int64, 3), float32, int64, float32[:, :, :, ::1], "
+    "float64[::1]",
+    0.6,
+)
+def _corner_slabs(first, last, u, inverse_spacing, signs, threshold, colour, gradient, sums):
     nz, ny, nx = u.shape[1:]
     sz, sy, sx = signs
     slabs = (nz + _SLAB - 1) // _SLAB
-    for pair in prange((slabs + 1) // 2):
+    for pair in range(first, last):
         slab = 2 * pair + colour
         if slab >= slabs:
             continue
@@ -76,8 +77,11 @@ def folding_penalty(
     """
     gradient = np.zeros_like(u)
     sums = np.zeros(-(-u.shape[1] // _SLAB))
+    pairs = (len(sums) + 1) // 2
     for colour in (0, 1):
-        _corner(u, np.float32(1 / spacing), corner, np.float32(threshold), colour, gradient, sums)
+        _corner_slabs(
+            pairs, u, np.float32(1 / spacing), corner, np.float32(threshold), colour, gradient, sums
+        )
     folded = np.repeat(sums > 0, _SLAB)[: u.shape[1]]
     used = folded.copy()
     # A slab's corners reach one slice into its neighbours.
@@ -86,13 +90,13 @@ def folding_penalty(
     return float(sums.sum()), gradient, used
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _find_folds(u, inverse_spacing, least, where, folded):
+@kernel("float32[:, :, :, ::1], float32, float32, boolean[:, :, ::1], boolean[:, :, ::1]", 0.3)
+def _find_rows(first, last, u, inverse_spacing, least, where, folded):
     """Writes for the nodes `where` (Z, Y, X) says so whether one of their corner determinants is below
     `least`.
     """
     nz, ny, nx = u.shape[1:]
-    for row in prange(nz * ny):
+    for row in range(first, last):
         k, j = row // ny, row % ny
         for i in range(nx):
             if not where[k, j, i]:
@@ -108,13 +112,16 @@ def _find_folds(u, inverse_spacing, least, where, folded):
             folded[k, j, i] = found
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _mix(u, near, where, mixed):
+@kernel(
+    "float32[:, :, :, ::1], boolean[:, :, ::1], boolean[:, :, ::1], float32[:, :, :, ::1]",
+    0.4,
+)
+def _mix_rows(first, last, u, near, where, mixed):
     """Writes, for some nodes, u mixed with its 3^3 mean by the share of `near` nodes among these 27; faces
     replicated.
     """
     nz, ny, nx = u.shape[1:]
-    for row in prange(nz * ny):
+    for row in range(first, last):
         k, j = row // ny, row % ny
         for i in range(nx):
             if not where[k, j, i]:
@@ -135,21 +142,15 @@ def _mix(u, near, where, mixed):
             mixed[2, k, j, i] = u[2, k, j, i] + share * (z / np.float32(27) - u[2, k, j, i])
 
 
-def repaired(u: np.ndarray, spacing: float, least: float, rounds: int) -> np.ndarray | None:
-    """The field (3, Z, Y, X) after the rounds of `folding.without_folds`; None where nothing folds."""
-    inverse_spacing, least = np.float32(1 / spacing), np.float32(least)
-    folded = np.zeros(u.shape[1:], bool)
-    _find_folds(u, inverse_spacing, least, np.ones_like(folded), folded)
-    if not folded.any():
-        return None
-    u, mixed = u.copy(), np.empty_like(u)
-    for _ in range(rounds):
-        near = grown(torch.from_numpy(folded), 2)
-        changed = grown(near, 1)
-        _mix(u, near.numpy(), changed.numpy(), mixed)
-        np.copyto(u, mixed, where=changed.numpy())
-        # A corner reaches one node beyond its own.
-        _find_folds(u, inverse_spacing, least, grown(changed, 1).numpy(), folded)
-        if not folded.any():
-            break
-    return u
+def find_folds(u: np.ndarray, spacing: float, least: float, where: np.ndarray, folded: np.ndarray) -> None:
+    """Writes into `folded` for the nodes `where` (bool, Z, Y, X) says so whether one of their corner
+    determinants is below `least`; u (3, Z, Y, X) voxels, spacing: voxels between nodes.
+    """
+    _find_rows(where.shape[0] * where.shape[1], u, np.float32(1 / spacing), np.float32(least), where, folded)
+
+
+def mix(u: np.ndarray, near: np.ndarray, where: np.ndarray, mixed: np.ndarray) -> None:
+    """Writes into `mixed`, for the nodes `where`, u mixed with its mean over 3^3 nodes by the share of `near`
+    among them.
+    """
+    _mix_rows(where.shape[0] * where.shape[1], u, near, where, mixed)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.cells import grown
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.mind import box_mean
 
@@ -38,8 +39,7 @@ def _repaired(u: torch.Tensor, spacing: float) -> torch.Tensor:
     if energy.fused_available():
         from GLIDERegLib.registration import fold_kernels
 
-        repaired = fold_kernels.repaired(u.numpy(), spacing, LEAST_DETERMINANT, ROUNDS)
-        return u if repaired is None else torch.from_numpy(repaired)
+        return _repaired_near_folds(u, spacing, fold_kernels)
     folded = folded_nodes(u, spacing)
     for _ in range(ROUNDS):
         if not folded.any():
@@ -48,6 +48,27 @@ def _repaired(u: torch.Tensor, spacing: float) -> torch.Tensor:
         share = box_mean(share, 1)
         u = u + share * (box_mean(u, 1) - u)
         folded = folded_nodes(u, spacing)
+    return u
+
+
+def _repaired_near_folds(u: torch.Tensor, spacing: float, kernels) -> torch.Tensor:
+    """The same, worked out only where something folds, which takes a fraction of the time."""
+    folded = torch.zeros(u.shape[1:], dtype=torch.bool)
+    everywhere = np.ones(folded.shape, bool)
+    kernels.find_folds(u.numpy(), spacing, LEAST_DETERMINANT, everywhere, folded.numpy())
+    if not folded.any():
+        return u
+    u, mixed = u.clone(), torch.empty_like(u)
+    for _ in range(ROUNDS):
+        near = grown(folded, 2)
+        changed = grown(near, 1)
+        kernels.mix(u.numpy(), near.numpy(), changed.numpy(), mixed.numpy())
+        np.copyto(u.numpy(), mixed.numpy(), where=changed.numpy())
+        # A corner reaches one node beyond its own.
+        around = grown(changed, 1).numpy()
+        kernels.find_folds(u.numpy(), spacing, LEAST_DETERMINANT, around, folded.numpy())
+        if not folded.any():
+            break
     return u
 
 

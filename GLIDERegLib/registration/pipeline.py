@@ -42,6 +42,7 @@ from GLIDERegLib.registration.settings import Settings
 PREVIEW_MM = 6.0
 # What a scanner resolves: of smaller voxels, neighbours tell the same.
 RESOLUTION_MM = 1.4
+KERNELS_MESSAGE = "Preparing kernels, once per machine."
 
 
 @dataclass
@@ -90,6 +91,7 @@ def register_pair(
         if initial is None:
             initial = prealign(fixed, moving, settings.align, fixed_mask, moving_mask)
         stages.show(lambda: _without_motion(fixed.grid, initial))
+    _await_kernels(stages, device)
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         wanted = encoder is not None and settings.features in ("both", "global")
@@ -140,6 +142,19 @@ def register_pair(
             field.vectors = without_folds(field.vectors, field.grid)
     whole = with_initial(field.faded(), initial)
     return Outcome(whole, initial, spacing, warnings, stages.ending)
+
+
+def _await_kernels(stages: Stages, device: torch.device) -> None:
+    """The kernels for the processor must be compiled before the first is called; once on a machine."""
+    if device.type != "cpu" or not energy.fused_available():
+        return
+    from GLIDERegLib.registration import kernels
+
+    preparation = kernels.prepare()
+    if preparation.needed:
+        with stages.stage("kernels"):
+            stages.step(0.0, KERNELS_MESSAGE)
+            preparation.wait(stages.step)
 
 
 def local_features(

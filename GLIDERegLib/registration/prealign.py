@@ -9,13 +9,23 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import Prepared, prepare_alone, to_image
+from GLIDERegLib.registration.lattice import (
+    OUTSIDE_FIELD_OF_VIEW_HU,
+    Prepared,
+    is_ct,
+    prepare_alone,
+    to_image,
+)
 
 MODES = ("none", "center", "rigid", "affine")
 SPACING_MM = 5.0
 REQUIRED_OVERLAP = 0.3
 ITERATIONS = 120
 MASK_MARGIN_VOXELS = 2
+# Every fourth voxel along a diagonal is measured at: a quarter of the time, the same in every run.
+EVERY = 4
+LEAST_SAMPLES = 10_000  # of which 32 x 32 bins get about ten each
+NOT_MEASURED_HU = -2048.0
 
 
 def prealign(
@@ -54,11 +64,28 @@ def prealign(
 
 
 def _coarse(volume: Volume, mask: np.ndarray | None, role: str) -> Prepared:
-    prepared = prepare_alone(volume, _upright(volume.grid), mask, role)
     if mask is None:
-        return prepared
+        return prepare_alone(_shrunk(volume), _upright(volume.grid), None, role)
+    prepared = prepare_alone(volume, _upright(volume.grid), mask, role)
     weight = ndimage.binary_dilation(prepared.weight, iterations=MASK_MARGIN_VOXELS) & prepared.valid
     return dataclasses.replace(prepared, weight=weight)
+
+
+def _shrunk(volume: Volume) -> Volume:
+    """The means of blocks of voxels up to the coarse spacing: far quicker to make than a smoothed image."""
+    sizes = zip(volume.grid.spacing, volume.grid.size, strict=True)
+    factors = [max(1, min(int(SPACING_MM / spacing), count)) for spacing, count in sizes]
+    if max(factors) == 1:
+        return volume
+    image = to_image(np.asarray(volume.array, np.float32), volume.grid)
+    means = sitk.BinShrink(image, factors)
+    array = sitk.GetArrayFromImage(means)
+    if is_ct(volume):
+        # What was not measured must not be averaged with what was.
+        missing = to_image((volume.array <= OUTSIDE_FIELD_OF_VIEW_HU).astype(np.float32), volume.grid)
+        array[sitk.GetArrayViewFromImage(sitk.BinShrink(missing, factors)) > 0] = NOT_MEASURED_HU
+    grid = Grid(means.GetSize(), means.GetSpacing(), means.GetOrigin(), means.GetDirection())
+    return Volume(array, grid, volume.name)
 
 
 def _upright(grid: Grid) -> Grid:
@@ -113,7 +140,7 @@ def _mutual_information(images, masks, transform: sitk.Transform) -> float:
     share = float(sitk.GetArrayViewFromImage(overlap)[fixed].mean())
     if share < 0.05:
         return 0.0
-    method = _method(masks)
+    method = _method([_thinned(masks[0]), masks[1]])
     method.SetInitialTransform(transform)
     try:
         return method.MetricEvaluate(*images) * min(1.0, share / REQUIRED_OVERLAP)
@@ -129,24 +156,37 @@ def _optimise(images, masks, start: sitk.Transform, model: str, fixed: Prepared)
     matrix, offset = linear_parts(start)
     transform.SetMatrix(matrix.ravel().tolist())
     transform.SetTranslation((matrix @ center + offset - center).tolist())
-    method = _method(masks)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0,
-        minStep=0.02,
-        numberOfIterations=ITERATIONS,
-        relaxationFactor=0.6,
-        gradientMagnitudeTolerance=1e-7,
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([2 * SPACING_MM, 0.0])
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(*images)
-    except RuntimeError:
-        return start
+    for shrink, smoothing, mask in ((2, 2 * SPACING_MM, masks[0]), (1, 0.0, _thinned(masks[0]))):
+        method = _method([mask, masks[1]])
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=2.0,
+            minStep=0.02,
+            numberOfIterations=ITERATIONS,
+            relaxationFactor=0.6,
+            gradientMagnitudeTolerance=1e-7,
+        )
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetShrinkFactorsPerLevel([shrink])
+        method.SetSmoothingSigmasPerLevel([smoothing])
+        method.SetInitialTransform(transform, inPlace=True)
+        try:
+            method.Execute(*images)
+        except RuntimeError:
+            return start
     matrix, offset = linear_parts(transform)
     return to_affine(matrix, offset)
+
+
+def _thinned(mask: sitk.Image) -> sitk.Image:
+    """Every fourth voxel of a mask that has many, in a pattern that meets every row of each axis."""
+    inside = sitk.GetArrayFromImage(mask)
+    if np.count_nonzero(inside) < EVERY * LEAST_SAMPLES:
+        return mask
+    k, j, i = np.ogrid[tuple(slice(n) for n in inside.shape)]
+    inside[(k + j + i) % EVERY > 0] = 0
+    thinned = sitk.GetImageFromArray(inside)
+    thinned.CopyInformation(mask)
+    return thinned
 
 
 def linear_parts(transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:

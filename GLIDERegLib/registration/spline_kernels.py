@@ -5,18 +5,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 
-from GLIDERegLib.registration.cpu_kernels import ANY_ORDER, AS_WRITTEN
+from GLIDERegLib.registration.kernels import inlined, inlined_sum, kernel
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _samples(coefficients, taps, out):
-    nc, nz, ny, nx = out.shape
+@kernel("float32[:, :, :, ::1], float32[:, ::1], float32[:, :, :, ::1]", 0.8)
+def _sample_planes(first, last, coefficients, taps, out):
+    _, nz, ny, nx = out.shape
     a0, a1, a2, a3, a4 = taps[0]
     b0, b1, b2, b3, b4 = taps[1]
     c0, c1, c2, c3, c4 = taps[2]
-    for row in prange(nc * nz):
+    for row in range(first, last):
         component = row // nz
         k = row % nz
         # One plane and one line stay in the processor's cache from the first axis to the last.
@@ -49,20 +48,27 @@ def _samples(coefficients, taps, out):
 def spline_samples(coefficients: np.ndarray, taps: np.ndarray) -> np.ndarray:
     """Spline values (3, Z, Y, X) of coefficients (3, Z + 4, Y + 4, X + 4); taps (3, 5) for axes z, y, x."""
     out = np.empty((coefficients.shape[0], *(n - 4 for n in coefficients.shape[1:])), np.float32)
-    _samples(coefficients, taps, out)
+    _sample_planes(out.shape[0] * out.shape[1], coefficients, taps, out)
     return out
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
 def add_transposed(gradient, taps, scale, used, out):
     """Adds `scale` times the transpose of `spline_samples` of a gradient (3, Z, Y, X) to out, four longer on
     every axis. used (Z,): false for slices whose gradient is zero.
     """
-    nc, nz, ny, nx = gradient.shape
+    _transposed_planes(out.shape[0] * out.shape[1], gradient, taps, scale, used, out)
+
+
+@kernel(
+    "float32[:, :, :, ::1], float32[:, ::1], float32, boolean[::1], float32[:, :, :, ::1]",
+    0.7,
+)
+def _transposed_planes(begin, end, gradient, taps, scale, used, out):
+    _, nz, ny, nx = gradient.shape
     a = taps[0] * scale
     b0, b1, b2, b3, b4 = taps[1]
     c0, c1, c2, c3, c4 = taps[2]
-    for row in prange(nc * (nz + 4)):
+    for row in range(begin, end):
         component = row // (nz + 4)
         m = row % (nz + 4)
         first, last = max(0, m - nz + 1), min(5, m + 1)
@@ -96,7 +102,7 @@ def add_transposed(gradient, taps, scale, used, out):
                 )
 
 
-@njit(fastmath=ANY_ORDER, forceinline=True)
+@inlined_sum
 def _dot(a, b):
     total = 0.0
     for i in range(a.shape[0]):
@@ -117,7 +123,7 @@ def _band(n: int, order: int) -> np.ndarray:
     return band.astype(np.float32)
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _inner_row(field, k, j, out, mixed):
     """Across the slices and rows, two or more from the faces: the constant stencil."""
     line, before, after = field[k, j], field[k - 1, j], field[k + 1, j]
@@ -137,7 +143,7 @@ def _inner_row(field, k, j, out, mixed):
         out[i] = far - np.float32(8.0) * near + np.float32(20.0) * line[i] + np.float32(2.0) * diagonal
 
 
-@njit(fastmath=AS_WRITTEN, forceinline=True)
+@inlined
 def _outer_row(field, k, j, second_z, second_y, first_z, first_y, out, mixed):
     """The same near a face, where the differences that reach beyond it do not count."""
     nx = out.shape[0]
@@ -174,11 +180,17 @@ def _outer_row(field, k, j, second_z, second_y, first_z, first_y, out, mixed):
                 mixed[i] += w * line[i]
 
 
-@njit(parallel=True, fastmath=AS_WRITTEN, cache=True, nogil=True)
-def _bending_rows(fields, second_z, second_y, second_x, first_z, first_y, first_x, scale, out, dots):
-    nc, nz, ny, nx = fields.shape
+@kernel(
+    "float32[:, :, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], "
+    "float32[:, ::1], float32[:, ::1], float32, float32[:, :, :, ::1], float64[::1]",
+    2.0,
+)
+def _bending_planes(
+    begin, end, fields, second_z, second_y, second_x, first_z, first_y, first_x, scale, out, dots
+):
+    _, nz, ny, nx = fields.shape
     two = np.float32(2.0)
-    for row in prange(nc * nz):
+    for row in range(begin, end):
         field = fields[row // nz]
         k = row % nz
         mixed = np.empty(nx, np.float32)
@@ -224,5 +236,6 @@ class BendingEnergy:
         out = np.empty_like(field)
         dots = np.empty(field.shape[0] * field.shape[1])
         # The rows of the gradient are twice the quadratic form's.
-        _bending_rows(field, *self._second, *self._first, np.float32(2 * weight), out, dots)
+        scale = np.float32(2 * weight)
+        _bending_planes(len(dots), field, *self._second, *self._first, scale, out, dots)
         return weight * float(dots.sum()), out

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Stages in their order with measured shares of a run: default preset, CPU.
 BEFORE = (
     ("pre-alignment", 2.0),
+    ("kernels", 10.0),
     ("working grid", 1.5),
     ("global features", 100.0),
     ("reduction", 5.0),

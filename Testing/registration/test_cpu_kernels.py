@@ -19,6 +19,7 @@ from GLIDERegLib.registration import (  # noqa: E402
     cpu_kernels,
     energy,
     fold_kernels,
+    kernels,
     spline_kernels,
 )
 from GLIDERegLib.registration.cells import CellFeatures, PackedFeatures, pool  # noqa: E402
@@ -253,16 +254,15 @@ def everything():
 
 
 def test_results_are_bit_identical_for_any_number_of_threads():
-    most = numba.get_num_threads()
-    if most < 2:
-        pytest.skip("one thread only")
+    before = kernels.threads()
     try:
-        numba.set_num_threads(1)
+        kernels.set_threads(1)
         one = everything()
-        numba.set_num_threads(2)
-        assert everything() == one
+        for several in (2, 5):
+            kernels.set_threads(several)
+            assert everything() == one
     finally:
-        numba.set_num_threads(most)
+        kernels.set_threads(before)
 
 
 def test_the_first_run_on_a_machine_gives_the_bits_of_later_ones(tmp_path):
@@ -271,7 +271,7 @@ def test_the_first_run_on_a_machine_gives_the_bits_of_later_ones(tmp_path):
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from registration import test_cpu_kernels as here\n"
         "print(hashlib.sha256(repr(here.everything()).encode()).hexdigest())\n"
-        "print(sum(here.cpu_kernels.ssd_and_gradient.stats.cache_misses.values()))"
+        "print(sum(here.cpu_kernels._ssd_slices.dispatcher.stats.cache_misses.values()))"
     )
     said = []
     for _ in range(2):

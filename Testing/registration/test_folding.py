@@ -122,17 +122,15 @@ class TestKernel:
         assert value == 0 and not gradient.any() and not used.any()
 
     def test_is_the_same_to_the_bit_with_one_thread_and_with_two(self):
-        numba = pytest.importorskip("numba")
-        from GLIDERegLib.registration import fold_kernels
+        pytest.importorskip("numba")
+        from GLIDERegLib.registration import fold_kernels, kernels
 
-        if numba.config.NUMBA_NUM_THREADS < 2:
-            pytest.skip("numba has one thread only")
         u = np.random.default_rng(2).normal(scale=1.5, size=(3, 27, 11, 13)).astype(np.float32)
-        before, results = numba.get_num_threads(), []
+        before, results = kernels.threads(), []
         for threads in (1, 2):
-            numba.set_num_threads(threads)
+            kernels.set_threads(threads)
             results.append([fold_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS])
-        numba.set_num_threads(before)
+        kernels.set_threads(before)
         for (value, gradient, _), (other, other_gradient, _) in zip(*results, strict=True):
             assert value == other
             assert np.array_equal(gradient, other_gradient)
