@@ -74,7 +74,8 @@ pair = make_phantom((40, 40, 36), (9.0, 9.0, 9.0))
 settings = glidereg.Settings.preset("default", features="local", align="none", threads=1)
 glidereg.register(pair.fixed, pair.moving, settings).displacement.inverse()
 called = [k for k in kernels._kernels if k.dispatcher.overloads]
-print(len(called), *[k.dispatcher.py_func.__qualname__ for k in called if set(k.dispatcher.overloads) - {k.types}])
+otherwise = [k for k in called if set(k.dispatcher.overloads) - {k.types}]
+print(len(called), *[k.dispatcher.py_func.__qualname__ for k in otherwise])
 """
 
 
