@@ -1,4 +1,4 @@
-"""Nodules of two scans: whether a carried one can be believed, which belong together, and how they grew."""
+"""Nodules of two scans: how well the place of a carried one is known, and which belong together."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ LARGEST_VOLUME_RATIO = 3.0
 # Half of the correlation leaves three quarters of the variance unexplained.
 LOWEST_AGREEMENT = 0.5
 DIFFERENCE_MM, NEIGHBOURHOOD_MM = 1.5, 5.0
-# Changes below it are within the error of measuring (British Thoracic Society guideline, 2015).
-LEAST_VOLUME_CHANGE_PERCENT = 25.0
 
 
 @dataclass(frozen=True)
@@ -137,61 +135,6 @@ def match(first: np.ndarray, second: np.ndarray, distance_mm: float) -> list[tup
         for row, column in zip(rows, columns, strict=True)
         if near[row, column]
     ]
-
-
-@dataclass(frozen=True)
-class Growth:
-    """From the earlier to the later scan. doubling_days: None where it does not double or no time is known.
-
-    words: the same for a reader.
-    """
-
-    diameter_change_mm: float
-    volume_change_percent: float
-    doubling_days: float | None
-    words: str
-
-
-def sphere_volume(diameter_mm: float) -> float:
-    """Volume in mm3 of a sphere, pi d^3 / 6."""
-    return math.pi * diameter_mm**3 / 6
-
-
-def sphere_diameter(volume_mm3: float) -> float:
-    """Diameter in mm of the sphere of a volume."""
-    return (6 * volume_mm3 / math.pi) ** (1 / 3)
-
-
-def doubling_time(earlier_mm3: float, later_mm3: float, days: float) -> float:
-    """Volume doubling time t ln 2 / ln(V2 / V1) in days (Schwartz, Cancer 1961;14:1272).
-
-    Infinite for equal volumes, negative for a nodule that shrinks.
-    """
-    ratio = math.log(later_mm3 / earlier_mm3)
-    return days * math.log(2) / ratio if ratio else math.inf
-
-
-def growth(earlier_mm: float, later_mm: float, days: float | None = None) -> Growth:
-    """Change between two diameters, the nodule taken for a sphere; days between the scans where known.
-
-    Raises InputError for diameters or a time that are not positive.
-    """
-    if not (earlier_mm > 0 and later_mm > 0):
-        raise InputError(f"Diameters must be more than 0 mm, not {earlier_mm} and {later_mm}.")
-    if days is not None and not days > 0:
-        raise InputError(f"The time between the scans must be more than 0 days, not {days}.")
-    before, after = sphere_volume(earlier_mm), sphere_volume(later_mm)
-    percent = 100 * (after / before - 1)
-    time = doubling_time(before, after, days) if days is not None else math.inf
-    words = [f"diameter {later_mm - earlier_mm:+.1f} mm, volume {percent:+.0f} %"]
-    if after < before:
-        words.append("shrinking")
-    elif math.isfinite(time):
-        words.append(f"volume doubling time {time:.0f} days")
-    if abs(percent) < LEAST_VOLUME_CHANGE_PERCENT:
-        words.append(f"below {LEAST_VOLUME_CHANGE_PERCENT:.0f} %, within the error of measuring")
-    doubles = math.isfinite(time) and time > 0
-    return Growth(later_mm - earlier_mm, percent, time if doubles else None, "; ".join(words))
 
 
 def same_labels(first: Sequence[str], second: Sequence[str]) -> list[tuple[int, int]]:

@@ -11,13 +11,16 @@ import slicer
 import slicer.util
 from vtk.util.numpy_support import vtk_to_numpy
 
-from GLIDERegLib.evaluation.nodules import growth, sphere_diameter
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size, growth, sphere_diameter, sphere_volume
 from GLIDERegLib.scene.checks import LABELMAP, studyDate
+from GLIDERegLib.scene.nodules import SOURCE_ROLE
 from GLIDERegLib.scene.pair import Pair
 from GLIDERegLib.scene.review_table import Row
 
 # Beyond half its length, the middle of a line may lie this far from the nodule it measures.
 LINE_MARGIN_MM = 3.0
+CARRIED_SEGMENT = "A segment that a transform has bent or propagated is no measurement; segment the nodule in the original scan"
 
 
 def measureRows(
@@ -35,6 +38,7 @@ def measureRows(
     volumes = {"fixed": pair.fixed, "moving": pair.moving}
     lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode", pair.fixed.GetScene())
     segments = {scan: _segmentDiameters(volume) for scan, volume in volumes.items()}
+    refused = {name for volume in volumes.values() for name in _carriedSegments(volume)}
     measured = []
     for row in rows:
         found = _lineLengths(row, lines, volumes)
@@ -49,20 +53,38 @@ def measureRows(
             else:
                 size, source = 0.0, ""
             changes |= {f"{scan}Diameter": size, f"{scan}DiameterFrom": source}
-        measured.append(grown(replace(row, **changes), days))
+        row = grown(replace(row, **changes), days)
+        if not row.growth and row.label.casefold() in refused:
+            row = replace(row, growth=CARRIED_SEGMENT)
+        measured.append(row)
     return measured
 
 
 def grown(row: Row, days: float | None) -> Row:
-    """The row with its growth from the earlier to the later scan; empty unless both diameters are known."""
+    """The row with its growth from the earlier to the later scan; empty unless both sizes are known.
+
+    A segment gives a volume, a typed size or a line a diameter; the two are not compared.
+    """
     if not (row.fixedDiameter > 0 and row.movingDiameter > 0):
         return replace(row, growth="", doublingDays="")
-    sizes = [row.movingDiameter, row.fixedDiameter]
+    sizes = [
+        _size(row.movingDiameter, row.movingDiameterFrom),
+        _size(row.fixedDiameter, row.fixedDiameterFrom),
+    ]
     if days is not None and days < 0:
         sizes.reverse()
-    change = growth(*sizes, abs(days) if days else None)
+    try:
+        change = growth(*sizes, abs(days) if days else None)
+    except InputError as error:
+        return replace(row, growth=str(error), doublingDays="")
     time = "" if change.doubling_days is None else f"{change.doubling_days:.0f}"
     return replace(row, growth=change.words, doublingDays=time)
+
+
+def _size(diameter: float, source: str) -> Size:
+    if source == "segment":
+        return Size(VOLUME, sphere_volume(diameter))
+    return Size(DIAMETER, diameter)
 
 
 def daysBetween(pair: Pair) -> float | None:
@@ -97,11 +119,31 @@ def _lineLengths(row: Row, lines: Sequence, volumes: dict) -> dict[str, float]:
     return {scan: length for scan, (_, length) in best.items()}
 
 
+def _isCarried(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether a segmentation's shape comes through a deformation, which hides growth or makes it up."""
+    parent = node.GetParentTransformNode()
+    bent = parent is not None and not parent.IsTransformToWorldLinear()
+    return bent or node.GetNodeReference(SOURCE_ROLE) is not None
+
+
+def _segmentations(volume: slicer.vtkMRMLVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Those that were drawn on the volume."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volume.GetScene())
+    return [node for node in nodes if node.GetNodeReference(role) is volume]
+
+
+def _carriedSegments(volume: slicer.vtkMRMLVolumeNode) -> set[str]:
+    """Names, in lower case, of the segments on the volume that count for nothing."""
+    carried = [node.GetSegmentation() for node in _segmentations(volume) if _isCarried(node)]
+    return {s.GetSegment(name).GetName().casefold() for s in carried for name in s.GetSegmentIDs()}
+
+
 def _segmentDiameters(volume: slicer.vtkMRMLVolumeNode) -> dict[str, float]:
     """Diameter in mm of each segment drawn on the volume, taken for a sphere, by its name in lower case."""
     found = {}
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volume.GetScene()):
-        if node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is not volume:
+    for node in _segmentations(volume):
+        if _isCarried(node):
             continue
         segmentation = slicer.vtkSegmentation()
         segmentation.DeepCopy(node.GetSegmentation())

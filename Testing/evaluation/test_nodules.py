@@ -16,14 +16,10 @@ from GLIDERegLib.evaluation.nodules import (
     RELIABLE,
     UNRELIABLE,
     Evidence,
-    doubling_time,
     grade,
-    growth,
     jacobian_determinants,
     match,
     same_labels,
-    sphere_diameter,
-    sphere_volume,
     volume_ratios,
 )
 
@@ -278,46 +274,3 @@ def test_several_hundred_nodules_take_less_than_a_second():
 
 def test_labels_pair_where_each_list_holds_them_once():
     assert same_labels(["a", "b", "b", "", "c"], ["c", "a", "b", ""]) == [(0, 1), (4, 0)]
-
-
-# Growth
-
-
-def test_a_doubled_volume_doubles_in_the_time_between():
-    diameter = 6 * 2 ** (1 / 3)
-    found = growth(6, diameter, 90)
-    assert found.doubling_days == pytest.approx(90)
-    assert found.volume_change_percent == pytest.approx(100)
-    assert found.diameter_change_mm == pytest.approx(diameter - 6)
-    assert "volume doubling time 90 days" in found.words
-
-
-def test_volumes_are_those_of_spheres():
-    assert sphere_volume(10) == pytest.approx(523.6, abs=0.1)
-    assert sphere_diameter(sphere_volume(7.3)) == pytest.approx(7.3)
-    # V2 / V1 = 2^3 in 300 days: three doublings.
-    assert doubling_time(sphere_volume(5), sphere_volume(10), 300) == pytest.approx(100)
-
-
-def test_equal_volumes_never_double():
-    found = growth(6, 6, 100)
-    assert found.doubling_days is None and doubling_time(1, 1, 100) == math.inf
-    assert "doubling" not in found.words and "error of measuring" in found.words
-
-
-def test_shrinking_is_said_and_has_no_doubling_time():
-    found = growth(10, 7, 100)
-    assert found.doubling_days is None and doubling_time(2, 1, 100) == pytest.approx(-100)
-    assert "shrinking" in found.words and "doubling" not in found.words
-
-
-def test_without_a_time_only_the_change_is_told():
-    found = growth(6, 9)
-    assert found.doubling_days is None
-    assert found.words == "diameter +3.0 mm, volume +237 %"
-
-
-@pytest.mark.parametrize("wrong", [(0, 5, 10), (5, -1, 10), (5, 6, 0), (5, 6, -3), (math.nan, 5, 10)])
-def test_impossible_sizes_and_times_are_refused(wrong):
-    with pytest.raises(InputError, match="must be more than 0"):
-        growth(*wrong)

@@ -217,7 +217,7 @@ def test_comments_and_diameters_go_into_the_table(reviewed):
     reviewed.ui.fixedDiameterBox.value = 8
     assert reviewed.ui.growthLabel.text == "Needs the diameter in both scans."
     reviewed.ui.movingDiameterBox.value = 6
-    assert "volume doubling time 145 days" in reviewed.ui.growthLabel.text
+    assert "volume doubling time 145 days (95 % 83 to" in reviewed.ui.growthLabel.text
     row = rows(reviewed)[1]
     assert (row.comment, row.fixedDiameter, row.movingDiameter) == ("part solid", 8, 6)
     assert row.fixedDiameterFrom == "typed" and row.doublingDays == "145"

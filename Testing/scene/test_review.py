@@ -15,6 +15,7 @@ from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy, propa
 from GLIDERegLib.errors import InputError  # noqa: E402
 from GLIDERegLib.evaluation.nodules import RELIABLE, UNRELIABLE  # noqa: E402
 from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
+from GLIDERegLib.scene.nodules import SOURCE_ROLE  # noqa: E402
 from GLIDERegLib.scene.pair import Pair  # noqa: E402
 from GLIDERegLib.scene.results import setDeformation  # noqa: E402
 from GLIDERegLib.scene.review import Judge, insideGrids, planUpdate  # noqa: E402
@@ -501,7 +502,8 @@ def test_lines_measure_the_nodule_they_cross_in_the_scan_they_were_drawn_in(pair
     a, b, c = measureRows(rows, pair, 180)
     assert (b.fixedDiameter, b.movingDiameter) == pytest.approx((8, 6))
     assert b.fixedDiameterFrom == b.movingDiameterFrom == "line"
-    assert "diameter +2.0 mm, volume +137 %; volume doubling time 145 days" in b.growth
+    assert "diameter +2.0 mm (95 % +0.1 to +3.9 mm, two readers)" in b.growth
+    assert "volume doubling time 145 days (95 % 83 to " in b.growth and "25 %" not in b.growth
     assert b.doublingDays == "145"
     assert (c.fixedDiameter, c.movingDiameter) == pytest.approx((0, 18)) and c.growth == ""
     assert a.fixedDiameter == a.movingDiameter == 0
@@ -516,12 +518,36 @@ def test_segments_of_a_nodule_s_name_give_its_volume_and_typed_sizes_come_first(
     rows[0] = replace(rows[0], fixedDiameter=9.0, fixedDiameterFrom="typed")
     a, _, _ = measureRows(rows, pair, None)
     assert a.fixedDiameter == 9 and a.movingDiameterFrom == "segment"
+    # A typed diameter and a segment's volume are no growth.
+    assert "cannot be compared" in a.growth and a.doublingDays == ""
+
+
+def test_only_volumes_segmented_in_both_scans_meet_the_rule_for_volumes(pair, study, scene):
+    for volume, radius in ((study.fixed, 6), (study.moving, 4)):
+        addSegment(scene, volume, "a", radius)
+    a, _, _ = measureRows(rowsOf(pair, moving=study.movingNodules), pair, 180)
+    assert a.growth.startswith("volume +") and "25 %" in a.growth and "Lung-RADS" not in a.growth
+
+
+@pytest.mark.parametrize("carried", ["bent by a transform", "propagated from another list"])
+def test_a_segment_that_came_through_the_field_is_no_measurement(pair, study, scene, carried):
+    addSegment(scene, study.fixed, "a", 5)
+    addSegment(scene, study.moving, "a", 4)
+    node = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    if carried == "bent by a transform":
+        node.SetAndObserveTransformNodeID(study.transform.GetID())
+    else:
+        node.SetNodeReferenceID(SOURCE_ROLE, study.moving.GetID())
+    a, _, _ = measureRows(rowsOf(pair, moving=study.movingNodules), pair, 180)
+    assert a.fixedDiameter == 0 and a.fixedDiameterFrom == "" and a.doublingDays == ""
+    assert "no measurement" in a.growth
 
 
 def test_growth_runs_from_the_earlier_to_the_later_scan(pair, study):
     row = replace(rowsOf(pair, moving=study.movingNodules)[0], fixedDiameter=8.0, movingDiameter=6.0)
     assert "+2.0 mm" in grown(row, 100).growth
     assert "-2.0 mm" in grown(row, -100).growth and "shrinking" in grown(row, -100).growth
+    assert "diameter -0.3 mm" in grown(replace(row, fixedDiameter=5.7), 100).growth
     assert grown(row, None).doublingDays == ""
 
 

@@ -1,0 +1,179 @@
+"""Growth between two dates, with its 95 % interval and the published rules, each for its own quantity only.
+
+A diameter is judged by rules for diameters, a volume by those for volumes: a volume computed from a diameter
+has three times its relative error, and the volume rules were never made for it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from GLIDERegLib.errors import InputError
+
+DIAMETER, VOLUME = "diameter", "volume"
+UNITS = {DIAMETER: "mm", VOLUME: "mm³"}
+# 95 % limits of agreement between two readers' diameters of one smooth nodule (PMC6350488).
+READERS_MM = 1.9
+# Limits for a change of volume that is no measuring error: British Thoracic Society guideline 2015.
+VOLUME_CHANGE_PERCENT = 25.0
+# BTS 2015 as quoted in PMC6784443: a nodule that doubles within this time needs more work-up.
+SHORT_DOUBLING_DAYS = 400.0
+LUNG_RADS_MM, LUNG_RADS_DAYS = 1.5, 366.0
+FLEISCHNER_MM = 2.0
+LUNG_RADS = "Lung-RADS 2022, CHEST 2024;165:738"
+FLEISCHNER = "Fleischner Society 2017, doi 10.1148/radiol.2017161659"
+BTS = "British Thoracic Society 2015"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A nodule's size in one original scan. quantity: DIAMETER (mm) or VOLUME (mm3).
+
+    low, high: its 95 % interval. Without them the variability between readers stands in: READERS_MM for the
+    difference of two diameters, VOLUME_CHANGE_PERCENT for the change between two volumes.
+    """
+
+    quantity: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the measurement came with an interval of its own."""
+        return self.low is not None and self.high is not None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """From the earlier to the later scan.
+
+    change, low, high: of a diameter in mm, of a volume in per cent, with the 95 % interval. doubling_days:
+    volume doubling time, None where no time is known or the interval spans no change; doubling_low,
+    doubling_high: its 95 % interval. words: the same for a reader, with the rules that apply.
+    """
+
+    quantity: str
+    change: float
+    low: float
+    high: float
+    doubling_days: float | None
+    doubling_low: float | None
+    doubling_high: float | None
+    words: str
+
+    @property
+    def spans_no_change(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+def sphere_volume(diameter_mm: float) -> float:
+    """Volume in mm3 of a sphere, pi d^3 / 6."""
+    return math.pi * diameter_mm**3 / 6
+
+
+def sphere_diameter(volume_mm3: float) -> float:
+    """Diameter in mm of the sphere of a volume."""
+    return (6 * volume_mm3 / math.pi) ** (1 / 3)
+
+
+def doubling_time(earlier_mm3: float, later_mm3: float, days: float) -> float:
+    """Volume doubling time t ln 2 / ln(V2 / V1) in days (Schwartz, Cancer 1961;14:1272).
+
+    Infinite for equal volumes, negative for a nodule that shrinks.
+    """
+    ratio = math.log(later_mm3 / earlier_mm3)
+    return days * math.log(2) / ratio if ratio else math.inf
+
+
+def growth(earlier: Size, later: Size, days: float | None = None) -> Growth:
+    """Change between two sizes of one quantity; days between the scans where known.
+
+    Raises InputError for a diameter compared with a volume, and for sizes or a time that are not positive.
+    """
+    if earlier.quantity != later.quantity:
+        raise InputError(
+            "A diameter and a volume cannot be compared.", "Measure the nodule in the same way in both scans."
+        )
+    if not (earlier.value > 0 and later.value > 0):
+        raise InputError(f"Sizes must be more than 0, not {earlier.value} and {later.value}.")
+    if days is not None and not days > 0:
+        raise InputError(f"The time between the scans must be more than 0 days, not {days}.")
+    return (_of_diameters if earlier.quantity == DIAMETER else _of_volumes)(earlier, later, days)
+
+
+def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
+    change = later.value - earlier.value
+    error = math.hypot(*(_half_width(size) for size in (earlier, later)))
+    source = "measurement's error" if earlier.measured and later.measured else "two readers"
+    low, high = change - error, change + error
+    ratios = [max(earlier.value + c, 0.0) ** 3 / earlier.value**3 for c in (low, change, high)]
+    times = _doubling(ratios, days)
+    words = [f"diameter {change:+.1f} mm (95 % {low:+.1f} to {high:+.1f} mm, {source})"]
+    words += _span(low, high)
+    if change > LUNG_RADS_MM:
+        within = "if that took at most 12 months"
+        if days is not None:
+            within = "within 12 months" if days <= LUNG_RADS_DAYS else "but that took more than 12 months"
+        words.append(f"more than {LUNG_RADS_MM} mm, {within} ({LUNG_RADS})")
+    else:
+        words.append(f"not more than {LUNG_RADS_MM} mm ({LUNG_RADS})")
+    reached = "at least" if change >= FLEISCHNER_MM else "less than"
+    words.append(f"{reached} {FLEISCHNER_MM:g} mm ({FLEISCHNER})")
+    words += _doubling_words(times, "the nodule taken for a sphere")
+    return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
+
+
+def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
+    ratio = later.value / earlier.value
+    if earlier.measured and later.measured:
+        # Errors of the two logarithms are independent of each other.
+        down = math.hypot(_log(later.value, later.low), _log(earlier.high, earlier.value))
+        up = math.hypot(_log(later.high, later.value), _log(earlier.value, earlier.low))
+        ratios, source = [ratio * math.exp(-down), ratio, ratio * math.exp(up)], "measurement's error"
+    else:
+        share = VOLUME_CHANGE_PERCENT / 100
+        ratios, source = [ratio / (1 + share), ratio, ratio * (1 + share)], f"±25 %, {BTS}"
+    low, percent, high = (100 * (r - 1) for r in ratios)
+    times = _doubling(ratios, days)
+    words = [f"volume {percent:+.0f} % (95 % {low:+.0f} to {high:+.0f} %, {source})"]
+    words += _span(low, high)
+    reached = "at least" if abs(percent) >= VOLUME_CHANGE_PERCENT else "less than"
+    words.append(f"{reached} {VOLUME_CHANGE_PERCENT:.0f} % ({BTS})")
+    words += _doubling_words(times, "")
+    if times[0] is not None:
+        side = "at most" if times[0] <= SHORT_DOUBLING_DAYS else "more than"
+        words.append(f"{side} {SHORT_DOUBLING_DAYS:.0f} days ({BTS})")
+    return Growth(VOLUME, percent, low, high, *times, "; ".join(words))
+
+
+def _half_width(size: Size) -> float:
+    # Two readers' difference already holds both errors; each size takes its part of it.
+    return (size.high - size.low) / 2 if size.measured else READERS_MM / math.sqrt(2)
+
+
+def _log(larger: float, smaller: float) -> float:
+    """Logarithm of a ratio of sizes; infinite where the smaller may be nothing."""
+    return math.log(larger / smaller) if smaller > 0 else math.inf
+
+
+def _doubling(ratios: list[float], days: float | None) -> tuple[float | None, float | None, float | None]:
+    """Doubling time with its interval; None where the interval of the volume's ratio reaches down to 1."""
+    low, ratio, high = ratios
+    if days is None or low <= 1:
+        return None, None, None
+    return tuple(doubling_time(1.0, r, days) for r in (ratio, high, low))
+
+
+def _span(low: float, high: float) -> list[str]:
+    if low > 0:
+        return []
+    return ["shrinking"] if high < 0 else ["no change is within this interval"]
+
+
+def _doubling_words(times: tuple[float | None, float | None, float | None], how: str) -> list[str]:
+    if times[0] is None:
+        return []
+    text = f"volume doubling time {times[0]:.0f} days (95 % {times[1]:.0f} to {times[2]:.0f})"
+    return [f"{text}, {how}" if how else text]
