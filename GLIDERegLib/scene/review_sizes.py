@@ -20,7 +20,7 @@ from GLIDERegLib.scene.review_table import Row
 
 # Beyond half its length, the middle of a line may lie this far from the nodule it measures.
 LINE_MARGIN_MM = 3.0
-CARRIED_SEGMENT = "A segment that a transform has bent or propagated is no measurement; segment the nodule in the original scan"
+CARRIED_SEGMENT = "A segment that a transform has bent is no measurement; segment it in the original scan"
 
 
 def measureRows(
