@@ -11,6 +11,8 @@ In a test folder's conftest.py:
 
     slicerSession, slicerHost = fixtures.slicerSession, fixtures.slicerHost
 
+It behaves as Slicer 5.12; a test that asks for the fixture slicer510 too gets the habits of 5.10.
+
 In a test (import slicer, qt and ctk inside functions, after the fixture has started the host):
 
     def test_apply_needs_two_volumes(slicerHost):

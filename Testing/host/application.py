@@ -25,7 +25,7 @@ from .ctk_widgets import WIDGETS as CTK_WIDGETS
 from .ctk_widgets import ctk
 from .desktop import ModuleSelector, qSlicerApplication, qSlicerMainWindow, qSlicerModuleManager
 from .dialogs import dialogs
-from .node_combo_box import observing
+from .observing import observing
 from .pythonqt import qt
 from .signals import disconnectAll
 from .uiloader import UiLoader

@@ -7,6 +7,7 @@ import pytest
 from host import fixtures
 
 slicerSession, slicerHost = fixtures.slicerSession, fixtures.slicerHost
+slicer510 = fixtures.slicer510
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from . import HostUnavailable, start
+from . import HostUnavailable, start, version
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +23,14 @@ def slicerHost(slicerSession):
     # Cleaning up may raise in observers too.
     uncaught = slicerSession.reset()
     assert not uncaught, f"exceptions in slots or observers: {uncaught!r}"
+
+
+@pytest.fixture
+def slicer510(slicerHost, monkeypatch):
+    """The host behaves as Slicer 5.10 where that differs from 5.12."""
+    from .node_combo_box import qMRMLNodeComboBox
+
+    monkeypatch.setattr(version, "number", (5, 10))
+    signals = {k: v for k, v in qMRMLNodeComboBox._signatures.items() if v != "nodeAddedByUserAction"}
+    monkeypatch.setattr(qMRMLNodeComboBox, "_signatures", signals)
+    return slicerHost

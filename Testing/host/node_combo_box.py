@@ -1,66 +1,37 @@
-"""Stand-in for qMRMLNodeComboBox, the list of a scene's nodes; it works on the real scene."""
+"""Stand-in for qMRMLNodeComboBox, the list of a scene's nodes; it works on the real scene.
+
+What the real one does by itself is kept: when the current node is removed or hidden, the list's next node is
+selected, or the last; signals come again when rows above the current one come or go; the list is filled anew
+when a scene has been closed or imported, which leaves nothing selected.
+"""
 
 from __future__ import annotations
 
-import functools
-import weakref
+import warnings
+from collections.abc import Callable
 
-import shiboken6
-import slicer
-import slicer.util
-import vtk
 from PySide6.QtCore import Property, Signal
 
-from . import dialogs
+from . import dialogs, version
+from .node_filter import NodeFilter
+from .node_rows import NodeRows
 from .placeholders import placeholder, stored
 from .pythonqt import QWidget, qt
 
-# Every widget that ever observed something and still exists.
-observing: weakref.WeakSet = weakref.WeakSet()
 
+def _filtering(kind: type | str, key: str) -> Property:
+    """A property that is one of the filter's."""
 
-class Observing:
-    """Observers of VTK objects that stay silent once the widget's C++ side is gone."""
+    def write(self, value):
+        setattr(self._filter, key, list(value) if kind == "QStringList" else value)
+        self._filterChanged()
 
-    _internal = ("_observed",)
-
-    def observe(self, target, events, method: str) -> None:
-        alive = weakref.ref(self)
-
-        def call(*_):
-            widget = alive()
-            if widget is None or not shiboken6.isValid(widget):
-                return
-            try:
-                getattr(widget, method)()
-            except ValueError:
-                # Garbage collection in between may have destroyed it.
-                if shiboken6.isValid(widget):
-                    raise
-
-        observing.add(self)
-        tags = [target.AddObserver(event, call) for event in events]
-        self.__dict__.setdefault("_observed", []).append((target, method, tags))
-
-    def unobserve(self, method: str) -> None:
-        observed = self.__dict__.setdefault("_observed", [])
-        for target, _, tags in [entry for entry in observed if entry[1] == method]:
-            for tag in tags:
-                target.RemoveObserver(tag)
-        self.__dict__["_observed"] = [entry for entry in observed if entry[1] != method]
-
-
-@functools.cache
-def _typeLabel(nodeType: str) -> str:
-    try:
-        return getattr(slicer, nodeType)().GetTypeDisplayName()
-    except (AttributeError, TypeError):  # an abstract class, or none at all
-        return nodeType.removeprefix("vtkMRML").removesuffix("Node")
+    return Property(kind, lambda self: getattr(self._filter, key), write)
 
 
 @placeholder
-class qMRMLNodeComboBox(Observing, QWidget):
-    """Lists the nodes of some classes; never selects one by itself."""
+class qMRMLNodeComboBox(NodeRows, QWidget):
+    """Lists the nodes of some classes."""
 
     currentNodeChanged = Signal(object)
     _validNodeChanged = Signal(bool)
@@ -68,8 +39,10 @@ class qMRMLNodeComboBox(Observing, QWidget):
     nodeActivated = Signal(object)
     nodeAdded = Signal(object)
     nodeAddedByUser = Signal(object)
-    nodeAddedByUserAction = Signal(object)
+    nodeAddedByUserAction = Signal(object)  # not in 5.10, see version.py
     nodeAboutToBeRemoved = Signal(object)
+    nodeAboutToBeEdited = Signal(object)
+    currentNodeRenamed = Signal(str)
     _signatures = {
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "currentNodeChanged(bool)": "_validNodeChanged",
@@ -78,12 +51,16 @@ class qMRMLNodeComboBox(Observing, QWidget):
         "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
         "nodeAddedByUserAction(vtkMRMLNode*)": "nodeAddedByUserAction",
         "nodeAboutToBeRemoved(vtkMRMLNode*)": "nodeAboutToBeRemoved",
+        "nodeAboutToBeEdited(vtkMRMLNode*)": "nodeAboutToBeEdited",
     }
-    _internal = ("_combo", "_scene", "_ids", "_current", "_observed")
+    _internal = ("_combo", "_scene", "_ids", "_current", "_filter", "_baseNames", "_wanted", "_observed")
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._scene, self._ids, self._current = None, [], None
+        # IDs of the nodes in sight, in the scene's order; the current one's; what was asked for before there
+        # was a scene.
+        self._scene, self._ids, self._current, self._wanted = None, [], None, None
+        self._filter, self._baseNames = NodeFilter(), {}
         self._combo = qt.QComboBox()
         # Long node names must not widen the panel.
         self._combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
@@ -94,25 +71,34 @@ class qMRMLNodeComboBox(Observing, QWidget):
         self.setLayout(layout)
         self._combo.connect("activated(int)", lambda row: self._onActivated(row))
         self.enabled = False
-        self._refresh()
+        self._refill()
 
-    nodeTypes = stored("QStringList", "_nodeTypes", [], "_refresh")
-    hideChildNodeTypes = stored("QStringList", "_hideChildNodeTypes", [], "_refresh")
-    showHidden = stored(bool, "_showHidden", False, "_refresh")
-    showChildNodeTypes = stored(bool, "_showChildNodeTypes", True, "_refresh")
-    baseName = stored(str, "_baseName", "")
-    noneEnabled = stored(bool, "_noneEnabled", False, "_refresh")
-    noneDisplay = stored(str, "_noneDisplay", "None", "_refresh")
-    addEnabled = stored(bool, "_addEnabled", True, "_refresh")
-    removeEnabled = stored(bool, "_removeEnabled", True, "_refresh")
-    editEnabled = stored(bool, "_editEnabled", False, "_refresh")
-    renameEnabled = stored(bool, "_renameEnabled", False, "_refresh")
+    nodeTypes = _filtering("QStringList", "types")
+    hideChildNodeTypes = _filtering("QStringList", "hiddenTypes")
+    showHidden = _filtering(bool, "hidden")
+    showChildNodeTypes = _filtering(bool, "children")
+    noneEnabled = stored(bool, "_noneEnabled", False, "_refill")
+    noneDisplay = stored(str, "_noneDisplay", "None", "_refill")
+    addEnabled = stored(bool, "_addEnabled", True, "_refill")
+    removeEnabled = stored(bool, "_removeEnabled", True, "_refill")
+    editEnabled = stored(bool, "_editEnabled", False, "_refill")
+    renameEnabled = stored(bool, "_renameEnabled", False, "_refill")
     selectNodeUponCreation = stored(bool, "_selectNodeUponCreation", True)
-    interactionNodeSingletonTag = stored(str, "_interactionNodeSingletonTag", "")
+    interactionNodeSingletonTag = stored(str, "_interactionNodeSingletonTag", "Singleton")
     sizeAdjustPolicy = stored(int, "_sizeAdjustPolicy", 0)
     currentNodeID = Property(
         str, lambda self: self._current or "", lambda self, nodeID: self.setCurrentNodeID(nodeID)
     )
+
+    def _setBaseName(self, name: str) -> None:
+        if not self._filter.types:
+            warnings.warn("qMRMLNodeComboBox: no node types yet, so baseName is lost", stacklevel=2)
+        self._baseNames.update(dict.fromkeys(self._filter.types, name))
+
+    def _baseName(self) -> str:
+        return self._baseNames.get(self._filter.types[0], "") if self._filter.types else ""
+
+    baseName = Property(str, lambda self: self._baseName(), lambda self, name: self._setBaseName(name))
 
     def mrmlScene(self):
         return self._scene
@@ -120,19 +106,11 @@ class qMRMLNodeComboBox(Observing, QWidget):
     def setMRMLScene(self, scene) -> None:
         if scene is self._scene:
             return
-        self.unobserve("_onSceneChanged")
-        self._scene = scene
-        if scene is not None:
-            events = (
-                "NodeAddedEvent",
-                "NodeRemovedEvent",
-                "EndBatchProcessEvent",
-                "EndCloseEvent",
-                "EndImportEvent",
-            )
-            self.observe(scene, [getattr(slicer.vtkMRMLScene, e) for e in events], "_onSceneChanged")
+        wanted, self._wanted = self._current if self._ids else self._wanted, None
+        self._follow(scene)
         self.enabled = scene is not None
-        self._refresh()
+        self._refill()
+        self.setCurrentNodeID(wanted or "")
 
     def currentNode(self):
         return self._scene.GetNodeByID(self._current) if self._scene and self._current else None
@@ -141,145 +119,130 @@ class qMRMLNodeComboBox(Observing, QWidget):
         self.setCurrentNodeID(node if isinstance(node, str) else node.GetID() if node is not None else "")
 
     def setCurrentNodeID(self, nodeID: str) -> None:
-        self._update()
-        nodeID = nodeID if nodeID in self._ids else None
-        if nodeID != self._current:
-            self._current = nodeID
-            self._showCurrent()
-            self._announce()
+        """None where the list has no such node."""
+        if self._scene is None:
+            self._wanted = nodeID
+            return
+        self._select(nodeID if nodeID in self._ids else None)
 
     def setCurrentNodeIndex(self, index: int) -> None:
-        self.setCurrentNode(self.nodeFromIndex(index))
+        self._select(self._ids[index] if 0 <= index < len(self._ids) else None)
 
     def nodeCount(self) -> int:
-        return len(self._nodes())
+        return len(self._ids)
 
     def nodeFromIndex(self, index: int):
-        nodes = self._nodes()
-        return nodes[index] if 0 <= index < len(nodes) else None
+        return self._scene.GetNodeByID(self._ids[index]) if 0 <= index < len(self._ids) else None
 
     def nodeTypeLabel(self, nodeType: str) -> str:
-        """What the user reads for a node class: `Scalar Volume` for vtkMRMLScalarVolumeNode."""
-        return _typeLabel(nodeType)
+        """What the user reads for a node class: `Volume` for vtkMRMLScalarVolumeNode."""
+        return (self._scene.GetTypeDisplayNameByClassName(nodeType) if self._scene else "") or "node"
 
     def addAttribute(self, nodeType: str, name: str, value=None) -> None:
-        self.__dict__.setdefault("_attributes", []).append((nodeType, name, value))
-        self._refresh()
+        self._filter.attributes[nodeType] = (name, "" if value is None else str(value))
+        self._filterChanged()
 
-    def addNode(self, nodeType: str = ""):
-        """A new node as "Create new" in the menu makes it."""
-        node = self._scene.CreateNodeByClass(nodeType or self.nodeTypes[0])
+    def addNode(self, nodeType: str | None = None):
+        """A new node; None, with a warning, for a class that is not listed."""
+        if nodeType is None and not self._filter.types:
+            return None
+        nodeType = self._filter.types[0] if nodeType is None else nodeType
+        if nodeType not in self._filter.types:
+            warnings.warn(f"qMRMLNodeComboBox: {nodeType} is not among the node types", stacklevel=2)
+            return None
+        node = self._scene.CreateNodeByClass(nodeType)
         node.UnRegister(None)
-        node.SetName(self._scene.GenerateUniqueName(self.baseName or self.nodeTypeLabel(node.GetClassName())))
+        name = self._baseNames.get(nodeType) or node.GetDefaultNodeNamePrefix()
+        node.SetName(self._scene.GenerateUniqueName(name))
+        for attribute, value in self._filter.attributes.values():
+            node.SetAttribute(attribute, value)
         node = self._scene.AddNode(node)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)
-        self.nodeAddedByUserAction.emit(node)
+        self.nodeAddedByUser.emit(node)
         return node
 
     def removeCurrentNode(self) -> None:
         if node := self.currentNode():
-            self.nodeAboutToBeRemoved.emit(node)
             self._scene.RemoveNode(node)
 
+    def editCurrentNode(self) -> None:
+        self.nodeAboutToBeEdited.emit(self.currentNode())
+
     def renameCurrentNode(self) -> None:
-        if node := self.currentNode():
-            shown = dialogs.ShownDialog("getText", f"Rename {node.GetName()}", "New name:")
-            if name := dialogs.dialogs.ask(shown):
-                node.SetName(name)
+        node = self.currentNode()
+        if node and (name := self._askName(f"Rename {self.nodeTypeLabel(node.GetClassName())}")):
+            node.SetName(name)
+            self.currentNodeRenamed.emit(name)
 
-    def _nodes(self) -> list:
-        if self._scene is None:
-            return []
-        # Read once: properties are slow, and scenes have many nodes.
-        hidden, children = self.showHidden, self.showChildNodeTypes
-        types, hiddenTypes = self.nodeTypes, self.hideChildNodeTypes
-        attributes = self.__dict__.get("_attributes", [])
+    # What is shown
 
-        def accepts(node) -> bool:
-            if node.GetHideFromEditors() and not hidden:
-                return False
-            if any(node.IsA(nodeType) for nodeType in hiddenTypes):
-                return False
-            if not any(node.IsA(t) if children else node.GetClassName() == t for t in types):
-                return False
-            for nodeType, name, value in attributes:
-                found = node.GetAttribute(name)
-                if node.IsA(nodeType) and (found is None or (value is not None and found != str(value))):
-                    return False
-            return True
+    def _filterChanged(self) -> None:
+        if self._scene is not None:
+            # Without an entry for none, a selection that is lost this way is lost silently.
+            self._setIds(self._look(), tellNone=self.noneEnabled)
+        self._refill()
 
-        if len(types) == 1:
-            # The scene finds the nodes of a class much faster than a loop over all.
-            nodes = slicer.util.getNodesByClass(types[0], self._scene)
-        else:
-            nodes = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
-        return [node for node in nodes if accepts(node)]
+    def _firstRow(self) -> int:
+        return 1 if self.noneEnabled else 0
 
-    def _onSceneChanged(self) -> None:
-        if self._scene.IsBatchProcessing():
-            return
-        before = set(self._ids)
-        self._update()
-        for nodeID in [i for i in self._ids if i and i not in before]:
-            self.nodeAdded.emit(self._scene.GetNodeByID(nodeID))
-
-    def _update(self) -> None:
-        if [nodeID for nodeID in self._ids if nodeID] != [node.GetID() for node in self._nodes()]:
-            self._refresh()
-
-    def _refresh(self) -> None:
+    def _refill(self) -> None:
         if "_combo" not in self.__dict__:
             return
-        nodes = self._nodes()
-        self.unobserve("_refreshNames")
-        for node in nodes:
-            self.observe(node, [vtk.vtkCommand.ModifiedEvent], "_refreshNames")
-        self._ids = ([None] if self.noneEnabled else []) + [node.GetID() for node in nodes]
-        names = ([self.noneDisplay] if self.noneEnabled else []) + [node.GetName() for node in nodes]
+        nodes = [self._scene.GetNodeByID(nodeID) for nodeID in self._ids]
         self._combo.blockSignals(True)
         self._combo.clear()
-        self._combo.addItems(names + [text for text, _ in self._actions()])
-        hint = f"Select a {self.nodeTypeLabel(self.nodeTypes[0])}" if self.nodeTypes else ""
-        self._combo.placeholderText = hint
+        self._combo.addItems([self.noneDisplay] * self._firstRow() + [node.GetName() or "" for node in nodes])
+        if actions := self._actions():
+            self._combo.insertSeparator(self._combo.count)
+            self._combo.addItems([text for text, _ in actions])
+        types = self._filter.types
+        self._combo.placeholderText = f"Select a {self.nodeTypeLabel(types[0] if types else '')}"
         self._combo.blockSignals(False)
-        gone = self._current is not None and self._current not in self._ids
-        self._current = None if gone else self._current
         self._showCurrent()
-        if gone:
-            self._announce()
-
-    def _refreshNames(self) -> None:
-        first = 1 if self.noneEnabled else 0
-        for row, node in enumerate(self._nodes()):
-            if self._combo.itemText(first + row) != node.GetName():
-                self._combo.setItemText(first + row, node.GetName())
 
     def _showCurrent(self) -> None:
+        row = self._firstRow() + self._ids.index(self._current) if self._current else self._firstRow() - 1
         self._combo.blockSignals(True)
-        self._combo.currentIndex = self._ids.index(self._current) if self._current in self._ids else -1
+        self._combo.currentIndex = row
         self._combo.blockSignals(False)
 
-    def _announce(self) -> None:
-        node = self.currentNode()
-        self.currentNodeChanged.emit(node)
-        self._validNodeChanged.emit(node is not None)
-        self.currentNodeIDChanged.emit(self._current or "")
-
-    def _actions(self) -> list[tuple[str, object]]:
-        """The menu's extra entries and what each does."""
-        label = self.nodeTypeLabel(self.nodeTypes[0]) if self.nodeTypes else ""
+    def _actions(self) -> list[tuple[str, Callable[[], None]]]:
+        """The menu's entries below the nodes and what each does."""
+        types = self._filter.types
+        label = self.nodeTypeLabel(types[0] if len(types) == 1 else "")
         actions = [(f"Rename current {label}", self.renameCurrentNode)] if self.renameEnabled else []
+        if self.editEnabled:
+            actions.append((f"Edit current {label}", self.editCurrentNode))
+        for nodeType in types if self.addEnabled else ():
+            create = f"Create new {self.nodeTypeLabel(nodeType)}"
+            actions.append((create, lambda t=nodeType: self._create(t)))
+            if self.renameEnabled:
+                actions.append((f"{create} as...", lambda t=nodeType, c=create: self._create(t, c)))
         if self.removeEnabled:
             actions.append((f"Delete current {label}", self.removeCurrentNode))
-        for nodeType in self.nodeTypes if self.addEnabled else ():
-            actions.append((f"Create new {self.nodeTypeLabel(nodeType)}", lambda t=nodeType: self.addNode(t)))
         return actions
 
+    def _create(self, nodeType: str, title: str = "") -> None:
+        """What the menu does; a title is that of a dialog that asks for the name."""
+        name = self._askName(title) if title else None
+        if title and not name:
+            return
+        if (node := self.addNode(nodeType)) is not None:
+            if name:
+                node.SetName(name)
+            self.setCurrentNode(node)
+            (self.nodeAddedByUser if version.isOlder() else self.nodeAddedByUserAction).emit(node)
+
+    @staticmethod
+    def _askName(title: str) -> str:
+        return dialogs.dialogs.ask(dialogs.ShownDialog("getText", title, "New name:"))
+
     def _onActivated(self, row: int) -> None:
-        if row < len(self._ids):
-            self.setCurrentNodeID(self._ids[row] or "")
+        if row < self._firstRow() + len(self._ids):
+            self._select(self._ids[row - self._firstRow()] if row >= self._firstRow() else None)
             self.nodeActivated.emit(self.currentNode())
         else:
-            self._actions()[row - len(self._ids)][1]()
+            # A separator stands between.
+            self._actions()[row - self._firstRow() - len(self._ids) - 1][1]()
             self._showCurrent()

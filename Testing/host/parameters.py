@@ -1,23 +1,26 @@
 """Stand-in for slicer.parameterNodeWrapper: typed parameters kept in the scene and bound to widgets.
 
 Values are stored as Slicer stores them (strings in the vtkMRMLScriptedModuleNode, nodes as references, the
-members of an Optional under the name with an index), so that a saved scene reads the same here and there.
-Two habits of the original that modules have to live with are kept: connectGui returns None, so that
-disconnectGui cannot cut anything, and a value out of its range, or of the wrong type, is refused with an
-exception.
+members of a Union under the name with a dot and their number), so that Slicer reads a scene saved here. What
+modules have to live with is kept: values are cached and read again at each change of the node; a change
+writes every widget that is bound; a value out of its range, or of the wrong type, is refused with an
+exception; a disconnected GUI leaves its observer behind in 5.10.
 """
 
 from __future__ import annotations
 
 import enum
 import pathlib
+import types
 import typing
+import weakref
 from types import NoneType
 
 import slicer
 import vtk
 
-from .connectors import Connector
+from . import version
+from .connectors import Connector, Decimals, SingleStep
 from .pythonqt import qt
 from .validators import Choice, Default, Maximum, Minimum, Validator, WithinRange
 
@@ -30,22 +33,21 @@ class Parameter:
 
     def __init__(self, name: str, annotation, assigned: list):
         self.name, self.annotation = name, annotation
-        plain, extras = annotation, []
+        plain, self.extras = annotation, []
         if typing.get_origin(annotation) is typing.Annotated:
-            plain, *extras = typing.get_args(annotation)
-        # Slicer knows Optional[X] and Union[X, Y], and does not take `X | Y` for one of them.
-        self.isUnion = typing.get_origin(plain) is typing.Union
+            plain, *self.extras = typing.get_args(annotation)
+        self.isUnion = typing.get_origin(plain) in (typing.Union, types.UnionType)
         self.types = typing.get_args(plain) if self.isUnion else (plain,)
         for kind in self.types:
             if not self._known(kind):
                 raise TypeError(f"Unable to create serializer for member {name} of type {annotation}")
-        self.validators = [extra for extra in extras if isinstance(extra, Validator)]
+        self.validators = [extra for extra in self.extras if isinstance(extra, Validator)]
         nodes = [kind for kind in self.types if kind is not NoneType]
         self.isNode = all(issubclass(kind, slicer.vtkMRMLNode) for kind in nodes)
         self.isEnum = issubclass(self.types[0], enum.Enum)
-        defaults = assigned or [extra.value for extra in extras if isinstance(extra, Default)]
-        self.default = defaults[0] if defaults else self._natural()
-        self.check(self.default)
+        defaults = [extra for extra in self.extras if isinstance(extra, Default)]
+        self.default = Default(assigned[0]) if assigned else next(iter(defaults), Default(self._natural()))
+        self.check(self.default.value)
 
     @property
     def type(self) -> type:
@@ -77,17 +79,20 @@ class Parameter:
         for validator in self.validators:
             validator.validate(value)
 
+    def _keys(self) -> list[str]:
+        return [f"{self.name}.{i}" for i in range(len(self.types))] if self.isUnion else [self.name]
+
     def write(self, node, value) -> None:
         self.check(value)
+        index = next(i for i, kind in enumerate(self.types) if value is None or self._accepts(kind, value))
+        if value is None and self.isUnion:
+            index = self.types.index(NoneType)
         with slicer.util.NodeModify(node):
-            if not self.isUnion:
-                self._writeAs(node, self.name, self.type, value)
-                return
-            for index in range(len(self.types)):
-                node.UnsetParameter(f"{self.name}_{index}")
-                node.RemoveNodeReferenceIDs(f"{self.name}_{index}")
-            index = next(i for i, kind in enumerate(self.types) if self._accepts(kind, value))
-            self._writeAs(node, f"{self.name}_{index}", self.types[index], value)
+            for i, key in enumerate(self._keys()):
+                if i != index and node.HasParameter(key):
+                    node.UnsetParameter(key)
+                    node.RemoveNodeReferenceIDs(key)
+            self._writeAs(node, self._keys()[index], self.types[index], value)
 
     @staticmethod
     def _writeAs(node, key: str, kind: type, value) -> None:
@@ -101,12 +106,11 @@ class Parameter:
 
     def read(self, node):
         """The value in the node, which gets the default where it has none."""
-        keys = [f"{self.name}_{i}" for i in range(len(self.types))] if self.isUnion else [self.name]
-        for key, kind in zip(keys, self.types, strict=True):
+        for key, kind in zip(self._keys(), self.types, strict=True):
             if node.HasParameter(key):
                 return self._readAs(node, key, kind)
-        self.write(node, self.default)
-        return self.default
+        self.write(node, self.default.value)
+        return self.read(node)
 
     @staticmethod
     def _readAs(node, key: str, kind: type):
@@ -120,6 +124,33 @@ class Parameter:
         return text == "True" if kind is bool else kind(text)
 
 
+class _Cached:
+    """A parameter's value in one node: read once, and again at each change of the node."""
+
+    def __init__(self, parameter: Parameter, node):
+        self.parameter, self._node, self._writing = parameter, node, False
+        self.value = parameter.read(node)
+        alive = weakref.ref(self)
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: alive()._refresh())
+
+    def __del__(self):
+        self._node.RemoveObserver(self._tag)
+
+    def _refresh(self) -> None:
+        if not self._writing:
+            self.value = self.parameter.read(self._node)
+
+    def write(self, value) -> None:
+        self._writing = True
+        try:
+            # Other observers shall find the new value.
+            with slicer.util.NodeModify(self._node):
+                self.parameter.write(self._node, value)
+                self.value = self.parameter.read(self._node)
+        finally:
+            self._writing = False
+
+
 class _Wrapper:
     """What the decorator adds to a class of annotated members."""
 
@@ -127,48 +158,57 @@ class _Wrapper:
         if prefix:
             raise NotImplementedError("the host's parameter node wrapper knows no prefix")
         self.parameterNode = parameterNode
-        self._connectors: list[Connector] = []
+        self._guis: dict[int, list[Connector]] = {}
+        self._observers: dict[int, int] = {}
+        self._nextTag = 0
         self._updating = False
-        for parameter in self.allParameters.values():
-            parameter.read(parameterNode)
+        self._values = {name: _Cached(one, parameterNode) for name, one in self.allParameters.items()}
 
     def getValue(self, name: str):
-        return getattr(self, self._known(name))
+        return self._values[self._known(name)].value
 
     def setValue(self, name: str, value) -> None:
-        setattr(self, self._known(name), value)
+        self._values[self._known(name)].write(value)
 
-    def default(self, name: str) -> Default:
-        return Default(self.allParameters[self._known(name)].default)
+    def default(self, paramName: str) -> Default:
+        return self.allParameters[self._known(paramName)].default
 
-    def dataType(self, name: str):
-        return self.allParameters[self._known(name)].annotation
+    def dataType(self, membername: str):
+        return self.allParameters[self._known(membername)].annotation
 
-    def isCached(self, name: str) -> bool:
-        return self._known(name) is not None
+    def isCached(self, paramName: str) -> bool:
+        return self._known(paramName) is not None
 
-    def connectGui(self, gui) -> None:
-        """Binds each widget that has the dynamic property SlicerParameterName.
+    def connectGui(self, gui) -> int:
+        """Binds each widget that has the dynamic property SlicerParameterName; returns what disconnects them.
 
         `gui` is what childWidgetVariables gives, or a widget whose children are looked through.
         """
         widgets = gui.findChildren(qt.QWidget) if isinstance(gui, qt.QWidget) else vars(gui).values()
         named = [(w.property("SlicerParameterName"), w) for w in widgets]
-        self.connectParametersToGui({name: widget for name, widget in named if name})
+        return self.connectParametersToGui({name: widget for name, widget in named if name})
 
     def connectParametersToGui(self, mapping: dict) -> int:
-        connectors = [
-            Connector(widget, self.allParameters[self._known(name)]) for name, widget in mapping.items()
-        ]
+        for name in mapping:
+            self._known(name)
+        connectors = [Connector(widget, self.allParameters[name]) for name, widget in mapping.items()]
+        tag, self._nextTag = self._nextTag, self._nextTag + 1
+        self._guis[tag] = connectors
         for connector in connectors:
-            connector.write(connector.parameter.read(self.parameterNode))
-            connector.widget.connect(connector.signal, self._receiver(connector))
-        self._connectors += connectors
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateGui())
-        return 0
+            # What the widget makes of the value in writing does not come back.
+            connector.write(self.getValue(connector.parameter.name))
+            connector.connect(self._receiver(connector))
+        self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateGui())
+        return tag
 
-    def disconnectGui(self, tag) -> None:
-        """Nothing: Slicer's connectGui gives no tag that would cut the connection."""
+    def disconnectGui(self, guiTag: int) -> None:
+        if guiTag not in self._guis:
+            return
+        for connector in self._guis.pop(guiTag):
+            connector.disconnect()
+        observer = self._observers.pop(guiTag)
+        if not version.isOlder():
+            self.RemoveObserver(observer)
 
     def _known(self, name: str) -> str:
         if name not in self.allParameters:
@@ -178,9 +218,9 @@ class _Wrapper:
 
     def _receiver(self, connector: Connector):
         def receive():
-            if not self._updating:
-                with slicer.util.NodeModify(self):
-                    setattr(self, connector.parameter.name, connector.read())
+            with slicer.util.NodeModify(self):
+                if not self._updating:
+                    self.setValue(connector.parameter.name, connector.read())
 
         return receive
 
@@ -190,8 +230,9 @@ class _Wrapper:
         self._updating = True
         try:
             with slicer.util.NodeModify(self):
-                for connector in self._connectors:
-                    connector.write(connector.parameter.read(self.parameterNode))
+                for connectors in list(self._guis.values()):
+                    for connector in connectors:
+                        connector.write(self.getValue(connector.parameter.name))
         finally:
             self._updating = False
 
@@ -211,32 +252,41 @@ class _Wrapper:
         self.parameterNode.Modified()
 
 
-def _property(parameter: Parameter) -> property:
+def _property(name: str) -> property:
     return property(
-        lambda self: parameter.read(self.parameterNode),
-        lambda self, value: parameter.write(self.parameterNode, value),
+        lambda self: self._values[name].value, lambda self, value: self._values[name].write(value)
     )
 
 
-def parameterNodeWrapper(cls=None):
+def parameterNodeWrapper(classtype=None):
     """Class decorator; see the module's docstring."""
-    if cls is None:
+    if classtype is None:
         return parameterNodeWrapper
     parameters = {}
-    for name, annotation in typing.get_type_hints(cls, include_extras=True).items():
-        assigned = [cls.__dict__[name]] if name in cls.__dict__ else []
+    for name, annotation in typing.get_type_hints(classtype, include_extras=True).items():
+        assigned = [getattr(classtype, name)] if hasattr(classtype, name) else []
         parameters[name] = Parameter(name, annotation, assigned)
-        setattr(cls, name, _property(parameters[name]))
-    for name, value in _Wrapper.__dict__.items():
+        setattr(classtype, name, _property(name))
+    for name, value in {**_Wrapper.__dict__, "allParameters": parameters}.items():
         if name.startswith("__") and name != "__init__":
             continue
-        if name != "__init__" and name in cls.__dict__:
+        if name != "__init__" and hasattr(classtype, name):
             raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
-        setattr(cls, name, value)
-    cls.allParameters = parameters
-    return cls
+        setattr(classtype, name, value)
+    return classtype
 
 
 EXPORTS = {
-    f.__name__: f for f in (parameterNodeWrapper, Validator, WithinRange, Minimum, Maximum, Choice, Default)
+    f.__name__: f
+    for f in (
+        parameterNodeWrapper,
+        Validator,
+        WithinRange,
+        Minimum,
+        Maximum,
+        Choice,
+        Default,
+        Decimals,
+        SingleStep,
+    )
 }

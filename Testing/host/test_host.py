@@ -127,47 +127,6 @@ def test_enumerations_of_placeholders_are_read_from_the_ui_file(slicerHost, tmp_
     assert loaded.path.filters == ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Readable
 
 
-def test_a_node_selector_follows_the_scene(slicerHost, probe):
-    import slicer
-
-    selector = probe.ui.volumeSelector
-    got = []
-    selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: got.append(node and node.GetName()))
-    selector.connect("currentNodeChanged(bool)", got.append)
-    first, second = add_volume("first"), add_volume("second")
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "model")
-    assert selector.nodeCount() == 2
-    assert selector.currentNode() is None  # never selects by itself
-    selector.setCurrentNode(second)
-    assert (selector.currentNode(), selector.currentNodeID) == (second, second.GetID())
-    slicer.mrmlScene.RemoveNode(second)
-    assert selector.currentNode() is None
-    assert got == ["second", True, None, False]
-    selector.setCurrentNode(first)
-    slicer.mrmlScene.Clear(0)
-    assert (selector.nodeCount(), selector.currentNode()) == (0, None)
-
-
-def test_a_node_selector_creates_hides_and_filters_nodes(slicerHost):
-    import slicer
-
-    selector = slicer.qMRMLNodeComboBox()
-    assert not selector.enabled  # until it has a scene
-    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-    selector.baseName = "Warped"
-    selector.setMRMLScene(slicer.mrmlScene)
-    assert selector.enabled
-    made = selector.addNode()
-    assert (made.GetName(), selector.currentNode()) == ("Warped", made)
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
-    assert selector.nodeCount() == 2
-    selector.showChildNodeTypes = False
-    assert selector.nodeCount() == 1
-    made.SetHideFromEditors(True)
-    selector.noneEnabled = True
-    assert selector.nodeCount() == 0
-
-
 def test_the_tools_of_slicer_util_work(slicerHost, tmp_path):
     import slicer
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 
-class Validator:
+
+class Validator(ABC):
     """Base class of the annotations that check a value."""
 
+    @abstractmethod
     def validate(self, value) -> None:
-        raise NotImplementedError
+        """Raises ValueError for a value that must not be."""
 
 
 class WithinRange(Validator):
@@ -39,7 +42,7 @@ class Maximum(Validator):
 
 class Choice(Validator):
     def __init__(self, choices):
-        self.choices = list(choices)
+        self.choices = choices
 
     def validate(self, value):
         if value not in self.choices:
@@ -47,5 +50,21 @@ class Choice(Validator):
 
 
 class Default:
-    def __init__(self, value):
-        self.value = value
+    """A default value, or a function that makes it."""
+
+    def __init__(self, value=None, *, generator=None):
+        if generator is not None and value is not None:
+            raise ValueError("Default takes a value or a generator, not both")
+        self._value, self._generator = value, generator
+
+    @property
+    def value(self):
+        return self._value if self._generator is None else self._generator()
+
+    def __eq__(self, other):
+        return isinstance(other, Default) and self.value == other.value
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"Default({self.value!r})"

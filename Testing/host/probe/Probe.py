@@ -2,7 +2,7 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated, Optional, Union
+from typing import Annotated
 
 import slicer
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -29,11 +29,10 @@ class Speed(enum.Enum):
 @parameterNodeWrapper
 class ProbeParameterNode:
     volume: vtkMRMLScalarVolumeNode
-    mask: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
+    mask: vtkMRMLSegmentationNode | vtkMRMLLabelMapVolumeNode | None
     spacing: Annotated[float, WithinRange(0.5, 5)] = 1.5
     steps: Annotated[int, WithinRange(1, 100), Default(7)]
-    # Slicer takes no `int | None`.
-    seed: Optional[int]  # noqa: UP045
+    seed: int | None
     device: Annotated[str, Choice(["auto", "cpu"])] = "auto"
     speed: Speed = Speed.FAST
     preview: bool = True
