@@ -3,9 +3,10 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Union
+from typing import Annotated
 
 import slicer
+import vtk
 from slicer import (
     vtkMRMLGridTransformNode,
     vtkMRMLLabelMapVolumeNode,
@@ -42,9 +43,9 @@ from GLIDERegLib.scene.request import Correction, Inputs, Outputs, corresponding
 from GLIDERegLib.scene.sequence_nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
 from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
 
-# Slicer's parameter node wrapper knows no other way to say this, and needs the None.
-Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
-Study = Union[vtkMRMLSequenceNode, vtkMRMLSequenceBrowserNode, None]  # noqa: UP007
+# Slicer's parameter node wrapper needs the None.
+Mask = vtkMRMLSegmentationNode | vtkMRMLLabelMapVolumeNode | None
+Study = vtkMRMLSequenceNode | vtkMRMLSequenceBrowserNode | None
 
 
 class GLIDEReg(ScriptedLoadableModule):
@@ -172,6 +173,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.tabs.connect("currentChanged(int)", self.onPageChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
         slicer.app.connect("aboutToQuit()", self.closePages)
         self._setParameterNode(self.logic.getParameterNode())
@@ -211,6 +213,12 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             page.abandon()
         self._setParameterNode(None)
 
+    def onSceneStartImport(self, caller=None, event=None) -> None:
+        """Lets go of the parameter node: node boxes are filled anew at the end, and would empty it; and what
+        has been read of it is not yet what it will hold.
+        """
+        self._setParameterNode(None)
+
     def onSceneChanged(self, caller=None, event=None) -> None:
         self._setParameterNode(self.logic.getParameterNode())
 
@@ -230,7 +238,12 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
     _sequenceRegistration: SequenceRegistration | None = None
 
     def getParameterNode(self) -> GLIDERegParameterNode:
-        return GLIDERegParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        if not node.HasObserver(vtk.vtkCommand.ModifiedEvent):
+            # VTK calls an object's first observer last. It must not be the one that reads a parameter,
+            # or the widgets would show what that was before.
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, _nothing, -1)
+        return GLIDERegParameterNode(node)
 
     @property
     def registration(self) -> SceneRegistration:
@@ -369,6 +382,10 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         inputs = SequenceInputs(sequenceNode, referenceFrame, nodulesNode, maskNode, warpedVolumes)
         registration.start(inputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath)
         return _waitFor(registration, progressCallback)
+
+
+def _nothing(caller, event) -> None:
+    """An observer that only stands in its place."""
 
 
 def _waitFor(registration: SceneRegistration | SequenceRegistration, progressCallback):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import slicer
 import vtk
+
+from GLIDERegLib.scene.selections import Selections
 
 
 class ParameterBinding:
@@ -27,12 +30,24 @@ class ParameterBinding:
             setattr(self._node, name, value)
 
     def bind(self, node) -> None:
-        """Binds another parameter node, or none while a scene is closed."""
+        """Binds another parameter node, or none while a scene is closed or comes in.
+
+        Not for the node that is bound: Slicer 5.10 leaves observers behind each time.
+        """
         if self._node is not None:
+            self._selections.close()
             self._node.disconnectGui(self._guiTag)
             self._node.parameterNode.RemoveObserver(self._tag)
         self._node = node
         if node is not None:
+            # First, so that boxes that lose a node find the parameter empty already.
+            self._selections = Selections(node)
             self._guiTag = node.connectGui(self._ui)
             event = vtk.vtkCommand.ModifiedEvent
             self._tag = node.parameterNode.AddObserver(event, lambda *_: self._changed())
+
+
+def showTable(view, tableNode: slicer.vtkMRMLTableNode | None) -> None:
+    """Shows a table in a qMRMLTableView; where it is shown already, the column widths stay the user's."""
+    if view.mrmlTableNode() is not tableNode:
+        view.setMRMLTableNode(tableNode)

@@ -7,7 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.panel.binding import ParameterBinding
+from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
@@ -90,7 +90,7 @@ class CheckPage:
         if self._views is not None and self._views.pair != self._pair():
             self._close()
         self._fillSegments()
-        self.ui.checkTableView.setMRMLTableNode(node.checkTable)
+        showTable(self.ui.checkTableView, node.checkTable)
         self._enable()
         self._show()
 

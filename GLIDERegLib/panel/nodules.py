@@ -10,7 +10,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.panel.binding import ParameterBinding
+from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.pair import makePair, registeredVolumes
@@ -42,7 +42,9 @@ class NodulesPage:
         self.logic = logic
         self._node = None
         self._binding = ParameterBinding(ui, self._nodeModified)
+        # Of the table node, which holds them too.
         self._rows: list[Row] = []
+        self._tableNode: slicer.vtkMRMLTableNode | None = None
         # While points can be dragged.
         self._judge: Judge | None = None
         self._observed: list = []
@@ -63,13 +65,13 @@ class NodulesPage:
     # The parameter node
 
     def setParameterNode(self, node) -> None:
-        """Shows another parameter node, or none while a scene is closed."""
+        """Shows another parameter node, or none while a scene is closed or comes in."""
+        if self._binding.isTo(node):
+            return
         self.ui.editButton.checked = False
         self._node = node
-        self._rows = readRows(node.reviewTable) if node is not None and node.reviewTable else []
         self._binding.bind(node)
         self._nodeModified()
-        self._show()
 
     def enter(self) -> None:
         """The page is looked at: the result of a registration is what will be reviewed."""
@@ -86,7 +88,14 @@ class NodulesPage:
 
     def _nodeModified(self) -> None:
         self._observe()
-        self.ui.matchView.setMRMLTableNode(self._node.matchTable if self._node is not None else None)
+        showTable(self.ui.matchView, self._node.matchTable if self._node is not None else None)
+        table = self._node.reviewTable if self._node is not None else None
+        if table is not self._tableNode:
+            # Another one, or it was deleted, and what was decided with it.
+            self.ui.editButton.checked = False
+            self._tableNode = table
+            self._rows = [] if table is None else readRows(table)
+            self._table.show(self._rows)
         self._enable()
 
     def _observe(self) -> None:
@@ -172,9 +181,11 @@ class NodulesPage:
             carried["moving"] = node.nodulesInFixed = review.carriedList("moving", node.nodulesInFixed)
         if "fixed" in review.lists:
             carried["fixed"] = node.nodulesInMoving = review.carriedList("fixed", node.nodulesInMoving)
-        if node.reviewTable is None:
-            node.reviewTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule review"))
-        review.apply(self._rows, node.reviewTable, carried)
+        table = node.reviewTable
+        if table is None:
+            table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule review"))
+        review.apply(self._rows, table, carried)
+        node.reviewTable = table
 
     def _lookForChanges(self) -> None:
         if self._node is not None and self._node.reviewTable is not None:
@@ -238,7 +249,11 @@ class NodulesPage:
 
     def backToPrediction(self) -> None:
         """Puts the selected nodule back to where the transform carries it, not reviewed."""
-        review, row = self._review(), self._table.row
+        try:
+            review, row = self._review(), self._table.row
+        except InputError as error:
+            self._say(str(error))
+            return
         back = replace(Judge(review.pair).moved(row, row.predicted), status=NOT_REVIEWED)
         self._rows[self._table.current] = back
         self._writeNodes(review)

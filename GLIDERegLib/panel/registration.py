@@ -68,13 +68,15 @@ class RegistrationPanel:
     # The parameter node
 
     def setParameterNode(self, node) -> None:
-        """Shows another parameter node, or none while a scene is closed."""
-        self._node = node
-        if node is not None and node.fixedVolume is None and node.movingVolume is None:
+        """Shows another parameter node, or none while a scene is closed or comes in; proposes two scans."""
+        if not self._binding.isTo(node):
+            self._node = node
+            self._binding.bind(node)
+        if node is None:
+            return
+        if node.fixedVolume is None and node.movingVolume is None:
             node.fixedVolume, node.movingVolume = defaultVolumes(slicer.mrmlScene)
-        self._binding.bind(node)
-        if node is not None:
-            self._nodeModified()
+        self._nodeModified()
 
     def _nodeModified(self) -> None:
         for name, box in self._boxes.items():
@@ -236,6 +238,9 @@ class RegistrationPanel:
 
     def _tick(self) -> None:
         """Looks at everything that runs in the background."""
+        if self._node is None:
+            # A scene is coming in: the end of a run waits until it is here.
+            return
         self._weights.poll()
         registration = self.logic.registration
         if self._running:

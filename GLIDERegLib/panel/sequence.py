@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.panel import choices
-from GLIDERegLib.panel.binding import ParameterBinding
+from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
@@ -64,9 +64,10 @@ class SequencePage:
     # The parameter node
 
     def setParameterNode(self, node) -> None:
-        """Shows another parameter node, or none while a scene is closed."""
-        self._node = node
-        self._binding.bind(node)
+        """Shows another parameter node, or none while a scene is closed or comes in."""
+        if not self._binding.isTo(node):
+            self._node = node
+            self._binding.bind(node)
         self._nodeModified()
 
     def _nodeModified(self) -> None:
@@ -75,7 +76,7 @@ class SequencePage:
         if node is not None:
             self._fillReferences()
             self._preset.show(node.preset)
-        self.ui.tracksView.setMRMLTableNode(node and node.sequenceTable)
+        showTable(self.ui.tracksView, node and node.sequenceTable)
         self._enable()
 
     def _volumes(self) -> slicer.vtkMRMLSequenceNode | None:
@@ -175,6 +176,9 @@ class SequencePage:
         self._timer.stop()
 
     def _tick(self) -> None:
+        if self._node is None:
+            # A scene is coming in: the end of a run waits until it is here.
+            return
         registration = self.logic.sequenceRegistration
         if self._running:
             registration.poll()

@@ -107,6 +107,52 @@ def test_a_transform_that_names_no_scans_takes_those_chosen_elsewhere(study, ope
     assert len(rows(page)) == 3 and rows(page)[0].displacement == 0
 
 
+def test_deleting_the_table_empties_the_page_and_the_next_review_makes_another(slicerHost, reviewed, study):
+    import slicer
+
+    bystander = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Laboratory values")
+    reviewed.ui.reviewView.selectRow(1)
+    reviewed.ui.editButton.checked = True
+    slicer.mrmlScene.RemoveNode(reviewed.node.reviewTable)
+    assert reviewed.node.reviewTable is None and shownTexts(reviewed, 0) == []
+    assert not reviewed.ui.editButton.checked and reviewed.node.nodulesInFixed.GetLocked()
+    assert not any(
+        getattr(reviewed.ui, f"{name}Button").enabled for name in ("accept", "match", "edit", "prediction")
+    )
+    for key in SHORTCUTS:
+        press(slicerHost, reviewed, key)
+    reviewed.ui.commentEdit.text = "spiculated"
+    assert bystander.GetNumberOfColumns() == 0
+    reviewed.ui.updateButton.click()
+    assert [row.label for row in rows(reviewed)] == ["a", "b", "c", "1", "2", "3"]
+    assert shownTexts(reviewed, 2) == ["not reviewed"] * 6
+
+
+def test_a_list_that_is_deleted_while_its_points_can_be_dragged_is_carried_anew(reviewed, study):
+    import slicer
+
+    reviewed.ui.editButton.checked = True
+    gone = reviewed.node.nodulesInFixed
+    slicer.mrmlScene.RemoveNode(gone)
+    assert reviewed.node.nodulesInFixed is None
+    reviewed.ui.updateButton.click()
+    assert reviewed.node.nodulesInFixed.GetNumberOfControlPoints() == 3
+    assert reviewed.node.nodulesInFixed not in (gone, study.movingNodules, study.fixedNodules)
+
+
+def test_going_back_to_a_prediction_without_the_scan_says_what_is_missing(reviewed, study):
+    import slicer
+
+    reviewed.ui.reviewView.selectRow(0)
+    reviewed.ui.editButton.checked = True
+    reviewed.node.nodulesInFixed.SetNthControlPointPositionWorld(0, 1.0, 2.0, 3.0)
+    assert reviewed.ui.predictionButton.enabled
+    slicer.mrmlScene.RemoveNode(study.moving)
+    reviewed.ui.predictionButton.click()
+    assert "moving scan" in reviewed.ui.messageLabel.text
+    assert rows(reviewed)[0].status == "corrected"
+
+
 def test_reviewing_fills_the_table_node_the_list_and_the_carried_points(reviewed):
     import slicer
 
