@@ -11,16 +11,21 @@ import numpy as np
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation.agreement import PointMap
 
-RELIABLE, LOOK_CLOSELY, UNRELIABLE = "reliable", "look closely", "unreliable"
-# AAPM TG-132: registration errors should be below 2 mm, or below a voxel where that is more.
-TOLERANCE_MM = 2.0
-# A quarter and a half of that tolerance: the inverse of a sound field is exact to about 0.001 mm.
-DOUBTFUL_RESIDUAL_MM, LARGEST_RESIDUAL_MM = 0.5, 1.0
+REVIEW = "review recommended"
 # From full expiration to full inspiration a lung about triples its gas.
 LARGEST_VOLUME_RATIO = 3.0
 # Half of the correlation leaves three quarters of the variance unexplained.
 LOWEST_AGREEMENT = 0.5
+# A point that may be farther off can lie outside a nodule of 6 mm, the smallest that Fleischner 2017 follows.
+LARGEST_UNCERTAINTY_MM = 3.0
+# The inverse of a sound field is exact to about 0.001 mm.
+LARGEST_RESIDUAL_MM = 0.5
+# Better places are looked for in steps of at least 1 mm.
+CLEAR_SHIFT_MM = 2.0
 DIFFERENCE_MM, NEIGHBOURHOOD_MM = 1.5, 5.0
+# Chosen on phantoms (seeds 2 and 5, presets fast and default, voxels of 3 and 2.5 mm), where 97 % of 1816
+# points lie within the radius; of the real pairs E (fast) and F (default), not used to choose, 95 and 99 %.
+COVERAGE_OF_IMAGES, COVERAGE_OF_VOXEL = 1.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class Evidence:
 
     inside_fixed, inside_moving: whether the field covers it, and whether it lands in the moving scan.
     residual: mm between the nodule and where the way there and back leads. volume_ratio: Jacobian determinant
-    of fixed to moving at the fixed point, local volume in the moving scan over that in the fixed one.
-    lowest_ratio: its smallest value within about 5 mm. agreement, shift, spread: see
-    `agreement.LocalAgreement`. voxel_mm: mean edge of the coarser scan's voxels.
+    of fixed to moving at the fixed point, the expansion of the tissue around it. lowest_ratio: its smallest
+    value within about 5 mm. agreement, shift, spread: see `agreement.LocalAgreement`. voxel_mm: mean edge of
+    the coarser scan's voxels; edge_mm: their longest edge.
     """
 
     inside_fixed: bool
@@ -43,11 +48,18 @@ class Evidence:
     shift: float
     spread: float
     voxel_mm: float
+    edge_mm: float
 
     @property
-    def expected_error(self) -> float:
-        """Root mean square error in mm to expect from the images and the way back; this orders nodules."""
-        return math.sqrt(self.shift**2 + self.spread**2 + self.residual**2)
+    def uncertainty(self) -> float | None:
+        """Radius in mm that holds the true place in 95 of 100 cases; None where nothing was registered.
+
+        Never below half an edge of the coarser scan's voxels: no image shows a place more finely.
+        """
+        if not (self.inside_fixed and self.inside_moving):
+            return None
+        images = COVERAGE_OF_IMAGES * math.sqrt(self.shift**2 + self.spread**2 + self.residual**2)
+        return max(self.edge_mm / 2, math.hypot(images, COVERAGE_OF_VOXEL * self.edge_mm))
 
 
 def jacobian_determinants(mapping: PointMap, points: np.ndarray) -> np.ndarray:
@@ -66,15 +78,15 @@ def volume_ratios(mapping: PointMap, point: np.ndarray) -> tuple[float, float]:
     return float(determinants[len(determinants) // 2]), float(determinants.min())
 
 
-def grade(evidence: Evidence) -> tuple[str, str]:
-    """How far to trust a carried nodule, and why in words.
+def advice(evidence: Evidence) -> tuple[str, str]:
+    """REVIEW and why in words, or two empty texts where nothing speaks against the place of the nodule.
 
-    "unreliable": the field or the images contradict it. "look closely": they leave doubt. "reliable": both
-    agree within the tolerance, 2 mm (AAPM TG-132) or one voxel where that is more.
+    An inverse that returns and a field without folds are no such evidence: both follow from how a field is
+    made. Only their failure tells, of a transform made elsewhere.
     """
     e = evidence
-    tolerance = max(TOLERANCE_MM, e.voxel_mm)
-    against = [
+    uncertainty = e.uncertainty
+    findings = [
         (not e.inside_fixed, "outside the field of the registration, where nothing was compared"),
         (not e.inside_moving, "lands outside the moving scan"),
         (e.lowest_ratio <= 0, f"the field folds within {NEIGHBOURHOOD_MM:.0f} mm"),
@@ -83,34 +95,26 @@ def grade(evidence: Evidence) -> tuple[str, str]:
             f"there and back leads {e.residual:.1f} mm away: the field is inconsistent here",
         ),
         (
-            e.shift > tolerance and e.shift > 2 * e.spread,
+            e.shift > max(CLEAR_SHIFT_MM, e.voxel_mm) and e.shift > 2 * e.spread,
             f"the surroundings fit clearly better {e.shift:.1f} mm away",
         ),
-    ]
-    if reasons := [text for holds, text in against if holds]:
-        return UNRELIABLE, "; ".join(reasons)
-    doubts = [
         (
             not 1 / LARGEST_VOLUME_RATIO <= e.volume_ratio <= LARGEST_VOLUME_RATIO,
-            f"local volume moving/fixed {100 * e.volume_ratio:.0f} %, more than breathing makes",
-        ),
-        (
-            e.residual > DOUBTFUL_RESIDUAL_MM,
-            f"there and back leads {e.residual:.1f} mm away",
+            f"the tissue around has {e.volume_ratio:.2f} times its volume in the moving scan, "
+            "more than breathing makes",
         ),
         (
             e.agreement < LOWEST_AGREEMENT,
             f"the surroundings look different (agreement {e.agreement:.2f} of 1)",
         ),
         (
-            math.hypot(e.shift, e.spread) > tolerance,
-            f"the images place it only within {math.hypot(e.shift, e.spread):.1f} mm "
-            f"(wanted: {tolerance:.1f} mm)",
+            uncertainty is not None and uncertainty > LARGEST_UNCERTAINTY_MM,
+            f"the place is uncertain by more than {LARGEST_UNCERTAINTY_MM:.0f} mm, the radius of a nodule "
+            "that guidelines follow",
         ),
     ]
-    if reasons := [text for holds, text in doubts if holds]:
-        return LOOK_CLOSELY, "; ".join(reasons)
-    return RELIABLE, f"field and images agree within {tolerance:.1f} mm"
+    reasons = [text for holds, text in findings if holds]
+    return (REVIEW, "; ".join(reasons)) if reasons else ("", "")
 
 
 def match(first: np.ndarray, second: np.ndarray, distance_mm: float) -> list[tuple[int, int, float]]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-# Letters of the patient's sides along x, y and z of LPS, for negative and for positive values.
-SIDES = (("R", "L"), ("A", "P"), ("I", "S"))
+from GLIDERegLib.files.coordinates import patient_position
 
 STYLE = """
 :root { --ink: #1b2733; --muted: #5b6875; --line: #d5dbe1; --head: #17324d; --pale: #f3f6f9; }
@@ -135,8 +133,8 @@ Positions are in mm towards the patient's right or left (R, L), front or back (A
 There and back: how far from the mark the carried point leads back to.
 {%- if own_marks %} Own mark: how far the carried point is from where the same label was marked in that scan;
 usual are up to {{ limits[0] }} mm on average and {{ limits[1] }} mm at most [1].{% endif %}</p>
-<table class="data"><thead><tr><th>Label</th><th>Marked in</th><th>In the fixed scan (mm)</th>
-<th>In the moving scan (mm)</th><th class="value">Displacement<br>(mm)</th>
+<table class="data"><thead><tr><th>Label</th><th>Marked in</th><th>In the fixed scan</th>
+<th>In the moving scan</th><th class="value">Displacement<br>(mm)</th>
 <th class="value">There and<br>back (mm)</th><th>Inside<br>the field</th>
 {%- if own_marks %}<th class="value">Own mark<br>(mm)</th>{% endif %}</tr></thead><tbody>
 {%- for entry in nodules %}{% set nodule = entry.nodule %}
@@ -223,10 +221,3 @@ def render(content: dict[str, Any]) -> str:
         "plain": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return environment.from_string(TEMPLATE).render(style=STYLE, **content)
-
-
-def patient_position(point: Sequence[float]) -> str:
-    """A point (LPS mm) by the patient's sides, such as "31.4 R, 41.5 A, 29.3 S"."""
-    return ", ".join(
-        f"{abs(value):.1f} {sides[int(value >= 0)]}" for value, sides in zip(point, SIDES, strict=True)
-    )

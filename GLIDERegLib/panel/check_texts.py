@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.scene import overlay
 from GLIDERegLib.scene.crosshair import Position
 from GLIDERegLib.scene.drawing import ARROWS, CONTOURS, GRID
+from GLIDERegLib.scene.review_table import written
 
 LAYOUT_CHOICES = [
     ("Axial", _("Axial"), ""),
@@ -54,14 +55,9 @@ MAPS = [
 def positionText(position: Position) -> str:
     """Where the crosses are, in words."""
 
-    def place(point) -> str:
-        return ", ".join(
-            f"{letters[c < 0]} {abs(c):.1f}" for letters, c in zip(("RL", "AP", "SI"), point, strict=True)
-        )
-
     lines = [
-        _("Fixed: {place} mm").format(place=place(position.fixed)),
-        _("Moving: {place} mm").format(place=place(position.moving)),
+        _("Fixed: {place}").format(place=written(position.fixed)),
+        _("Moving: {place}").format(place=written(position.moving)),
         _("Moved by {mm:.1f} mm; comes back within {back:.2f} mm").format(
             mm=position.displacement, back=position.roundTrip
         ),

@@ -1,4 +1,4 @@
-"""The page "Nodules": carried nodules judged, walked through and corrected; two readers' lists; growth."""
+"""The page "Nodules": carried nodules judged, walked through and corrected; two lists matched; growth."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from GLIDERegLib.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.report import ReportButton
+from GLIDERegLib.scene.identity import describePair, patientMismatch, scanNames
 from GLIDERegLib.scene.pair import makePair, registeredVolumes
 from GLIDERegLib.scene.report_folder import ReportInputs
 from GLIDERegLib.scene.review import Judge
@@ -23,6 +24,7 @@ from GLIDERegLib.scene.review_table import NOT_REVIEWED, Row, readRows, writeRow
 from GLIDERegLib.scene.review_views import showNodule
 
 CHANGED = _("The transform or the nodules have changed: press Review nodules to bring the table up to date.")
+DIFFERENT_PATIENTS = _("{reason} A comparison means nothing then. Review them all the same?")
 LOST = _(
     "These nodules are no longer in the lists: {labels}. Remove them from the table, with what you decided "
     "on them?"
@@ -52,6 +54,7 @@ class NodulesPage:
         self._table = NoduleTable(ui, self._selected, self._changed)
         ui.updateButton.connect("clicked()", self.update)
         ui.matchButton.connect("clicked()", self.match)
+        ui.patientCheckBox.connect("toggled(bool)", lambda _checked: self._enable())
         ui.editButton.connect("toggled(bool)", self.edit)
         ui.predictionButton.connect("clicked()", self.backToPrediction)
         self._report = ReportButton(ui.reportButton, ui.reportLabel, self._reportInputs)
@@ -138,6 +141,13 @@ class NodulesPage:
     def _days(self, review: Review) -> float | None:
         return self._node.daysBetween or daysBetween(review.pair)
 
+    def _names(self) -> dict[str, str] | None:
+        """What the reader calls the two scans; None while no pair is chosen."""
+        try:
+            return scanNames(self._review().pair, self._node.daysBetween)
+        except InputError:
+            return None
+
     def _say(self, text: str) -> None:
         self.ui.messageLabel.text = text
         self.ui.messageLabel.visible = bool(text)
@@ -146,8 +156,7 @@ class NodulesPage:
         ui, problem = self.ui, ""
         try:
             pair = self._review().pair
-            text = _("Fixed scan: {fixed}. Moving scan: {moving}.")
-            ui.pairLabel.text = text.format(fixed=pair.fixed.GetName(), moving=pair.moving.GetName())
+            ui.pairLabel.text = describePair(pair, self._node.daysBetween, ui.patientCheckBox.checked)
         except InputError as error:
             ui.pairLabel.text = problem = str(error)
         ui.updateButton.enabled = not problem
@@ -164,6 +173,11 @@ class NodulesPage:
                 plan = review.plan(self._node.reviewTable)
         except InputError as error:
             self._say(str(error))
+            return
+        if (reason := patientMismatch((review.pair.fixed, review.pair.moving))) and not (
+            slicer.util.confirmYesNoDisplay(DIFFERENT_PATIENTS.format(reason=reason))
+        ):
+            self._say(reason)
             return
         if plan.lost and not slicer.util.confirmYesNoDisplay(LOST.format(labels=", ".join(plan.lost))):
             return
@@ -198,7 +212,7 @@ class NodulesPage:
             return False
 
     def _show(self) -> None:
-        self._table.show(self._rows)
+        self._table.show(self._rows, self._names())
         self._enable()
 
     # One nodule
@@ -265,7 +279,9 @@ class NodulesPage:
     def match(self) -> None:
         """Pairs the nodules of both lists; those of the moving scan where they were carried or corrected."""
         node = self._node
-        matching = matchLists(self._rows, node.matchDistance, self._days(self._review()))
+        review = self._review()
+        names = scanNames(review.pair, node.daysBetween)
+        matching = matchLists(self._rows, node.matchDistance, names)
         if node.matchTable is None:
             node.matchTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule matching"))
         writeMatching(node.matchTable, matching)

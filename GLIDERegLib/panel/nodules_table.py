@@ -8,13 +8,12 @@ from dataclasses import replace
 import qt
 from slicer.i18n import tr as _
 
-from GLIDERegLib.evaluation.nodules import LOOK_CLOSELY, RELIABLE, UNRELIABLE
-from GLIDERegLib.scene.review_table import ACCEPTED, REJECTED, UNSURE, Row, describeRow
+from GLIDERegLib.scene.review_table import ACCEPTED, REJECTED, UNSURE, Row, describeRow, uncertaintyText
 
-COLUMNS = (_("Nodule"), _("Reliability"), _("Status"), _("Moved by"))
-WIDTHS = (82, 78, 90)
+COLUMNS = (_("Nodule"), _("Position"), _("Status"), _("Moved by"))
+WIDTHS = (82, 118, 90)
 # Readable on light and dark backgrounds.
-COLORS = {RELIABLE: "#2e8b4a", LOOK_CLOSELY: "#c17a00", UNRELIABLE: "#d0392b"}
+REVIEW_COLOR = "#c17a00"
 
 
 class NoduleTable:
@@ -28,6 +27,7 @@ class NoduleTable:
         self.ui = ui
         self._onSelected, self._onChanged = selected, changed
         self._rows: list[Row] = []
+        self._names: dict[str, str] | None = None
         self._showing = False
         ui.reviewView.setColumnCount(len(COLUMNS))
         ui.reviewView.setHorizontalHeaderLabels(COLUMNS)
@@ -62,19 +62,23 @@ class NoduleTable:
         """The selected row."""
         return self._rows[self.current] if self.current >= 0 else None
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """Shows other rows, or the same ones changed; the selection stays at its place."""
-        view = self.ui.reviewView
+    def show(self, rows: Sequence[Row], names: dict[str, str] | None = None) -> None:
+        """Shows other rows, or the same ones changed; the selection stays at its place.
+
+        names: what the reader calls the "fixed" and the "moving" scan.
+        """
+        view, self._names = self.ui.reviewView, names
         self._rows = list(rows)
         self._showing = True
         view.setRowCount(len(rows))
         for n, row in enumerate(rows):
-            texts = (row.label, row.reliability, row.status, f"{row.displacement:.1f} mm")
+            place = f"{uncertaintyText(row)}, review" if row.advice else uncertaintyText(row)
+            texts = (row.label, place, row.status, f"{row.displacement:.1f} mm")
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(row.reason)
-                if column == 1:
-                    item.setForeground(qt.QBrush(qt.QColor(COLORS[row.reliability])))
+                if column == 1 and row.advice:
+                    item.setForeground(qt.QBrush(qt.QColor(REVIEW_COLOR)))
                 view.setItem(n, column, item)
         self._showing = False
         self._showRow()
@@ -94,7 +98,9 @@ class NoduleTable:
     def _showRow(self) -> None:
         row, ui = self.row, self.ui
         self._showing = True
-        ui.detailLabel.text = describeRow(row) if row else _("Select a nodule to see it in all views.")
+        ui.detailLabel.text = (
+            describeRow(row, self._names) if row else _("Select a nodule to see it in all views.")
+        )
         ui.growthLabel.text = row.growth if row and row.growth else _("Needs the diameter in both scans.")
         ui.fixedDiameterBox.value = row.fixedDiameter if row else 0.0
         ui.movingDiameterBox.value = row.movingDiameter if row else 0.0

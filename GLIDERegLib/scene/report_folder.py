@@ -27,7 +27,11 @@ REVIEW = "review.csv"
 MARKED = {"fixed-to-moving": "fixed_points", "moving-to-fixed": "moving_points"}
 CARRIED = {"fixed-to-moving": "points_moving.csv", "moving-to-fixed": "points_fixed.csv"}
 # Columns of the review that the report shows by itself, or that mean nothing on paper.
-TOLD = ("label", "fixed", "moving", "predicted", "displacement", "residual", "insideField", "point")
+TOLD = (
+    *("label", "fixed", "moving", "predicted", "displacement", "insideField", "point"),
+    # Neither tells of the nodule: one follows from how an inverse is made, the other is the tissue's.
+    *("residual", "expansionPercent"),
+)
 
 
 @dataclass(frozen=True)

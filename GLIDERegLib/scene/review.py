@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from GLIDERegLib.evaluation.agreement import PointMap, image_sampler, local_agreement
-from GLIDERegLib.evaluation.nodules import Evidence, grade, jacobian_determinants, volume_ratios
+from GLIDERegLib.evaluation.nodules import Evidence, advice, volume_ratios
 from GLIDERegLib.scene.geometry import mapPoints
 from GLIDERegLib.scene.nodules import PropagatedPoint, checkNodules, propagatePoints
 from GLIDERegLib.scene.pair import Pair
@@ -32,7 +32,9 @@ class Judge:
         self._map = partial(mapPoints, self._toMoving)
         placements = ((pair.fixed, pair.fixedIndex), (pair.moving, pair.movingIndex))
         self._samplers = [image_sampler(slicer.util.arrayFromVolume(v), index) for v, index in placements]
-        self._voxel = max(_voxelEdge(volume, index) for volume, index in placements)
+        edges = [_voxelEdges(volume, index) for volume, index in placements]
+        self._voxel = max(float(np.prod(edge) ** (1 / 3)) for edge in edges)
+        self._edge = max(float(edge.max()) for edge in edges)
 
     def carry(self, listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str) -> list[PropagatedPoint]:
         """The placed points of a list marked in the "moving" or "fixed" scan, with their predictions.
@@ -62,8 +64,9 @@ class Judge:
             found.shift,
             found.spread,
             self._voxel,
+            self._edge,
         )
-        reliability, reason = grade(evidence)
+        recommended, reason = advice(evidence)
         return Row(
             point.label,
             markedIn,
@@ -74,9 +77,9 @@ class Judge:
             100 * evidence.volume_ratio,
             evidence.residual,
             evidence.agreement,
-            evidence.expected_error,
+            evidence.uncertainty or 0.0,
             "yes" if evidence.inside_fixed and evidence.inside_moving else "no",
-            reliability,
+            recommended,
             reason,
             point=identifier,
         )
@@ -204,9 +207,10 @@ def _isInside(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap, point: Point)
     return bool(np.all((index >= -0.5) & (index <= np.array(volume.GetImageData().GetDimensions()) - 0.5)))
 
 
-def _voxelEdge(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap) -> float:
-    """Edge in mm of a cube as large as a voxel in the middle."""
+def _voxelEdges(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap) -> np.ndarray:
+    """Edges (3,) in mm of the voxels in the middle of the volume, wherever its parents put it."""
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
-    voxels = jacobian_determinants(toIndex, bounds.reshape(1, 3, 2).mean(axis=2))[0]
-    return float(abs(voxels) ** (-1 / 3))
+    ends = bounds.reshape(3, 2).mean(axis=1) + np.concatenate([np.eye(3), -np.eye(3)])
+    index = toIndex(ends)
+    return np.linalg.norm(np.linalg.inv((index[:3] - index[3:]).T / 2), axis=0)

@@ -1,4 +1,4 @@
-"""Two readers' lists side by side: which nodules are the same, which are new and which have disappeared."""
+"""The lists of both scans side by side: which nodules are the same, and which are marked in one scan only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from GLIDERegLib.evaluation.metrics import centre_point_matching
 from GLIDERegLib.evaluation.nodules import match, same_labels
 from GLIDERegLib.scene.review_table import Row, setColumns
 
-MATCHED, NEW, DISAPPEARED, OUTSIDE = "matched", "new", "disappeared", "outside the other scan"
+MATCHED, OUTSIDE = "matched", "outside the other scan"
+# Who marked nothing there may have overlooked it: only a search could tell that a nodule is new or gone.
+NOT_MARKED = "not marked in the {scan}"
+SCANS = {"fixed": "fixed scan", "moving": "moving scan"}
 HEADERS = ("Verdict", "In fixed", "In moving", "Distance (mm)")
 REFERENCE_DISTANCES_MM = (5, 10)
 
@@ -33,18 +36,17 @@ class Matching:
         return sum(line[0] == verdict for line in self.lines)
 
 
-def matchLists(rows: Sequence[Row], distance: float, days: float | None = None) -> Matching:
+def matchLists(rows: Sequence[Row], distance: float, names: dict[str, str] | None = None) -> Matching:
     """Matches the nodules marked in the fixed scan with those carried there from the moving scan.
 
-    rows: of the review table, corrected positions counting. distance: the largest of a pair, mm. days: from
-    the moving to the fixed scan; where it is negative, the moving scan is the later one. Raises InputError
-    for a distance that is not positive.
+    rows: of the review table, corrected positions counting. distance: the largest of a pair, mm. names: what
+    the reader calls the "fixed" and the "moving" scan. Raises InputError for a distance that is not positive.
     """
     marked = [row for row in rows if row.markedIn == "fixed"]
     carried = [row for row in rows if row.markedIn == "moving"]
     places = [np.array([row.fixed for row in part]).reshape(-1, 3) for part in (marked, carried)]
     pairs = match(*places, distance)
-    onlyFixed, onlyMoving = (DISAPPEARED, NEW) if days is not None and days < 0 else (NEW, DISAPPEARED)
+    onlyFixed, onlyMoving = (notMarked(scan, names) for scan in ("moving", "fixed"))
     lines = [(MATCHED, marked[a].label, carried[b].label, f"{apart:.1f}") for a, b, apart in pairs]
     paired = [{pair[side] for pair in pairs} for side in (0, 1)]
     for n, row in enumerate(marked):
@@ -67,9 +69,16 @@ def writeMatching(tableNode: slicer.vtkMRMLTableNode, matching: Matching) -> Non
     setColumns(tableNode, list(zip(HEADERS, columns, strict=True)), set())
 
 
+def notMarked(scan: str, names: dict[str, str] | None = None) -> str:
+    """The verdict on a nodule that is marked in the other scan than "fixed" or "moving"."""
+    name = (names or SCANS).get(scan, scan)
+    return NOT_MARKED.format(scan=SCANS[scan] if name == scan else name)
+
+
 def describeMatching(matching: Matching) -> str:
     """The matching in a sentence or two for a reader."""
-    counts = [(verdict, matching.count(verdict)) for verdict in (MATCHED, NEW, DISAPPEARED, OUTSIDE)]
+    verdicts = dict.fromkeys([MATCHED, *(line[0] for line in matching.lines)])
+    counts = [(verdict, matching.count(verdict)) for verdict in verdicts]
     text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count) or "No nodules"
     if matching.centres is None:
         return f"{text}."

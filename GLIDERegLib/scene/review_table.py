@@ -10,6 +10,8 @@ import slicer
 import slicer.util
 import vtk
 
+from GLIDERegLib.files.coordinates import patient_position
+
 NOT_REVIEWED, ACCEPTED, REJECTED, UNSURE, CORRECTED = (
     "not reviewed",
     "accepted",
@@ -27,11 +29,12 @@ class Row:
     """A nodule in both scans, what tells whether to believe it, and what the reader decided.
 
     markedIn: "moving" or "fixed", the scan where the reader marked it; its place in the other scan was
-    carried there, to `predicted`, unless the reader corrected it. Points are world RAS mm. volumePercent:
-    local volume in the moving scan over that in the fixed one. Diameters are mm, 0 where unknown, and come
-    from "typed", "line" or "segment". insideField: "no" where the field does not reach the nodule, or the
-    nodule not the moving scan. doublingDays: text, empty where unknown. point: the mark's identifier
-    in its own list.
+    carried there, to `predicted`, unless the reader corrected it. Points are world RAS mm. expansionPercent:
+    volume in the moving scan over that in the fixed one of the tissue around, which is no growth of the
+    nodule. uncertainty: radius in mm that holds the true place in 95 of 100, 0 where unknown. advice: "review
+    recommended" or empty; reason: why. Diameters are mm, 0 where unknown, and come from "typed", "line" or
+    "segment". insideField: "no" where the field does not reach the nodule, or the nodule not the moving scan.
+    doublingDays: text, empty where unknown. point: the mark's identifier in its own list.
     """
 
     label: str
@@ -40,12 +43,12 @@ class Row:
     moving: Point
     predicted: Point
     displacement: float
-    volumePercent: float
+    expansionPercent: float
     residual: float
     agreement: float
-    expectedError: float
+    uncertainty: float
     insideField: str
-    reliability: str
+    advice: str
     reason: str
     status: str = NOT_REVIEWED
     comment: str = ""
@@ -87,12 +90,12 @@ HEADERS = {
     "moving": "Moving",
     "predicted": "Predicted",
     "displacement": "Displacement (mm)",
-    "volumePercent": "Local volume moving/fixed (%)",
+    "expansionPercent": "Expansion of the tissue around, moving/fixed (%)",
     "residual": "Round-trip residual (mm)",
     "agreement": "Local agreement (0 to 1)",
-    "expectedError": "Expected error (mm)",
+    "uncertainty": "Position uncertainty (± mm, 95 %)",
     "insideField": "Inside field and scans",
-    "reliability": "Reliability",
+    "advice": "Advice",
     "reason": "Reason",
     "status": "Status",
     "comment": "Comment",
@@ -105,6 +108,8 @@ HEADERS = {
     "point": "Point",
 }
 POINTS = ("fixed", "moving", "predicted")
+# Columns that tables of 0.1.0 lack; the next review fills them.
+LATER = ("expansionPercent", "uncertainty", "advice")
 NUMBERS = {field.name for field in fields(Row) if field.type == "float"}
 
 
@@ -112,10 +117,13 @@ def readRows(tableNode: slicer.vtkMRMLTableNode) -> list[Row]:
     """The rows of a review table; none where the node holds no such table."""
     table = tableNode.GetTable()
     columns = {name: [table.GetColumnByName(one) for one in _columns(name)] for name in HEADERS}
-    if any(column is None for group in columns.values() for column in group):
+    missing = {name for name, group in columns.items() if any(column is None for column in group)}
+    if missing - set(LATER):
         return []
 
     def value(name: str, row: int):
+        if name in missing:
+            return 0.0 if name in NUMBERS else ""
         cells = [column.GetVariantValue(row) for column in columns[name]]
         if name in POINTS:
             return tuple(cell.ToDouble() for cell in cells)
@@ -152,20 +160,26 @@ def setColumns(
         tableNode.SetAndObserveTable(table)
 
 
-def describeRow(row: Row) -> str:
-    """The row for a reader, in a few lines."""
-    lines = [
-        f"{row.label}, marked in the {row.markedIn} scan.",
-        f"Fixed scan: {_written(row.fixed)}",
-        f"Moving scan: {_written(row.moving)}",
-        f"Displacement {row.displacement:.1f} mm; local volume moving/fixed {row.volumePercent:.0f} %; "
-        f"round trip within {row.residual:.3f} mm; local agreement {row.agreement:.2f} of 1; "
-        f"expected error {row.expectedError:.1f} mm.",
-        f"{row.reliability.capitalize()}: {row.reason}.",
-    ]
+def describeRow(row: Row, names: dict[str, str] | None = None) -> str:
+    """The row for a reader, in a few lines; names: what a reader calls the "fixed" and the "moving" scan."""
+    names = names or {"fixed": "fixed", "moving": "moving"}
+    lines = [f"{row.label}, marked in the {names[row.markedIn]} scan."]
+    for scan in ("fixed", "moving"):
+        lines.append(f"{names[scan].capitalize()} scan: {written(getattr(row, scan))}")
+    lines.append(
+        f"Displacement {row.displacement:.1f} mm; position uncertainty {uncertaintyText(row)}; "
+        f"local agreement {row.agreement:.2f} of 1."
+    )
+    if row.advice:
+        lines.append(f"{row.advice.capitalize()}: {row.reason}.")
     if row.isCorrected:
-        lines.append(f"Corrected by {row.correction:.1f} mm; predicted: {_written(row.predicted)}")
+        lines.append(f"Corrected by {row.correction:.1f} mm; predicted: {written(row.predicted)}")
     return "\n".join(lines)
+
+
+def uncertaintyText(row: Row) -> str:
+    """How well the place is known, such as "± 1.8 mm"."""
+    return f"± {row.uncertainty:.1f} mm" if row.uncertainty else "unknown"
 
 
 def plainText(text: str) -> str:
@@ -173,8 +187,9 @@ def plainText(text: str) -> str:
     return " ".join(text.split()).replace('"', "'")
 
 
-def _written(point: Point) -> str:
-    return "R {:.1f}, A {:.1f}, S {:.1f} mm".format(*point)
+def written(point: Point) -> str:
+    """A point (RAS mm) as every page and report writes it."""
+    return patient_position((-point[0], -point[1], point[2]))
 
 
 def _columns(name: str) -> list[str]:

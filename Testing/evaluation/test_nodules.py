@@ -12,11 +12,9 @@ import pytest
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation.agreement import image_sampler, local_agreement
 from GLIDERegLib.evaluation.nodules import (
-    LOOK_CLOSELY,
-    RELIABLE,
-    UNRELIABLE,
+    REVIEW,
     Evidence,
-    grade,
+    advice,
     jacobian_determinants,
     match,
     same_labels,
@@ -33,41 +31,52 @@ SOUND = {
     "shift": 0.3,
     "spread": 0.5,
     "voxel_mm": 1.0,
+    "edge_mm": 1.0,
 }
 
 
-# Grades
+# Position uncertainty and advice
 
 
-def test_a_sound_nodule_is_reliable_and_says_within_what():
-    assert grade(Evidence(**SOUND)) == (RELIABLE, "field and images agree within 2.0 mm")
-    assert "5.0 mm" in grade(Evidence(**{**SOUND, "voxel_mm": 5.0}))[1]
+def test_nothing_is_recommended_where_nothing_speaks_against_the_place():
+    assert advice(Evidence(**SOUND)) == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("change", "expected", "reason"),
+    ("change", "reason"),
     [
-        ({"inside_fixed": False}, UNRELIABLE, "outside the field"),
-        ({"inside_moving": False}, UNRELIABLE, "outside the moving scan"),
-        ({"lowest_ratio": -0.1}, UNRELIABLE, "folds"),
-        ({"residual": 1.4}, UNRELIABLE, "there and back leads 1.4 mm away: the field is inconsistent"),
-        ({"shift": 4.2, "spread": 0.4}, UNRELIABLE, "fit clearly better 4.2 mm away"),
-        ({"residual": 0.7}, LOOK_CLOSELY, "there and back leads 0.7 mm"),
-        ({"volume_ratio": 4.0}, LOOK_CLOSELY, "400 %"),
-        ({"volume_ratio": 0.2}, LOOK_CLOSELY, "20 %"),
-        ({"agreement": 0.3}, LOOK_CLOSELY, "look different"),
-        ({"shift": 2.0, "spread": 4.0}, LOOK_CLOSELY, "only within 4.5 mm (wanted: 2.0 mm)"),
+        ({"inside_fixed": False}, "outside the field"),
+        ({"inside_moving": False}, "outside the moving scan"),
+        ({"lowest_ratio": -0.1}, "folds"),
+        ({"residual": 1.4}, "there and back leads 1.4 mm away: the field is inconsistent"),
+        ({"shift": 4.2, "spread": 0.4}, "fit clearly better 4.2 mm away"),
+        ({"volume_ratio": 4.0}, "tissue around has 4.00 times its volume"),
+        ({"volume_ratio": 0.2}, "tissue around has 0.20 times its volume"),
+        ({"agreement": 0.3}, "look different"),
+        ({"shift": 2.0, "spread": 4.0}, "uncertain by more than 3 mm"),
     ],
 )
-def test_each_finding_has_its_grade_and_its_reason(change, expected, reason):
-    found, words = grade(Evidence(**{**SOUND, **change}))
-    assert found == expected
+def test_each_finding_recommends_a_review_and_says_why(change, reason):
+    found, words = advice(Evidence(**{**SOUND, **change}))
+    assert found == REVIEW
     assert reason in words
 
 
 def test_all_reasons_against_a_nodule_are_told():
-    words = grade(Evidence(**{**SOUND, "inside_fixed": False, "lowest_ratio": 0.0, "residual": 9.0}))[1]
+    words = advice(Evidence(**{**SOUND, "inside_fixed": False, "lowest_ratio": 0.0, "residual": 9.0}))[1]
     assert words.count(";") == 2
+
+
+@pytest.mark.parametrize("edge", [0.7, 2.0, 5.0])
+def test_no_place_is_known_better_than_half_the_longest_edge_of_a_voxel(edge):
+    sure = {**SOUND, "shift": 0.0, "spread": 0.0, "residual": 0.0, "edge_mm": edge}
+    assert Evidence(**sure).uncertainty == pytest.approx(edge / 2)
+    assert Evidence(**{**sure, "spread": 3.0}).uncertainty > max(3.0, edge / 2)
+
+
+@pytest.mark.parametrize("outside", ["inside_fixed", "inside_moving"])
+def test_beyond_what_was_registered_the_uncertainty_is_unknown(outside):
+    assert Evidence(**{**SOUND, outside: False}).uncertainty is None
 
 
 def test_the_volume_ratio_of_an_affine_map_is_its_determinant():
@@ -153,17 +162,17 @@ def test_samples_are_the_image_s_values_at_its_voxels_and_straight_lines_between
     np.testing.assert_allclose(sample(points), expected)
 
 
-# The truth of a phantom. Thresholds were chosen from the sources they name and tried on seeds 11 to 13.
+# The truth of a phantom
 
 
-def test_the_grades_of_a_real_field_order_its_true_error():
+def test_the_uncertainty_holds_the_truth_in_about_95_of_100_and_orders_the_error():
     pytest.importorskip("torch")
     from scipy.stats import spearmanr
 
     import GLIDERegLib as glidereg
     from GLIDERegLib.evaluation.phantom import make_phantom
 
-    phantom = make_phantom((112, 112, 96), (3.0, 3.0, 3.0), seed=2)
+    phantom = make_phantom((112, 112, 96), (3.0, 3.0, 3.0), seed=8)
     settings = glidereg.Settings.preset("fast", features="local", device="cpu", threads=1)
     field = glidereg.register(phantom.fixed, phantom.moving, settings=settings).displacement
     back = field.inverse()
@@ -191,17 +200,18 @@ def test_the_grades_of_a_real_field_order_its_true_error():
                 local.shift,
                 local.spread,
                 3.0,
+                3.0,
             )
         )
-    expected = np.array([evidence.expected_error for evidence in found])
-    grades = np.array([grade(evidence)[0] for evidence in found])
-    assert spearmanr(expected, error).statistic > 0.35
-    assert spearmanr(expected[:800], error[:800]).statistic > 0.25
-    mean = [error[grades == name].mean() for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)]
-    assert mean[0] * 1.4 < mean[1] < mean[2]
-    # What is expected of the reliable ones is what they have.
-    assert expected[grades == RELIABLE].mean() == pytest.approx(mean[0], rel=0.3)
-    assert min(np.count_nonzero(grades == name) for name in (RELIABLE, LOOK_CLOSELY, UNRELIABLE)) > 10
+    uncertainty = np.array([evidence.uncertainty or np.inf for evidence in found])
+    recommended = np.array([advice(evidence)[0] == REVIEW for evidence in found])
+    # In the lungs, for which it was chosen on phantoms of other seeds (see COVERAGE_OF_IMAGES).
+    lung = slice(0, 800)
+    assert 0.93 <= np.mean(error[lung] <= uncertainty[lung]) <= 0.99
+    assert uncertainty.min() >= 1.5
+    assert spearmanr(uncertainty[lung], error[lung]).statistic > 0.25
+    assert 0 < np.mean(recommended[lung]) < 0.5
+    assert error[recommended].mean() > 1.4 * error[~recommended].mean()
 
 
 # Matching

@@ -18,7 +18,6 @@ from GLIDERegLib.evaluation.evaluate import evaluate_transform
 from GLIDERegLib.evaluation.report import write_report
 from GLIDERegLib.evaluation.report_nodules import read_nodules
 from GLIDERegLib.evaluation.report_numbers import numbers
-from GLIDERegLib.evaluation.report_page import patient_position
 from GLIDERegLib.evaluation.report_pictures import (
     CROSS,
     CROSS_RGB,
@@ -129,11 +128,6 @@ def test_ct_has_a_lung_window_and_other_images_their_own():
     assert display_window(Volume(rng.uniform(-1000, 200, grid.shape), grid)) == (-1350, 150)
     low, high = display_window(Volume(rng.uniform(100, 300, grid.shape), grid))
     assert 100 < low < 110 and 290 < high < 300
-
-
-def test_positions_are_said_by_the_sides_of_the_patient():
-    assert patient_position((-31.44, 41.5, -29.26)) == "31.4 R, 41.5 P, 29.3 I"
-    assert patient_position((31.4, -41.5, 29.3)) == "31.4 L, 41.5 A, 29.3 S"
 
 
 def measured(**changes):

@@ -158,7 +158,7 @@ def test_reviewing_fills_the_table_node_the_list_and_the_carried_points(reviewed
 
     assert [row.label for row in rows(reviewed)] == ["a", "b", "c", "1", "2", "3"]
     assert shownTexts(reviewed, 0) == ["a", "b", "c", "1", "2", "3"]
-    assert set(shownTexts(reviewed, 1)) == {"reliable"}
+    assert set(shownTexts(reviewed, 1)) == {"± 1.3 mm"}
     assert reviewed.node.reviewTable.GetName() == "Nodule review"
     for carried, count in ((reviewed.node.nodulesInFixed, 3), (reviewed.node.nodulesInMoving, 3)):
         assert carried.GetLocked() and carried.GetNumberOfControlPoints() == count
@@ -199,14 +199,16 @@ def test_the_details_of_the_selected_nodule_are_told(reviewed):
     text = reviewed.ui.detailLabel.text
     for part in (
         "b, marked in the moving scan",
-        "R 25.0, A -30.0, S 12.0 mm",
-        "R 33.0, A -35.0, S 15.0 mm",
+        "R 25.0, P 30.0, S 12.0 mm",
+        "R 33.0, P 35.0, S 15.0 mm",
         "Displacement 9.9 mm",
-        "local volume moving/fixed 100 %",
+        "position uncertainty ± 1.3 mm",
         "local agreement 1.00",
-        "Reliable: field and images agree",
     ):
         assert part in text
+    # None of them judges a nodule, and the field's volume change is not the nodule's.
+    for word in ("reliable", "round trip", "local volume", "fold"):
+        assert word not in text.lower()
 
 
 def test_keys_and_buttons_walk_and_decide(reviewed, slicerHost):
@@ -298,7 +300,7 @@ def test_a_dragged_point_marks_its_row_and_can_be_put_back(reviewed):
     assert found[1].fixed == (25, -30, 16) and found[1].predicted[2] == pytest.approx(12, abs=2e-3)
     assert found[3].moving == (-32, 16, 39) and found[3].predicted[2] == pytest.approx(36, abs=2e-3)
     reviewed.ui.reviewView.selectRow(1)
-    assert "Corrected by 4.0 mm; predicted: R 25.0, A -30.0, S 12.0 mm" in reviewed.ui.detailLabel.text
+    assert "Corrected by 4.0 mm; predicted: R 25.0, P 30.0, S 12.0 mm" in reviewed.ui.detailLabel.text
     assert shownTexts(reviewed, 3)[1] == f"{found[1].displacement:.1f} mm" != "9.9 mm"
     reviewed.ui.predictionButton.click()
     assert not reviewed.ui.predictionButton.enabled
@@ -438,11 +440,54 @@ def test_matching_fills_a_second_table_with_verdicts(reviewed):
     assert lines == [
         ["matched", "1", "c", "1.0"],
         ["matched", "2", "a", "1.0"],
-        ["new", "3", "", ""],
-        ["disappeared", "", "b", ""],
+        ["not marked in the moving scan", "3", "", ""],
+        ["not marked in the fixed scan", "", "b", ""],
     ]
-    assert reviewed.ui.matchLabel.text == "2 matched, 1 new, 1 disappeared."
+    assert reviewed.ui.matchLabel.text == (
+        "2 matched, 1 not marked in the moving scan, 1 not marked in the fixed scan."
+    )
     assert reviewed.ui.matchView.mrmlTableNode() is reviewed.node.matchTable
     reviewed.ui.matchDistanceBox.value = 0.5
     reviewed.ui.matchButton.click()
-    assert reviewed.ui.matchLabel.text == "3 new, 3 disappeared."
+    assert reviewed.ui.matchLabel.text == ("3 not marked in the moving scan, 3 not marked in the fixed scan.")
+
+
+# Whose scans, and of which day
+
+
+def setStudies(study, fixed: dict, moving: dict) -> None:
+    """Node attributes, as a volume from elsewhere than DICOM may carry them."""
+    for volume, attributes in ((study.fixed, fixed), (study.moving, moving)):
+        for name, text in attributes.items():
+            volume.SetAttribute(f"DICOM.{name}", text)
+
+
+def test_dates_roles_and_the_patient_are_shown_and_the_patient_can_be_hidden(reviewed, study):
+    who = {"PatientName": "Doe^Jane", "PatientID": "4711"}
+    setStudies(study, {"StudyDate": "20240310", **who}, {"StudyDate": "20230310", **who})
+    reviewed.ui.updateButton.click()
+    reviewed.ui.reviewView.selectRow(1)
+    text = reviewed.ui.pairLabel.text
+    assert "Follow-up, current (2024-03-10)" in text and "Baseline, prior (2023-03-10)" in text
+    assert text.endswith("Patient: Doe, Jane (ID 4711).")
+    assert "marked in the prior (2023-03-10) scan" in reviewed.ui.detailLabel.text
+    reviewed.ui.matchButton.click()
+    assert "1 not marked in the prior (2023-03-10)" in reviewed.ui.matchLabel.text
+    reviewed.ui.patientCheckBox.checked = False
+    assert "Doe" not in reviewed.ui.pairLabel.text and "4711" not in reviewed.ui.pairLabel.text
+    assert "prior (2023-03-10)" in reviewed.ui.pairLabel.text
+
+
+@pytest.mark.parametrize("answer", [False, True])
+def test_scans_of_different_patients_stop_unless_the_reader_goes_on(study, open_page, monkeypatch, answer):
+    import slicer.util
+
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text) or answer)
+    setStudies(study, {"PatientID": "1"}, {"PatientID": "2"})
+    page = open_page()
+    page.node.movingNodules, page.node.checkTransform = study.movingNodules, study.transform
+    page.ui.updateButton.click()
+    assert len(asked) == 1 and "different patients: their IDs differ" in asked[0]
+    assert (page.node.reviewTable is not None) == answer
+    assert ("different patients" in page.ui.messageLabel.text) == (not answer)

@@ -13,16 +13,14 @@ import vtk  # noqa: E402
 from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy, propagateNodules  # noqa: E402
 
 from GLIDERegLib.errors import InputError  # noqa: E402
-from GLIDERegLib.evaluation.nodules import RELIABLE, UNRELIABLE  # noqa: E402
+from GLIDERegLib.evaluation.nodules import REVIEW  # noqa: E402
 from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
 from GLIDERegLib.scene.nodules import SOURCE_ROLE  # noqa: E402
 from GLIDERegLib.scene.pair import Pair  # noqa: E402
 from GLIDERegLib.scene.results import setDeformation  # noqa: E402
 from GLIDERegLib.scene.review import Judge, insideGrids, planUpdate  # noqa: E402
 from GLIDERegLib.scene.review_matching import (  # noqa: E402
-    DISAPPEARED,
     MATCHED,
-    NEW,
     OUTSIDE,
     describeMatching,
     matchLists,
@@ -34,6 +32,7 @@ from GLIDERegLib.scene.review_table import (  # noqa: E402
     CORRECTED,
     NOT_REVIEWED,
     UNSURE,
+    describeRow,
     readRows,
     writeRows,
 )
@@ -74,20 +73,20 @@ def test_a_row_has_both_places_and_what_the_field_says_of_them(pair, study):
         assert row.predicted == row.fixed
     for row in rows:
         assert row.displacement == pytest.approx(np.linalg.norm(SHIFT), abs=2e-3)
-        assert row.volumePercent == pytest.approx(100, abs=0.1)
+        assert row.expansionPercent == pytest.approx(100, abs=0.1)
         assert row.residual < 2e-3
-        assert row.agreement > 0.99 and row.expectedError < 0.1
+        assert row.agreement > 0.99 and row.uncertainty == pytest.approx(1.25, abs=0.01)
         assert row.insideField == "yes"
-        assert row.reliability == RELIABLE and row.status == NOT_REVIEWED
+        assert row.advice == row.reason == "" and row.status == NOT_REVIEWED
 
 
-def test_local_volume_is_that_of_the_moving_over_that_of_the_fixed_scan(pair, study, scene):
+def test_expansion_is_the_volume_of_the_moving_over_that_of_the_fixed_scan(pair, study, scene):
     matrix = np.diag([1.2, 1.1, 0.9, 1.0])
     linear = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Stretch")
     linear.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
     rows = rowsOf(replace(pair, transform=linear), fixed=study.fixedNodules)
     assert rows[2].moving == pytest.approx(np.multiply((50, 50, -20), (1.2, 1.1, 0.9)))
-    assert [row.volumePercent for row in rows] == pytest.approx([118.8] * 3, abs=0.01)
+    assert [row.expansionPercent for row in rows] == pytest.approx([118.8] * 3, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["linear", "stored to parent", "composite", "below another"])
@@ -117,7 +116,7 @@ def test_any_transform_node_is_judged_by_its_from_world_direction(pair, study, s
     rows = rowsOf(replace(pair, transform=node), moving=study.movingNodules, fixed=study.fixedNodules)
     for row, place in zip(rows, PLACES.values(), strict=False):
         np.testing.assert_allclose(row.fixed, place, atol=5e-3)
-    assert {row.reliability for row in rows} == {RELIABLE}
+    assert {row.advice for row in rows} == {""}
 
 
 def test_a_moving_scan_under_the_transform_is_compared_as_it_was_before(pair, study):
@@ -133,14 +132,14 @@ def test_a_moving_scan_under_the_transform_is_compared_as_it_was_before(pair, st
 # Grades in constructed fields
 
 
-def test_a_mapping_that_is_off_is_unreliable_and_says_how_far(pair, study):
+def test_a_mapping_that_is_off_is_to_be_reviewed_and_says_how_far(pair, study):
     displace(study.transform, (0, 0, 5))
     for row in rowsOf(pair, fixed=study.fixedNodules):
-        assert row.reliability == UNRELIABLE
+        assert row.advice == REVIEW
         assert "the surroundings fit clearly better 5." in row.reason
 
 
-def test_a_nodule_in_a_fold_is_unreliable_for_that(pair, study):
+def test_a_nodule_in_a_fold_is_to_be_reviewed_for_that(pair, study):
     vectors, grid = gridAround(SHIFT, count=41)
     x = -np.linspace(-100, 100, 41)
     # Around R = 0 the map turns back on itself.
@@ -149,7 +148,7 @@ def test_a_nodule_in_a_fold_is_unreliable_for_that(pair, study):
     inner, outer = rowsOf(
         pair, fixed=addPoints(study.fixed.GetScene(), "F", {"in": (1, 0, 0), "out": (60, 0, 0)})
     )
-    assert inner.reliability == UNRELIABLE and "folds" in inner.reason
+    assert inner.advice == REVIEW and "folds" in inner.reason
     assert "folds" not in outer.reason
 
 
@@ -165,7 +164,7 @@ def test_where_the_way_back_leads_elsewhere_the_field_is_called_inconsistent(pai
     assert all("inconsistent" not in row.reason for row in rows if row.residual < 0.9)
 
 
-def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_unreliable(pair, study):
+def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_to_be_reviewed(pair, study):
     scene = study.fixed.GetScene()
     points = {
         "in": (0, 0, 0),
@@ -176,7 +175,7 @@ def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_unreliable(pair, 
     setDeformation(study.transform, gridTransform(*gridAround(SHIFT, halfWidth=40, count=9)))
     rows = rowsOf(pair, fixed=addPoints(scene, "F", points))
     assert [row.insideField for row in rows] == ["yes", "no", "no", "no"]
-    assert all("outside the field" in row.reason and row.reliability == UNRELIABLE for row in rows[1:])
+    assert all("outside the field" in row.reason and row.advice == REVIEW for row in rows[1:])
     setDeformation(study.transform, gridTransform(*gridAround((0, -20, 0))))
     [row] = rowsOf(pair, fixed=addPoints(scene, "F", {"gone": (0, -70, 0)}))
     assert "outside the moving scan" in row.reason and row.insideField == "no"
@@ -230,13 +229,31 @@ def test_rows_come_back_from_a_saved_table_with_awkward_words(pair, study, tmp_p
                 **{
                     name: getattr(before, name)
                     for name in (
-                        *("fixed", "moving", "predicted", "displacement", "volumePercent", "residual"),
-                        *("agreement", "expectedError", "comment"),
+                        *("fixed", "moving", "predicted", "displacement", "expansionPercent", "residual"),
+                        *("agreement", "uncertainty", "comment"),
                     )
                 },
             )
             == before
         )
+
+
+def test_a_table_of_version_0_1_0_keeps_its_decisions(pair, study, scene):
+    rows = rowsOf(pair, moving=study.movingNodules)
+    rows[1] = replace(rows[1], status=ACCEPTED, comment="solid", reason="agree within 2.0 mm")
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Nodule review")
+    writeRows(table, rows)
+    old = {
+        "Expansion of the tissue around, moving/fixed (%)": "Local volume moving/fixed (%)",
+        "Position uncertainty (± mm, 95 %)": "Expected error (mm)",
+        "Advice": "Reliability",
+    }
+    for new, name in old.items():
+        table.GetTable().GetColumnByName(new).SetName(name)
+    read = readRows(table)
+    assert [(row.status, row.comment) for row in read] == [(r.status, r.comment) for r in rows]
+    # What was called an expected error was ten times too small.
+    assert read[1].uncertainty == 0 and "position uncertainty unknown" in describeRow(read[1])
 
 
 # Updates
@@ -572,13 +589,15 @@ def test_two_lists_are_matched_whatever_their_names(pair, study):
     assert matching.lines == [
         (MATCHED, "1", "c", "1.0"),
         (MATCHED, "2", "a", "1.0"),
-        (NEW, "3", "", ""),
-        (DISAPPEARED, "", "b", ""),
+        ("not marked in the moving scan", "3", "", ""),
+        ("not marked in the fixed scan", "", "b", ""),
     ]
     assert matching.centres is None
-    assert describeMatching(matching) == "2 matched, 1 new, 1 disappeared."
-    # Where the moving scan is the later one, it is the other way round.
-    assert [line[0] for line in matchLists(rows, 10, -90).lines[2:]] == [DISAPPEARED, NEW]
+    words = describeMatching(matching)
+    assert words == "2 matched, 1 not marked in the moving scan, 1 not marked in the fixed scan."
+    names = {"fixed": "current (2024-03-10)", "moving": "prior (2023-03-10)"}
+    verdicts = [line[0] for line in matchLists(rows, 10, names).lines[2:]]
+    assert verdicts == ["not marked in the prior (2023-03-10)", "not marked in the current (2024-03-10)"]
     assert matchLists(rows, 0.5).count(MATCHED) == 0
 
 

@@ -205,7 +205,7 @@ def test_the_review_tables_nodules_take_the_place_of_the_lists(pair, marks, scen
             0.9,
             1.2,
             "no",
-            "reliable",
+            "review recommended",
             "Why.",
             **words,
         )

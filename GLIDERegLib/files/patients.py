@@ -1,0 +1,37 @@
+"""Whether two scans are of one patient, as far as their names and IDs tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patient:
+    """As DICOM has them; empty where unknown."""
+
+    identifier: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        """For the screen: "Doe, Jane (ID 123)"; empty where nothing is known."""
+        name = ", ".join(part for part in self.name.split("^") if part)
+        identifier = f"ID {self.identifier}" if self.identifier else ""
+        return f"{name} ({identifier})" if name and identifier else name or identifier
+
+
+def different_patients(first: Patient, second: Patient) -> str:
+    """Why two scans are of different patients, in a sentence without name or ID; empty where nothing says so.
+
+    IDs decide where both are known, since names are written in many ways; else the names do.
+    """
+    for what in ("identifier", "name"):
+        one, other = (_plain(getattr(patient, what)) for patient in (first, second))
+        if one and other:
+            word = {"identifier": "IDs", "name": "names"}[what]
+            return "" if one == other else f"The two scans are of different patients: their {word} differ."
+    return ""
+
+
+def _plain(text: str) -> str:
+    """Case, separators of name components and spaces do not tell patients apart."""
+    return " ".join(text.replace("^", " ").casefold().split())
