@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Union
 
 import slicer
 import vtk
@@ -43,9 +43,9 @@ from GLIDERegLib.scene.request import Correction, Inputs, Outputs, corresponding
 from GLIDERegLib.scene.sequence_nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
 from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
 
-# Slicer's parameter node wrapper needs the None.
-Mask = vtkMRMLSegmentationNode | vtkMRMLLabelMapVolumeNode | None
-Study = vtkMRMLSequenceNode | vtkMRMLSequenceBrowserNode | None
+# Slicer's parameter node wrapper needs the None. Written as Slicer's own modules write it.
+Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
+Study = Union[vtkMRMLSequenceNode, vtkMRMLSequenceBrowserNode, None]  # noqa: UP007
 
 
 class GLIDEReg(ScriptedLoadableModule):

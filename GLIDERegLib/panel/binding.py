@@ -47,7 +47,7 @@ class ParameterBinding:
             self._tag = node.parameterNode.AddObserver(event, lambda *_: self._changed())
 
 
-def showTable(view, tableNode: slicer.vtkMRMLTableNode | None) -> None:
+def showTable(view: slicer.qMRMLTableView, tableNode: slicer.vtkMRMLTableNode | None) -> None:
     """Shows a table in a qMRMLTableView; where it is shown already, the column widths stay the user's."""
     if view.mrmlTableNode() is not tableNode:
         view.setMRMLTableNode(tableNode)
