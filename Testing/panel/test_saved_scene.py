@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import typing
+import zipfile
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -133,6 +135,33 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     for now, then in zip((node.nodulesInFixed, node.nodulesInMoving), nodules, strict=True):
         assert now.GetLocked() and np.abs(worldPoints(now) - then).max() < 1e-3
     assert loaded.GetNodeReference("spatialRegistrationFixed") is node.fixedVolume
+
+
+def test_a_saved_scene_keeps_masks_and_the_study_under_the_names_that_slicer_reads(
+    slicerHost, openModule, fake, tmp_path
+):
+    import slicer
+
+    def add(kind: str):
+        return slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}Node", kind)
+
+    node = openModule().logic.getParameterNode()
+    node.fixedMask, node.movingMask = add("Segmentation"), add("LabelMapVolume")
+    node.sequence, node.sequenceMask = add("SequenceBrowser"), None
+    slicerHost.saveScene(tmp_path / "scene.mrb")
+    with zipfile.ZipFile(tmp_path / "scene.mrb") as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".mrml"))
+        tree = ElementTree.fromstring(archive.read(name))
+    stored = next(e for e in tree.iter("ScriptedModule") if e.get("name") == "GLIDEReg")
+    pairs = (reference.partition(":") for reference in stored.get("references").split(";") if reference)
+    references = {role: ID.strip() for role, _, ID in pairs}
+    for role, chosen in (
+        ("fixedMask.0", node.fixedMask),
+        ("movingMask.1", node.movingMask),
+        ("sequence.1", node.sequence),
+    ):
+        assert references[role] == chosen.GetID()
+    assert not {role for role in references if role.startswith("sequenceMask")}
 
 
 def test_the_panel_shows_what_a_loaded_scene_holds(slicerHost, registered, tmp_path):
