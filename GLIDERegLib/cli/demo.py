@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         report = interruptible(lambda cancel: _demo(options, settings, out, progress, cancel))
     if options.quiet:
         return
-    print_summary(report, options.output)
+    print_summary(report, options.output, report["inputs"])
     print(f"Figure: {options.output / FIGURE}")
     truth = report["truth"]
     print("\nAgainst the known truth")

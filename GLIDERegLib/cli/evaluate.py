@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     paths = {name: path for name in FILES if (path := getattr(options, name.replace("-", "_"))) is not None}
     refuse_overwriting(paths.values(), [options.output])
     with whole_file(options.output) as temporary:
-        report = interruptible(lambda cancel: {"inputs": paths, **_evaluate(paths)})
+        report = interruptible(lambda cancel: _evaluate(paths))
         write_json(report, temporary)
     if not options.quiet:
         print(comparison(quality_rows(report) + accuracy_rows(report)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from GLIDERegLib.registration.settings import Settings
 
 TRANSFORM, WARPED, REPORT = "transform.h5", "warped.nii.gz", "report.json"
+# Where the scans lie, for `glidereg report` on this machine; no part of what is passed on.
+INPUTS = "inputs.json"
 POINTS = {
     "moving": ("points_moving.csv", "points_moving.mrk.json"),
     "fixed": ("points_fixed.csv", "points_fixed.mrk.json"),
 }
-OUTPUTS = (TRANSFORM, WARPED, REPORT, *POINTS["moving"], *POINTS["fixed"])
+OUTPUTS = (TRANSFORM, WARPED, REPORT, INPUTS, *POINTS["moving"], *POINTS["fixed"])
 # Three float64 for each node of the field.
 BYTES_PER_NODE = 24
 
@@ -78,6 +81,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         add(f"--{role}-points", type=Path, metavar="FILE", help=text)
     text = "transform from fixed to moving points to start from instead of --align; the result includes it"
     add("--initial-transform", type=Path, metavar="FILE", help=text)
+    text = "go on though DICOM says that the two scans are of different patients"
+    add("--allow-different-patients", action="store_true", help=text)
     add("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
 
@@ -89,11 +94,30 @@ def run(options: argparse.Namespace) -> None:
     settings = settings_of(options)
     folder = options.output
     refuse_overwriting(inputs.given().values(), [folder, *(folder / name for name in OUTPUTS)])
+    dates = study_dates(inputs, options.allow_different_patients)
     with OutputFolder(folder) as out, progress_reporter(options.quiet) as progress:
         done = interruptible(lambda cancel: register_files(inputs, settings, out, progress, cancel))
-        write_json(done.report, out / REPORT)
+        write_json(done.report | {"study_dates": dates}, out / REPORT)
+        write_json(inputs.given(), out / INPUTS)
     if not options.quiet:
-        print_summary(done.report, folder)
+        print_summary(done.report, folder, inputs.given())
+
+
+def study_dates(inputs: Inputs, any_patient: bool) -> dict[str, str]:
+    """Dates of both scans by role, empty where unknown.
+
+    Raises InputError where DICOM says that they are of different patients, unless any_patient.
+    """
+    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.files.patients import different_patients
+    from GLIDERegLib.files.volumes import scan_identity
+
+    found = {role: scan_identity(getattr(inputs, role), role) for role in ("fixed", "moving")}
+    reason = different_patients(found["fixed"][0], found["moving"][0])
+    if reason and not any_patient:
+        hint = "Check the scans, or give --allow-different-patients."
+        raise InputError(reason, hint, code="different-patients")
+    return {role: date for role, (_, date) in found.items()}
 
 
 def register_files(
@@ -138,7 +162,7 @@ def register_files(
     )
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)
-    report = {"inputs": given, **result.report, "warnings": list(result.report["warnings"])}
+    report = {**result.report, "warnings": list(result.report["warnings"])}
     report |= _carry_points(points, result, fixed.grid, out, report["warnings"])
     return Registered(fixed, moving, result, report)
 
@@ -207,11 +231,11 @@ def _registration_error(points: dict[str, PointSet], result: Registration) -> di
     }
 
 
-def print_summary(report: dict, folder: Path) -> None:
-    """What a user wants to know at once, in a few lines."""
+def print_summary(report: dict, folder: Path, given: Collection[str]) -> None:
+    """What a user wants to know at once, in a few lines; given: names of the inputs."""
     written = [TRANSFORM, WARPED, REPORT]
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
-        written += POINTS[other] if f"{role}_points" in report["inputs"] else ()
+        written += POINTS[other] if f"{role}_points" in given else ()
     print(f"Results in {folder}: {', '.join(written)}")
     device, seconds = report["device"]["kind"], report["seconds"]
     print(f"Registered with {report['features']} features in {seconds:.1f} s on {device}.")

@@ -25,6 +25,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="page to write, with its table beside it as FILE_nodules.csv; default: DIR/report.html and "
         "DIR/nodules.csv",
     )
+    text = "write the scans' names and folders, which may hold a patient's name, into the page"
+    parser.add_argument("--show-names", action="store_true", help=text)
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
 
@@ -41,6 +43,6 @@ def run(options: argparse.Namespace) -> None:
     else:
         raise InputError(f"Cannot write the report '{page}': name it .html.")
 
-    count = interruptible(lambda cancel: write_report(folder, page, table, cancel.check))
+    count = interruptible(lambda cancel: write_report(folder, page, table, cancel.check, options.show_names))
     if not options.quiet:
         print(f"Report in {page}; {count} nodules in {table}")

@@ -25,7 +25,8 @@ from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import is_ct
 
-CT_WINDOW = (-1000.0, 400.0)
+# The lung window of every picture, HU: level -600, width 1500.
+CT_WINDOW = (-1350.0, 150.0)
 LONGEST_SIDE_PIXELS = 400
 GRID_LINE_MM = 12.0
 NEAR_SLICE_MM = 8.0
@@ -39,7 +40,7 @@ TITLES = (
     "Difference before\n(moving - fixed)",
     "Difference after\n(warped - fixed)",
     "Displacement: regular grid\nof the fixed image, carried",
-    "Jacobian determinant\n(local change of volume)",
+    "Jacobian determinant\n(volume, moving / fixed)",
 )
 
 
@@ -131,7 +132,7 @@ def registration_figure(
             _draw_errors(row[1], plane, errors["at"], errors["after"])
         for ax in row:
             ax.set(xticks=[], yticks=[], xlim=plane.extent[:2], ylim=plane.extent[2:])
-        _orient(row[0], plane)
+            _orient(ax, plane)
     _draw_keys(keys, scales, "HU" if ct else "intensity", errors is not None)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -276,12 +277,17 @@ def _orient(ax: Axes, plane: Plane) -> None:
     """Sides of the patient and a scale of 50 mm."""
     outline = [withStroke(linewidth=2, foreground="black")]
     style = {"color": "white", "fontsize": 11, "transform": ax.transAxes, "path_effects": outline}
-    ax.text(0.02, 0.97, "R", ha="left", va="top", **style)
-    ax.text(0.98, 0.97, "L", ha="right", va="top", **style)
+    top, bottom = ("S", "I") if plane.up == 2 else ("A", "P")
+    for x, y, letter in ((0.02, 0.5, "R"), (0.98, 0.5, "L"), (0.5, 0.98, top), (0.5, 0.02, bottom)):
+        ax.text(x, y, letter, ha={0.02: "left", 0.98: "right"}.get(x, "center"), va=_BESIDE[y], **style)
     left, right, low, high = plane.extent
     x, y = left + 0.03 * (right - left), low + 0.04 * (high - low)
     ax.plot([x, x + 50], [y, y], color="white", linewidth=2.5, path_effects=outline)
     ax.text(0.03, 0.08, "50 mm", ha="left", va="bottom", **style | {"fontsize": 9})
+
+
+# Where a letter's anchor lies, by its height in the picture.
+_BESIDE = {0.02: "bottom", 0.5: "center", 0.98: "top"}
 
 
 def _centred_log_norm(determinants: list[np.ndarray]) -> LogNorm:

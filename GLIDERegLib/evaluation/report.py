@@ -14,8 +14,9 @@ import SimpleITK as sitk
 from GLIDERegLib import __version__
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.nodules import LARGEST_RESIDUAL_MM as RETURNING_MM
 from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
-from GLIDERegLib.evaluation.report_numbers import LARGEST_MM, MEAN_MM, SOURCES, numbers
+from GLIDERegLib.evaluation.report_numbers import SOURCES, numbers
 from GLIDERegLib.evaluation.report_page import render
 from GLIDERegLib.evaluation.report_pictures import (
     PLANES,
@@ -31,7 +32,7 @@ from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.lattice import is_ct
 from GLIDERegLib.registration.networks import NETWORKS
 
-REPORT, TRANSFORM = "report.json", "transform.h5"
+REPORT, INPUTS, TRANSFORM = "report.json", "inputs.json", "transform.h5"
 PAGE, TABLE = "report.html", "nodules.csv"
 SAMPLING_MM = 4.0
 ROLES = ("fixed", "moving")
@@ -39,11 +40,18 @@ MEASURES = ("similarity", "jacobian", "inverse_consistency")
 SPACING_TOLERANCE_MM = 1e-3
 
 
-def write_report(folder: Path, page: Path, table: Path, check: Callable[[], None] = lambda: None) -> int:
+def write_report(
+    folder: Path,
+    page: Path,
+    table: Path,
+    check: Callable[[], None] = lambda: None,
+    show_names: bool = False,
+) -> int:
     """Makes the report of a folder that `glidereg register` or `glidereg demo` filled.
 
     page, table: the HTML and the CSV file to write, side by side. What the folder's report.json does not tell
-    (of a transform of another tool) is measured anew. check is called now and then and may raise. Returns the
+    (of a transform of another tool) is measured anew. check is called now and then and may raise. show_names:
+    write the names and folders of the scans, which often hold a patient's name, into the page. Returns the
     number of nodules.
     Raises InputError, with nothing written, for a folder that holds no result, a damaged one, and images that
     are gone or have changed since.
@@ -62,26 +70,26 @@ def write_report(folder: Path, page: Path, table: Path, check: Callable[[], None
     vectors = displacement_on(transform, grid)
     lengths = np.linalg.norm(vectors, axis=-1)[Body(fixed).on(grid)]
     check()
-    told = _told(folder, report, lengths, fixed, moving)
+    told = _told(folder, report, lengths, fixed, moving, show_names)
     warped = warp(moving, transform, fixed.grid, float(moving.array.min()))
     html = render(
         {
             "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             "version": __version__,
             "volumes": [
-                _volume(role, volume, paths[role], report)
+                _volume(role, volume, paths[role] if show_names else None, report)
                 for role, volume in zip(ROLES, (fixed, moving), strict=True)
             ],
             **told,
             "sources": SOURCES,
             "overview": overview_png(fixed, moving, warped, vectors, grid),
             "sampling": f"{SAMPLING_MM:g}",
-            "nodules": _pictured(nodules, fixed, moving, check),
+            "nodules": _pictured(nodules, fixed, moving, report, check),
             "review_columns": list(
                 dict.fromkeys(name for n in nodules for name, text in n.review.items() if text.strip())
             ),
             "own_marks": any(nodule.own_mark_mm is not None for nodule in nodules),
-            "limits": (f"{MEAN_MM:g}", f"{LARGEST_MM:g}"),
+            "returning_mm": RETURNING_MM,
             "window": display_window(fixed),
             "unit": _unit(fixed),
         }
@@ -93,7 +101,7 @@ def write_report(folder: Path, page: Path, table: Path, check: Callable[[], None
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """report.json with the paths of both images."""
+    """report.json with the paths of both images, which `glidereg register` keeps in a file beside it."""
     path = folder / REPORT
     if not path.is_file():
         raise InputError(
@@ -102,6 +110,8 @@ def _read(folder: Path) -> dict[str, Any]:
         )
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
+        if (folder / INPUTS).is_file():
+            report["inputs"] = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
         if not all(isinstance(report["inputs"][role], str) for role in ROLES):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -144,12 +154,17 @@ def _read_image(role: str, path: Path, report: dict[str, Any]) -> Volume:
 
 
 def _told(
-    folder: Path, report: dict[str, Any], lengths_mm: np.ndarray, fixed: Volume, moving: Volume
+    folder: Path,
+    report: dict[str, Any],
+    lengths_mm: np.ndarray,
+    fixed: Volume,
+    moving: Volume,
+    show_names: bool,
 ) -> dict[str, Any]:
     """What the page takes from report.json; InputError where that does not hold what it should."""
     try:
         return {
-            "facts": _facts(report),
+            "facts": _facts(report, show_names),
             "numbers": numbers(
                 report, lengths_mm, max(*fixed.grid.spacing, *moving.grid.spacing), _unit(fixed)
             ),
@@ -168,23 +183,34 @@ def _unit(fixed: Volume) -> str:
     return "HU" if is_ct(fixed) else "intensity"
 
 
-def _volume(role: str, volume: Volume, path: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """What the page tells of an image."""
+def _when(role: str, report: dict[str, Any]) -> str:
+    """The scan's date, and whether it is the current or the prior one of the two; empty where unknown."""
+    dates = {role: date for role, date in report.get("study_dates", {}).items() if date}
+    when = dates.get(role, "")
+    if len(set(dates.values())) < 2:
+        return when
+    return f"{'current' if when == max(dates.values()) else 'prior'}, {when}"
+
+
+def _volume(role: str, volume: Volume, path: Path | None, report: dict[str, Any]) -> dict[str, Any]:
+    """What the page tells of an image; its name and place only where a path is given."""
     name = report.get("names", {}).get(role)
+    place = "volume in a 3D Slicer scene" if name else str(path and path.absolute().parent)
     return {
         "role": role,
-        "name": name or path.name,
-        "place": "volume in a 3D Slicer scene" if name else str(path.absolute().parent),
+        "when": _when(role, report),
+        "name": (name or path.name) if path else "",
+        "place": place if path else "",
         "size": volume.grid.size,
         "spacing": volume.grid.spacing,
         "extent": volume.grid.extent.tolist(),
     }
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(report: dict[str, Any], show_names: bool) -> list[tuple[str, str]]:
     """How it was registered, as rows of a table; what the report does not know is left out."""
     if "settings" not in report:
-        name = report.get("names", {}).get("transform", TRANSFORM)
+        name = report.get("names", {}).get("transform", TRANSFORM) if show_names else "given"
         return [("Transform", f"{name}; how it was made is not known to this report")]
     settings, device, weights = report["settings"], report["device"], report["weights"]
     network = NETWORKS.get(weights["name"]) if weights else None
@@ -211,13 +237,18 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _pictured(
-    nodules: list[Nodule], fixed: Volume, moving: Volume, check: Callable[[], None]
+    nodules: list[Nodule],
+    fixed: Volume,
+    moving: Volume,
+    report: dict[str, Any],
+    check: Callable[[], None],
 ) -> list[dict[str, Any]]:
     """The nodules with a picture of each scan and plane, in one window."""
     window = display_window(fixed)
     scans: dict[str, tuple[Volume, sitk.Image]] = {
         role: (volume, to_sitk(volume)) for role, volume in zip(ROLES, (fixed, moving), strict=True)
     }
+    when = {role: _when(role, report) for role in ROLES}
     pictured = []
     for nodule in nodules:
         check()
@@ -229,6 +260,7 @@ def _pictured(
                     {
                         "role": role,
                         "plane": plane,
+                        "when": when[role],
                         "uri": nodule_png(nodule_picture(image, point, plane, window)),
                         "outside": not volume.grid.contains(point),
                     }

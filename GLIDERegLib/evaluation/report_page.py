@@ -45,7 +45,7 @@ figure { margin: 0; }
 .picture img { width: 100%; height: auto; }
 .picture i { position: absolute; color: #fff; font: 600 12px/1 Arial, sans-serif; text-shadow: 0 0 3px #000; }
 .picture .left { left: 4px; top: 50%; } .picture .right { right: 4px; top: 50%; }
-.picture .up { top: 4px; left: 50%; }
+.picture .up { top: 4px; left: 50%; } .picture .down { bottom: 4px; left: 50%; }
 .picture .bar { left: 6px; bottom: 7px; width: 16.6%; border-bottom: 2px solid #fff; padding-bottom: 3px;
   text-align: center; font-size: 10px; white-space: nowrap; }
 figcaption { font-size: 12px; color: var(--muted); margin-top: 3px; }
@@ -75,7 +75,7 @@ TEMPLATE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Registration report: {{ volumes[1].name }} to {{ volumes[0].name }}</title>
+<title>Registration report</title>
 <style>{{ style | safe }}</style>
 </head>
 <body>
@@ -85,15 +85,16 @@ TEMPLATE = """<!DOCTYPE html>
 {%- endmacro %}
 {{ heading("") }}
 <h1>Registration report</h1>
-<p>Moving scan <b>{{ volumes[1].name }}</b> registered to fixed scan <b>{{ volumes[0].name }}</b>.</p>
+<p>Moving scan{{ volumes[1] | called }} registered to fixed scan{{ volumes[0] | called }}.</p>
 {%- if warnings %}
 <div class="warnings"><b>Warnings</b><ul>{% for text in warnings %}<li>{{ text }}</li>{% endfor %}</ul></div>
 {%- endif %}
 <h2>Volumes</h2>
-<table class="data"><thead><tr><th>Role</th><th>Name</th><th>Size (voxels)</th><th>Spacing (mm)</th>
+<table class="data"><thead><tr><th>Scan</th><th>Date</th><th>Size (voxels)</th><th>Spacing (mm)</th>
 <th>Extent (mm)</th></tr></thead><tbody>
 {%- for volume in volumes %}
-<tr><td>{{ volume.role }}</td><td>{{ volume.name }}<br><span class="muted">{{ volume.place }}</span></td>
+<tr><td>{{ volume.role }}{% if volume.name %}: {{ volume.name }}<br>
+<span class="muted">{{ volume.place }}</span>{% endif %}</td><td>{{ volume.when or "not known" }}</td>
 <td>{{ volume.size | join(" x ") }}</td><td>{{ volume.spacing | map("shortened") | join(" x ") }}</td>
 <td>{{ volume.extent | map("round") | map("int") | join(" x ") }}</td></tr>
 {%- endfor %}
@@ -130,18 +131,18 @@ from samples {{ sampling }} mm apart.</p>
 {%- if nodules %}
 <p class="muted">Each nodule was marked in one scan and carried to the other one by the registration.
 Positions are in mm towards the patient's right or left (R, L), front or back (A, P) and head or feet (S, I).
-There and back: how far from the mark the carried point leads back to.
-{%- if own_marks %} Own mark: how far the carried point is from where the same label was marked in that scan;
-usual are up to {{ limits[0] }} mm on average and {{ limits[1] }} mm at most [1].{% endif %}</p>
+
+{%- if own_marks %} Own mark: how far the carried point is from where the same label was marked in that scan,
+to be compared with how two readers differ.{% endif %}</p>
 <table class="data"><thead><tr><th>Label</th><th>Marked in</th><th>In the fixed scan</th>
 <th>In the moving scan</th><th class="value">Displacement<br>(mm)</th>
-<th class="value">There and<br>back (mm)</th><th>Inside<br>the field</th>
+<th>Inside<br>the field</th>
 {%- if own_marks %}<th class="value">Own mark<br>(mm)</th>{% endif %}</tr></thead><tbody>
 {%- for entry in nodules %}{% set nodule = entry.nodule %}
 <tr><td>{{ nodule.label }}</td><td>{{ nodule.marked_in }}</td>
 <td class="place">{{ nodule.fixed | position }}</td><td class="place">{{ nodule.moving | position }}</td>
 <td class="value">{{ nodule.displacement_mm | measure(1) }}</td>
-<td class="value">{{ nodule.residual_mm | measure(3) }}</td><td>{{ nodule.inside_field | known }}</td>
+<td>{{ nodule.inside_field | known }}</td>
 {%- if own_marks %}<td class="value">{{ nodule.own_mark_mm | measure(1) }}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody></table>
@@ -154,13 +155,18 @@ warped). The cross marks the point. Black to white: {{ window[0] | measure(0) }}
 <p class="muted">Marked in the {{ nodule.marked_in }} scan. Fixed {{ nodule.fixed | position }}; moving
 {{ nodule.moving | position }}.
 {%- if nodule.inside_field is false %} <b>Outside the registered field, where the motion is not known.</b>
+{%- endif %}
+{%- if nodule.residual_mm is not none and nodule.residual_mm > returning_mm %} <b>There and back leads
+{{ nodule.residual_mm | measure(1) }} mm away: the transform is inconsistent here.</b>
 {%- endif %}</p>
 <div class="pictures">
 {%- for picture in entry.pictures %}
 <figure><div class="picture"><img src="{{ picture.uri }}" alt="{{ nodule.label }}: {{ picture.role }} scan,
 {{ picture.plane }}"><i class="left">R</i><i class="right">L</i>
-<i class="up">{{ "A" if picture.plane == "axial" else "S" }}</i><i class="bar">10 mm</i></div>
-<figcaption>{{ picture.role | capitalize }} scan, {{ picture.plane }}
+<i class="up">{{ "A" if picture.plane == "axial" else "S" }}</i>
+<i class="down">{{ "P" if picture.plane == "axial" else "I" }}</i><i class="bar">10 mm</i></div>
+<figcaption>{{ picture.role | capitalize }} scan
+{%- if picture.when %} ({{ picture.when }}){% endif %}, {{ picture.plane }}
 {%- if picture.outside %} (the point lies outside this scan){% endif %}</figcaption></figure>
 {%- endfor %}
 </div>
@@ -217,7 +223,14 @@ def render(content: dict[str, Any]) -> str:
         "position": patient_position,
         "measure": lambda value, digits: "" if value is None else f"{value:.{digits}f}",
         "known": lambda value: "not known" if value is None else "yes" if value else "no",
+        "called": _called,
         "shortened": lambda value: f"{value:.4g}",
         "plain": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return environment.from_string(TEMPLATE).render(style=STYLE, **content)
+
+
+def _called(volume: dict[str, Any]) -> str:
+    """ "", " current, 2024-03-10" or with the scan's name before it."""
+    words = [volume["name"], f"({volume['when']})" if volume["when"] else ""]
+    return "".join(f" {word}" for word in words if word)

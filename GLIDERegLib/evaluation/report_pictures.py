@@ -11,11 +11,11 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
+from GLIDERegLib.evaluation.figure import CT_WINDOW as LUNG_WINDOW
 from GLIDERegLib.evaluation.figure import registration_figure
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import is_ct
 
-LUNG_WINDOW = (-1350.0, 150.0)  # HU: level -600, width 1500
 # An odd number, so that one pixel's centre is the point.
 PIXELS, PIXEL_MM = 241, 0.25
 # Directions to the right and down the picture, LPS: the patient's right is on the left, front or head on top.

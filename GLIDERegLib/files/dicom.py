@@ -13,8 +13,10 @@ import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.patients import Patient
 
 SERIES_UID, SERIES_DESCRIPTION, POSITION, ORIENTATION = "0020|000e", "0008|103e", "0020|0032", "0020|0037"
+PATIENT_NAME, PATIENT_ID, STUDY_DATE = "0010|0010", "0010|0020", "0008|0020"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 # Share of the spacing by which a slice may be off its place: rounding passes, a missing slice does not.
 UNEVEN = 0.1
@@ -55,6 +57,18 @@ def read_dicom(path: Path, what: str) -> sitk.Image:
     image.SetSpacing((*first.spacing[:2], spacing))
     image.SetDirection(np.column_stack([*first.axes, normal]).ravel().tolist())
     return image
+
+
+def read_identity(path: Path, what: str) -> tuple[Patient, str]:
+    """Of a DICOM folder or file: whose scan it is, and the study's date (YYYY-MM-DD); empty where unknown.
+
+    Raises InputError as `read_dicom` does.
+    """
+    file = _only_series(path, what)[0] if path.is_dir() else path
+    header = _header(file, what)
+    patient = Patient(*(header.get(tag, "").strip() for tag in (PATIENT_ID, PATIENT_NAME)))
+    day = header.get(STUDY_DATE, "").strip()
+    return patient, f"{day[:4]}-{day[4:6]}-{day[6:8]}" if len(day) >= 8 and day[:8].isdigit() else ""
 
 
 def _only_series(folder: Path, what: str) -> tuple[str, ...]:

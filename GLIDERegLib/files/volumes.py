@@ -12,11 +12,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.files.dicom import read_dicom
+from GLIDERegLib.files.dicom import read_dicom, read_identity
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.files.patients import Patient
 from GLIDERegLib.registration.geometry import Grid, Volume
 
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -155,13 +156,28 @@ def _read(path: Path, what: str) -> Volume:
             image = sitk.ReadImage(str(path))
         if nifti:
             check_sform(image, named)
-    elif path.is_dir() or sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
+    elif _is_dicom(path):
         image = read_dicom(path, what)
     else:
         raise InputError(
             f"{named} is of a type that is not supported, or damaged; give {_any_of(READABLE)} or DICOM."
         )
     return from_sitk(_as_scalar_3d(image, named), what)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO"
+
+
+def scan_identity(path: str | PathLike, role: str = "fixed") -> tuple[Patient, str]:
+    """Whose scan a file or folder is, and its study's date (YYYY-MM-DD); empty where it is not DICOM.
+
+    Raises InputError for a DICOM series that cannot be read.
+    """
+    path = Path(path)
+    if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
+        return Patient(), ""
+    return read_identity(path, f"{role} image")
 
 
 def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:

@@ -37,7 +37,7 @@ MAPS = [
     ("displacement", _("Map: displacement"), _("How far each place is moved, mm.")),
     (
         "jacobian",
-        _("Map: volume change"),
+        _("Map: volume change, moving / fixed"),
         _(
             "Jacobian determinant: blue where the moving scan is smaller, red where larger, "
             "yellow where it folds."
@@ -48,7 +48,7 @@ MAPS = [
         _("Map: round trip"),
         _("How far from its start a point ends on the way there and back, mm."),
     ),
-    ("difference", _("Map: difference"), _("Fixed minus warped intensity.")),
+    ("difference", _("Map: difference"), _("Fixed minus warped intensity, HU.")),
 ]
 
 

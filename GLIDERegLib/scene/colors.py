@@ -22,8 +22,8 @@ RISING = (
     (0.741, 0.873, 0.150),
     (0.993, 0.906, 0.144),
 )
-# The Jacobian's colours reach from one step below 0, the one that folds, to 3.
-LARGEST_JACOBIAN = 3.0
+# The Jacobian's colours reach from one step below 0, the one that folds, to 4, as its legend does.
+LARGEST_JACOBIAN = 4.0
 JACOBIAN_RANGE = (-LARGEST_JACOBIAN / (COLORS - 2), LARGEST_JACOBIAN)
 # The Jacobian's legend reaches from 1/4 to 4; with more colours for each doubling its letters are too small.
 LEGEND_OCTAVES, LEGEND_STEPS = 2, 2

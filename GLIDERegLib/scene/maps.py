@@ -60,14 +60,15 @@ def _rounded(value: float) -> float:
 KINDS: dict[str, Kind] = {
     "displacement": Kind("Displacement (mm)", lambda m: m.displacement, risingColors, _fromZero(1.0)),
     "jacobian": Kind(
-        "Jacobian (volume)",
+        "Jacobian (volume, moving / fixed)",
         lambda m: m.jacobian,
         jacobianColors,
         lambda *_: JACOBIAN_RANGE,
         legend=jacobianLegendColors,
     ),
-    "consistency": Kind("Round trip (mm)", lambda m: m.consistency, risingColors, _fromZero(0.1)),
-    "difference": Kind("Fixed - warped", lambda m: m.difference, divergingColors, _aroundZero),
+    # Below a millimetre there is nothing to see, and full colours would make it look like something.
+    "consistency": Kind("Round trip (mm)", lambda m: m.consistency, risingColors, _fromZero(1.0)),
+    "difference": Kind("Fixed - warped (HU)", lambda m: m.difference, divergingColors, _aroundZero),
 }
 
 

@@ -16,6 +16,7 @@ import vtk
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.scene.geometry import pointsToLps
+from GLIDERegLib.scene.identity import identityOf
 from GLIDERegLib.scene.inputs import writeTransform, writeVolume
 from GLIDERegLib.scene.nodules import PropagatedPoint, checkNodules, propagatePoints
 from GLIDERegLib.scene.pair import Pair, makePair
@@ -82,7 +83,13 @@ def writeReportFolder(inputs: ReportInputs, folder: Path) -> None:
         "moving": pair.moving.GetName(),
         "transform": pair.transform.GetName(),
     }
-    report = {**(inputs.engineReport or {}), "inputs": paths, "names": names}
+    dates = {"fixed": identityOf(pair.fixed).date, "moving": identityOf(pair.moving).date}
+    report = {
+        **(inputs.engineReport or {}),
+        "inputs": paths,
+        "names": names,
+        "study_dates": {role: day.isoformat() if day else "" for role, day in dates.items()},
+    }
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 

@@ -196,3 +196,40 @@ def test_the_help_names_every_choice_of_the_settings(glidereg):
     words = output.replace(",", " ").replace(":", " ").replace(";", " ").split()
     for choice in [choice for choices in CHOICES.values() for choice in choices] + list(PRESETS):
         assert choice in words
+
+
+def dicom(folder, patient):
+    folder.mkdir()
+    array = noise(3, 16, 16).astype(np.int16)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for n, plane in enumerate(array):
+        slab = sitk.GetImageFromArray(plane[None])
+        tags = {
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0008|0018": f"1.2.3.{n}",
+            "0008|0020": "20240310",
+            "0008|0060": "CT",
+            "0010|0020": patient,
+            "0020|000d": "1.2.3",
+            "0020|000e": "1.2.4",
+            "0020|0032": f"0\\0\\{2 * n}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for tag, text in tags.items():
+            slab.SetMetaData(tag, text)
+        writer.SetFileName(str(folder / f"{n}.dcm"))
+        writer.Execute(slab)
+    return folder
+
+
+def test_scans_of_different_patients_are_refused_without_their_names_unless_allowed(glidereg, tmp_path):
+    from GLIDERegLib.cli.register import Inputs, study_dates
+
+    one, other = dicom(tmp_path / "a", "SECRET1"), dicom(tmp_path / "b", "SECRET2")
+    answer = glidereg("register", one, other, "-o", tmp_path / "out")
+    assert_refused(answer, tmp_path / "out", "different patients")
+    assert "--allow-different-patients" in answer[2] and "SECRET" not in answer[2]
+    dates = {"fixed": "2024-03-10", "moving": "2024-03-10"}
+    assert study_dates(Inputs(one, other), any_patient=True) == dates
+    assert study_dates(Inputs(one, one), any_patient=False) == dates

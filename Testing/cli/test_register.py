@@ -24,9 +24,18 @@ def test_the_report_holds_what_the_contract_lists(registered):
     report = json.loads((registered / "report.json").read_text())
     for key in ("versions", "settings", "seed", "device", "weights", "stages", "similarity", "jacobian"):
         assert key in report
-    assert {"inverse_consistency", "warnings", "inputs"} <= report.keys()
+    assert {"inverse_consistency", "warnings", "study_dates"} <= report.keys()
     assert all({"seconds", "peak_memory_mb"} <= stage.keys() for stage in report["stages"].values())
     assert {"min", "max", "share_not_positive"} <= report["jacobian"].keys()
+
+
+def test_the_report_holds_no_path_or_name(registered, phantom_folder):
+    text = (registered / "report.json").read_text()
+    for secret in (str(phantom_folder), phantom_folder.name, "fixed.nii.gz", "nodules.csv"):
+        assert secret not in text
+    # Where the scans lie stands in a file of its own, which stays behind.
+    inputs = json.loads((registered / "inputs.json").read_text())
+    assert inputs["fixed"] == str(phantom_folder / "fixed.nii.gz")
 
 
 def test_the_registration_brings_nodules_together(registered):

@@ -74,7 +74,6 @@ def test_every_picture_is_a_whole_png(page):
 def test_the_page_tells_what_a_reader_must_know(page, result):
     report = json.loads((result / "report.json").read_text())
     expected = [
-        "fixed.nii.gz",
         "64 x 64 x 56",
         "6 x 6 x 6",
         "no SAM2 weights: local features only",
@@ -84,8 +83,6 @@ def test_the_page_tells_what_a_reader_must_know(page, result):
         f"{report['target_registration_error']['final']['mean']:.2f}",
         f"{report['similarity']['final']['normalised_cross_correlation']:.3f}",
         f"{report['jacobian']['min']:.2f}",
-        "up to 2 mm [1]",
-        "up to 5 mm [1]",
         "doi 10.1002/mp.12256",
         "nodule 8",
         *report["warnings"],
@@ -93,6 +90,40 @@ def test_the_page_tells_what_a_reader_must_know(page, result):
     for text in expected:
         assert text in page.text, text
     assert page.text.count(DISCLAIMER) == 4
+
+
+def test_no_name_or_path_is_in_the_page_unless_asked_for(glidereg, registered, phantom_folder, tmp_path):
+    for options, shown in (((), False), (("--show-names",), True)):
+        page = tmp_path / f"{shown}.html"
+        assert glidereg("report", registered, "-o", page, *options)[0] == 0
+        text = page.read_text(encoding="utf-8")
+        assert ("fixed.nii.gz" in text) == shown and (str(phantom_folder) in text) == shown
+
+
+def test_dates_and_roles_of_the_scans_are_told(glidereg, registered, tmp_path):
+    report = json.loads((registered / "report.json").read_text())
+    try:
+        change(registered, study_dates={"fixed": "2024-03-10", "moving": "2023-03-10"})
+        assert glidereg("report", registered, "-o", tmp_path / "page.html")[0] == 0
+    finally:
+        (registered / "report.json").write_text(json.dumps(report))
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Moving scan (prior, 2023-03-10) registered to fixed scan (current, 2024-03-10)" in text
+
+
+def test_pictures_are_marked_on_all_four_sides(result):
+    html = (result / "report.html").read_text("utf-8")
+    for letter in ("R", "L", "A", "P", "S", "I"):
+        assert f">{letter}</i>" in html
+    assert html.count(">10 mm</i>") == 16 * 4
+
+
+def test_a_folder_of_version_0_1_0_keeps_its_paths_in_the_report(glidereg, registered, tmp_path):
+    folder = tmp_path / "result"
+    shutil.copytree(registered, folder)
+    change(folder, inputs=json.loads((folder / "inputs.json").read_text()))
+    (folder / "inputs.json").unlink()
+    assert glidereg("report", folder)[0] == 0
 
 
 def test_nodules_csv_holds_every_nodule_with_its_distance_to_the_other_mark(result):
@@ -120,8 +151,8 @@ def change(folder, **changes):
 
 
 def _elsewhere(folder):
-    report = json.loads((folder / "report.json").read_text())
-    change(folder, inputs=report["inputs"] | {"moving": "/elsewhere/moving.nii.gz"})
+    inputs = json.loads((folder / "inputs.json").read_text())
+    (folder / "inputs.json").write_text(json.dumps(inputs | {"moving": "/elsewhere/moving.nii.gz"}))
 
 
 def _another_size(folder):
@@ -140,7 +171,7 @@ SPOILT = {
     "no result": (lambda folder: (folder / "report.json").unlink(), "holds no result"),
     "report cut off": (lambda folder: (folder / "report.json").write_text('{"inputs": {'), "damaged"),
     "another JSON": (lambda folder: (folder / "report.json").write_text("[1, 2]"), "damaged"),
-    "without inputs": (lambda folder: change(folder, inputs={"fixed": 3}), "damaged"),
+    "without inputs": (lambda folder: (folder / "inputs.json").write_text('{"fixed": 3}'), "damaged"),
     "similarity spoilt": (lambda folder: change(folder, similarity={"initial": 1}), "damaged"),
     "device spoilt": (lambda folder: change(folder, device="cpu"), "damaged"),
     "no transform": (lambda folder: (folder / "transform.h5").unlink(), "does not exist"),

@@ -372,3 +372,15 @@ def test_without_dask_three_pairs_are_refused_and_told_what_to_install(cohort, m
     with pytest.raises(InputError, match="`pip install distributed`"):
         cohort(cases)
     assert cohort(cases, sequential=True)[1] == ["a", "b", "c"]
+
+
+def test_reasons_hold_no_path_of_the_pair(tmp_path):
+    from GLIDERegLib.evaluation.cohort.pair import Job, _without_paths
+
+    fixed, moving, points = (str(tmp_path / name) for name in ("Doe", "Doe/prior.nii.gz", "Doe.csv"))
+    job = Job(
+        "pair", None, (fixed, moving, f"--fixed-points={points}", "--preset=fast"), tmp_path, tmp_path, None
+    )
+    reason = f"The moving image '{moving}' is damaged; see '{points}' and {fixed}."
+    found = _without_paths(reason, job)
+    assert found == "The moving image is damaged; see and (fixed)." and "Doe" not in found

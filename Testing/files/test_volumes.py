@@ -4,7 +4,16 @@ import pytest
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.files.volumes import from_sitk, read_labels, read_mask, read_volume, to_sitk, write_volume
+from GLIDERegLib.files.patients import Patient
+from GLIDERegLib.files.volumes import (
+    from_sitk,
+    read_labels,
+    read_mask,
+    read_volume,
+    scan_identity,
+    to_sitk,
+    write_volume,
+)
 from GLIDERegLib.registration.geometry import Grid, Volume
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -378,3 +387,15 @@ def test_a_multi_frame_dicom_file_is_read(tmp_path):
     volume = read_volume(tmp_path / "enhanced.dcm")
     np.testing.assert_array_equal(volume.array, array)
     assert volume.grid.spacing == (0.5, 0.5, 3.0) and volume.grid.origin == (1.0, 2.0, 3.0)
+
+
+def test_a_dicom_series_tells_whose_scan_it_is_and_of_which_day(tmp_path):
+    tags = {"0010|0010": "Doe^Jane", "0010|0020": "4711", "0008|0020": "20240310"}
+    a_series(tmp_path / "ct", [0, 2, 4], **tags)
+    expected = (Patient("4711", "Doe^Jane"), "2024-03-10")
+    assert scan_identity(tmp_path / "ct") == expected
+    assert scan_identity(next((tmp_path / "ct").glob("*.dcm"))) == expected
+    a_series(tmp_path / "unnamed", [0, 2, 4], **{"0010|0010": "", "0010|0020": "", "0008|0020": ""})
+    assert scan_identity(tmp_path / "unnamed") == (Patient(), "")
+    write_volume(a_volume(), tmp_path / "ct.nii.gz")
+    assert scan_identity(tmp_path / "ct.nii.gz") == scan_identity(tmp_path / "none") == (Patient(), "")

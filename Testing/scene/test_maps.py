@@ -205,7 +205,7 @@ def test_the_jacobian_has_its_own_symmetric_colours_and_the_others_rising_ones(s
         return np.array(found[:3])
 
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx(JACOBIAN_RANGE)
-    for value, expected in ((-0.005, FOLDED), (0.1, LESS), (1.0, NEUTRAL), (2.999, MORE)):
+    for value, expected in ((-0.005, FOLDED), (0.1, LESS), (1.0, NEUTRAL), (3.999, MORE)):
         assert color(value) == pytest.approx(expected, abs=0.02), value
     # As far from grey at a half as at the double.
     assert np.abs(color(0.5) - NEUTRAL)[0] / (NEUTRAL[0] - LESS[0]) == pytest.approx(
@@ -217,3 +217,22 @@ def test_the_jacobian_has_its_own_symmetric_colours_and_the_others_rising_ones(s
         maps["displacement"].GetDisplayNode().GetColorNode().GetColor(index, found)
         lightness.append(np.dot(found[:3], (0.3, 0.6, 0.1)))
     assert (np.diff(lightness) > 0).all()
+
+
+def test_the_jacobian_s_legend_ends_where_its_colours_end():
+    from GLIDERegLib.scene import colors
+
+    assert colors.LARGEST_JACOBIAN == 2**colors.LEGEND_OCTAVES
+    legend = colors.jacobianLegendColors()
+    last = [0.0] * 4
+    legend.GetColor(legend.GetNumberOfColors() - 1, last)
+    assert legend.GetColorName(legend.GetNumberOfColors() - 1) == "4"
+    assert last[:3] == pytest.approx(colors.MORE, abs=0.01)
+
+
+def test_titles_of_maps_say_direction_and_unit():
+    from GLIDERegLib.scene.maps import KINDS
+
+    assert "moving / fixed" in KINDS["jacobian"].title and "HU" in KINDS["difference"].title
+    body = np.ones((2, 2, 2), bool)
+    assert KINDS["consistency"].range(np.full((2, 2, 2), 0.01), body) == (0.0, 1.0)

@@ -77,6 +77,8 @@ def run_pair(job: Job) -> dict[str, Any]:
         outcome = _guarded(job, scratch)
         results = scratch / "result"
         outcome["reason"], outcome["files"] = _why_failed(outcome, results, job.limit), []
+        if outcome["reason"]:
+            outcome["reason"] = _without_paths(outcome["reason"], job)
         if outcome["reason"] is None:
             outcome["files"] = sorted(file.name for file in results.iterdir())
             with OutputFolder(job.target) as out:
@@ -116,6 +118,18 @@ def _guarded(job: Job, scratch: Path) -> dict[str, Any]:
     if not answer:
         raise OSError("the process that watches over the pair was ended")
     return json.loads(answer)
+
+
+def _without_paths(reason: str, job: Job) -> str:
+    """The reason without the paths of the pair, which often hold a patient's name; what they are is said."""
+    given = [argument.removeprefix("--").partition("=") for argument in job.arguments]
+    paths = [(path, role) for role, (path, *_) in zip(("fixed", "moving"), given, strict=False)]
+    paths += [(path, name.replace("-", " ")) for name, equals, path in given[2:] if equals]
+    # The longest first: a folder may be the beginning of another path.
+    for path, name in sorted(paths, key=lambda pair: -len(pair[0])):
+        if os.path.isabs(path):
+            reason = reason.replace(f" '{path}'", "").replace(path, f"({name})")
+    return reason
 
 
 def _why_failed(outcome: dict[str, Any], results: Path, limit: float | None) -> str | None:
