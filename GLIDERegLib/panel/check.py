@@ -161,8 +161,11 @@ class CheckPage:
             return
         if self._views is None:
             self._views = CheckViews(pair, self._tellPosition)
-        shown = self.ui.checkLayoutButton.checked
-        self._views.showLayout(self._layout.value if shown else None)
+        shown, views = self.ui.checkLayoutButton.checked, self._views
+        views.showLayout(self._layout.value if shown else None)
+        if self._views is not views:
+            # Closed meanwhile, since laying out lets events through.
+            return
         if shown and self._overlay.value == overlay.NOTHING:
             self._overlay.show(overlay.WARPED)
         self._quietly(lambda: setattr(self.ui.checkFollowCheck, "checked", shown))
@@ -177,6 +180,9 @@ class CheckPage:
         if mode in KINDS and findMap(pair.transform, mode) is None:
             self._quietly(lambda: self._overlay.show(overlay.NOTHING))
             self.measure()
+            if self._pair() != pair:
+                # Closed, or another one, since measuring lets events through.
+                return
             if findMap(pair.transform, mode) is not None:
                 self._overlay.show(mode)
             else:
@@ -228,9 +234,12 @@ class CheckPage:
 
     def measure(self) -> None:
         """Makes the maps and fills the table, as far as the inputs allow."""
-        pair, node = self._pair(), self._node
         problems: list[str] = []
         with slicer.util.WaitCursor():
+            # The cursor lets events through, and the scene may have been closed.
+            pair, node = self._pair(), self._node
+            if pair is None:
+                return
             measures = measure(pair)
             rows = fieldRows(measures, _("body"), measures.body)
             for given, make in (

@@ -62,6 +62,9 @@ class CheckViews:
         self._layout.show(choice)
         # The views get their sizes when Qt lays them out.
         slicer.app.processEvents()
+        if not self._layout.shown:
+            # An event has closed the page.
+            return
         for composite in self._layout.composites(FIXED):
             self._columns.set(composite, BackgroundVolumeID=self.pair.fixed.GetID(), ForegroundVolumeID=None)
         for composite in self._layout.composites(WARPED):

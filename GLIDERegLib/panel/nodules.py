@@ -167,6 +167,7 @@ class NodulesPage:
 
     def update(self) -> None:
         """Carries and judges the nodules anew; no decision is lost without asking."""
+        node = self._node
         try:
             with slicer.util.WaitCursor():
                 review = self._review()
@@ -182,8 +183,11 @@ class NodulesPage:
         if plan.lost and not slicer.util.confirmYesNoDisplay(LOST.format(labels=", ".join(plan.lost))):
             return
         keep = not plan.moved or slicer.util.confirmYesNoDisplay(MOVED.format(labels=", ".join(plan.moved)))
-        self.ui.editButton.checked = False
         with slicer.util.WaitCursor():
+            # Questions and the cursor let events through, and the scene may have been closed.
+            if self._node is not node:
+                return
+            self.ui.editButton.checked = False
             self._rows = measureRows(plan.merged(keep), review.pair, self._days(review))
             self._writeNodes(review)
         self._say("")

@@ -104,9 +104,13 @@ def _installSam2(requester: str) -> None:
     import slicer
 
     _pip(["setuptools>=61"], requester)  # SAM2 comes as source and is built with what is installed
+    arguments = ["--no-build-isolation", "--no-deps", "--require-hashes", "-r", str(SAM2_REQUIREMENTS)]
+    _tell("SAM2", requester)
     with _variable("SAM2_BUILD_CUDA", "0"):
-        options = ["--no-build-isolation", "--no-deps", "--require-hashes"]
-        slicer.util.pip_install([*options, "-r", str(SAM2_REQUIREMENTS)])
+        if (packaging := _packaging()) is None:
+            slicer.util.pip_install(arguments)
+        else:
+            packaging.pip_install(arguments, show_progress=False)
 
 
 def _pip(requirements: list[str], requester: str) -> None:
@@ -114,9 +118,33 @@ def _pip(requirements: list[str], requester: str) -> None:
 
     if not requirements:
         return
-    try:
-        from slicer import packaging  # from Slicer 5.12 on
-    except ImportError:
+    _tell(", ".join(requirements), requester)
+    if (packaging := _packaging()) is None:
         slicer.util.pip_install(requirements)
     else:
-        packaging.pip_ensure(requirements, prompt_install=False, requester=requester)
+        # Slicer's progress window would tell a failure in a second dialog, also of what is done without.
+        # The packages run in a process of their own, so that Slicer need not be restarted for them.
+        packaging.pip_ensure(
+            requirements,
+            prompt_install=False,
+            prompt_restart=False,
+            requester=requester,
+            show_progress=False,
+        )
+
+
+def _packaging():
+    """Slicer's own module for this, from 5.12 on; None in 5.10."""
+    try:
+        from slicer import packaging
+    except ImportError:
+        return None
+    return packaging
+
+
+def _tell(what: str, requester: str) -> None:
+    """Says in Slicer's status bar what is being installed; pip's lines go to the Python Console."""
+    import slicer
+
+    slicer.util.showStatusMessage(f"{requester} installs {what}...")
+    slicer.app.processEvents()

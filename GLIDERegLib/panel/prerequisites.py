@@ -58,7 +58,13 @@ class Prerequisites:
             return
         if self.findings["missing"] or needsWeights(node):
             globalFeatures = node.features != "local"
-            if not ensureInstalled(self.findings, globalFeatures):
+            # Questions and pip let events through: the page may be closed when they are done.
+            request = self._waiting = node, ready, refused
+            installed = ensureInstalled(self.findings, globalFeatures)
+            if self._waiting is not request:
+                return
+            self.forget()
+            if not installed:
                 refused(_("The Python packages that the registration needs are not installed."))
                 return
             if missingPackages(self.findings, globalFeatures):

@@ -53,9 +53,9 @@ class RegistrationPanel:
             )
         }
         self._weights = WeightsControl(ui.weightsButton, self._weightsChanged)
-        ui.checkpointEdit.connect(
-            "currentPathChanged(QString)", lambda path: self._binding.set("checkpoint", path)
-        )
+        ui.checkpointEdit.connect("currentPathChanged(QString)", self._checkpointTyped)
+        # All that is told of an emptied text.
+        ui.checkpointEdit.connect("validInputChanged(bool)", self._checkpointTyped)
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.keepButton.connect("clicked()", self.keep)
@@ -85,6 +85,9 @@ class RegistrationPanel:
             self.ui.checkpointEdit.currentPath = self._node.checkpoint
         self._weights.show(self._node.encoder)
         self._enable()
+
+    def _checkpointTyped(self) -> None:
+        self._binding.set("checkpoint", self.ui.checkpointEdit.currentPath)
 
     # What can be done now
 
@@ -191,18 +194,25 @@ class RegistrationPanel:
 
     def correct(self) -> None:
         """Starts the correction of the present registration."""
-        if not self._running:
+        if not self._running and not self._starting:
             self._start(self.logic.startCorrection)
 
     def _start(self, start: Callable) -> None:
         self.ui.logText.clear()
         self._shownLog = 0
+        node = self._node
+        self._starting = True
         try:
             with slicer.util.WaitCursor():
-                start(self._node)
+                # The cursor lets events through, and the scene or the panel may have been closed.
+                if node is None or node is not self._node:
+                    return
+                start(node)
         except InputError as error:
-            self._say([str(error)])
+            self._refuse(str(error))
             return
+        finally:
+            self._starting = False
         self._running, self._ending = True, ""
         self._say(self.logic.registration.warnings)
         self._timer.start()

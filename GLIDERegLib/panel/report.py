@@ -35,6 +35,8 @@ class ReportButton:
             )
             if not page:
                 return
+            # The scene may have been closed while the dialog was open.
+            inputs = self._inputs()
             with slicer.util.WaitCursor():
                 self._report.start(inputs, page, slicer.app.temporaryPath)
         except InputError as error:

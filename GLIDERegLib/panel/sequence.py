@@ -139,14 +139,19 @@ class SequencePage:
         self._register.prerequisites.whenReady(self._node, self._begin, self._refuse)
 
     def _begin(self) -> None:
-        self._starting = False
         self.ui.studyProgressLabel.text = ""
+        node = self._node
         try:
             with slicer.util.WaitCursor():
-                self.logic.startSequence(self._node)
+                # The cursor lets events through, and the scene or the panel may have been closed.
+                if node is None or node is not self._node:
+                    return
+                self.logic.startSequence(node)
         except InputError as error:
             self._refuse(str(error))
             return
+        finally:
+            self._starting = False
         self._running = True
         self._say("")
         self._timer.start()

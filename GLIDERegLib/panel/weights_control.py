@@ -25,6 +25,7 @@ class WeightsControl:
         self._chosen = ""
         self._download: Download | None = None
         self._coming = ""
+        self._closed = False
         button.connect("clicked()", self._clicked)
         self._update()
 
@@ -66,11 +67,14 @@ class WeightsControl:
             self._checkpoints[self._coming]["present"] = True
         else:
             slicer.util.errorDisplay(failure)
+            if self._closed:
+                return
         self._update()
         self._changed()
 
     def close(self) -> None:
-        """Ends a running download."""
+        """Ends a running download; nothing can be started any more."""
+        self._closed = True
         if self._download is not None:
             self._download.close()
             self._download = None
@@ -83,14 +87,15 @@ class WeightsControl:
             elif entry["present"]:
                 entry["present"] = not removeCheckpoint(entry)
                 self._changed()
-            elif confirmDownload(entry):
-                self._coming = self._chosen
+            elif confirmDownload(entry) and not self._closed:
+                self._coming = entry["name"]
                 self._download = Download(self._coming)
                 self._download.start()
                 self._changed()
         except GlideRegError as error:
             slicer.util.errorDisplay(str(error))
-        self._update()
+        if not self._closed:
+            self._update()
 
     def _update(self) -> None:
         button = self._button

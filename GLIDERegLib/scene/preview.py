@@ -87,9 +87,19 @@ class LivePreview:
 
     def _occupyViews(self) -> None:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", self._volume.GetScene()):
+            isEmpty = not (composite.GetBackgroundVolumeID() or composite.GetForegroundVolumeID())
             self._borrowed.set(
                 composite,
                 BackgroundVolumeID=self._fixed.GetID(),
                 ForegroundVolumeID=self._volume.GetID(),
                 ForegroundOpacity=OPACITY,
             )
+            if isEmpty:
+                _fit(composite)
+
+
+def _fit(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
+    """Moves a view to what it shows: where it showed nothing, it may look past the scan."""
+    logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(composite.GetLayoutName())
+    if logic is not None:
+        logic.FitSliceToBackground()

@@ -34,8 +34,10 @@ def registerSampleData(thumbnail: str) -> None:
     import SampleData
 
     logic = SampleData.SampleDataLogic
-    if hasattr(logic, "registerCustomSampleDataCategory"):  # from Slicer 5.12 on
-        logic.registerCustomSampleDataCategory(category=CATEGORY)
+    # From Slicer 5.12 on; before, a category comes with its first source.
+    registerCategory = getattr(logic, "registerCustomSampleDataCategory", None)
+    if registerCategory is not None:
+        registerCategory(CATEGORY, CATEGORY)
     logic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=NAME,
@@ -43,8 +45,18 @@ def registerSampleData(thumbnail: str) -> None:
         uris=["generated"],
         fileNames=["generated"],
         nodeNames=[FIXED],
-        customDownloader=lambda source: list(makeSamplePair()),
+        customDownloader=lambda source: showSamplePair(),
     )
+
+
+def showSamplePair() -> Pair:
+    """Generates the pair and shows its fixed volume in the slice views, as Slicer does with what it loads."""
+    with slicer.util.WaitCursor():
+        pair = makeSamplePair()
+    slicer.util.setSliceViewerLayers(
+        background=pair.fixedVolume, foreground=None, label=None, fit=slicer.app.layoutManager() is not None
+    )
+    return pair
 
 
 def makeSamplePair() -> Pair:

@@ -37,12 +37,13 @@ class Slicer:
         self.questions, self.errors, self.installed = [], [], []
         self.failing: str | None = None
         self.pipSays = ""
-        self.app = SimpleNamespace(testingEnabled=lambda: False)
+        self.app = SimpleNamespace(testingEnabled=lambda: False, processEvents=lambda: None)
         self.util = SimpleNamespace(
             mainWindow=lambda: object(),
             confirmOkCancelDisplay=self._confirm,
             errorDisplay=lambda text, **more: self.errors.append((text, more.get("detailedText", ""))),
             pip_install=self._install,
+            showStatusMessage=lambda text, duration=0: True,
         )
 
     def _confirm(self, text, **more):
@@ -74,11 +75,23 @@ def slicer(request, monkeypatch):
     monkeypatch.delitem(sys.modules, "slicer.packaging", raising=False)
     if request.param == "5.12":
 
-        def pip_ensure(requirements, constraints=None, prompt_install=True, requester=None):
+        def pip_ensure(
+            requirements, prompt_install=True, prompt_restart=True, requester=None, show_progress=True
+        ):
             assert not prompt_install, "the user has agreed already"
-            stand_in._install(requirements)
+            assert not prompt_restart, "the installation may not be cut in half"
+            pip_install(requirements, show_progress)
 
-        module.packaging = SimpleNamespace(pip_ensure=pip_ensure)
+        def pip_install(requirements, show_progress=True):
+            try:
+                stand_in._install(requirements)
+            except subprocess.CalledProcessError:
+                if show_progress:
+                    module.util.errorDisplay("Package installation failed.")
+                raise
+
+        module.packaging = SimpleNamespace(pip_ensure=pip_ensure, pip_install=pip_install)
+        module.util.pip_install = pip_install
 
     class PyTorchUtilsLogic:
         def installTorch(
