@@ -507,8 +507,8 @@ class GLIDERegTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Test passed")
 
     def _skipWithoutPackages(self) -> None:
-        """Skips the test where the Python that registers lacks packages, as in a Slicer fresh from the factory;
-        fails where it cannot be asked.
+        """Skips the test where the Python that registers lacks packages, as in a Slicer fresh from the
+        factory; fails where it cannot be asked.
         """
         from GLIDERegLib.panel.dependencies import Probe, missingPackages
 

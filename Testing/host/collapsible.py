@@ -64,7 +64,7 @@ class ctkCollapsibleButton(Collapsible, wrapped("QAbstractButton")):
         lambda self: not QtWidgets.QAbstractButton.isChecked(self),
         lambda self, value: QtWidgets.QAbstractButton.setChecked(self, not value),
     )
-    collapsedHeight = stored(int, "_collapsedHeight", 10)
+    collapsedHeight = stored(int, "_collapsedHeight", 14)
     contentsFrameShape = stored(int, "_frameShape", 0)
     contentsFrameShadow = stored(int, "_frameShadow", 16)
     contentsLineWidth = stored(int, "_lineWidth", 1)

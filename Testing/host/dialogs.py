@@ -148,7 +148,12 @@ def install(ctk) -> None:
     class ctkMessageBox(qt.QMessageBox):
         """QMessageBox with a box to tick for not being shown again, which no scripted user ever ticks."""
 
+        dontShowAgain = stored(bool, "_dontShowAgain", False)
         dontShowAgainVisible = stored(bool, "_dontShowAgainVisible", False)
         dontShowAgainSettingsKey = stored(str, "_dontShowAgainSettingsKey", "")
+        dontShowAgainButtonRoles = stored("QVariantList", "_dontShowAgainButtonRoles", [])
+
+        def setDontShowAgain(self, dontShow: bool) -> None:
+            self.dontShowAgain = dontShow
 
     ctk.ctkMessageBox = ctkMessageBox

@@ -48,6 +48,11 @@ class qSlicerWidget(qMRMLWidget):
 @placeholder
 class qMRMLSliderWidget(ctk.ctkSliderWidget):
     quantity = stored(str, "_quantity", "")
+    orientation = stored(int, "_orientation", 1)
+    unitAwareProperties = stored(int, "_unitAwareProperties", 0x1F)
+
+    def setQuantity(self, baseName: str) -> None:
+        self.quantity = baseName
 
     def setMRMLScene(self, scene) -> None:
         self.__dict__["_scene"] = scene

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from subprocess import CalledProcessError
 
 import numpy as np
 import pytest
@@ -187,20 +188,66 @@ def test_python_slicer_runs_python_and_is_on_slicers_path_only(slicerHost, tmp_p
     assert shutil.which("PythonSlicer", path=slicer.util.startupEnvironment()["PATH"]) is None
 
 
-def test_sample_data_is_recorded(slicerHost):
+def test_sample_data_is_recorded_and_checked_as_slicer_does(slicerHost):
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="C", sampleName="S", customDownloader=print
-    )
-    assert [(s["category"], s["sampleName"]) for s in slicerHost.sampleData.sources] == [("C", "S")]
+    register = SampleData.SampleDataLogic.registerCustomSampleDataSource
+    for _ in range(2):  # the same source twice is one
+        register(category="C", sampleName="S", uris=["a"], customDownloader=print)
+    ((category, source),) = slicerHost.sampleData.sources
+    assert (category, source.sampleName, source.uris, source.nodeNames) == ("C", "S", ["a"], [None])
     with pytest.raises(TypeError):
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(name="S")
+        register(name="S")
+    with pytest.raises(ValueError, match="same length"):
+        register(sampleName="T", uris=["a", "b"], fileNames=["a"])
+
+
+def test_a_category_of_sample_data_needs_its_title_and_is_unknown_to_5_10(slicerHost):
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataCategory("C", "Title")
+    assert slicerHost.sampleData.categories == {"C": "Title"}
+    with pytest.raises(TypeError, match="title"):
+        SampleData.SampleDataLogic.registerCustomSampleDataCategory(category="C")
     slicerHost.sampleData.install(categories=False)
     import SampleData as older
 
-    assert hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory")
     assert not hasattr(older.SampleDataLogic, "registerCustomSampleDataCategory")
+
+
+def test_a_failed_installation_is_told_by_slicer_itself_only_with_a_progress_window(slicerHost):
+    import slicer
+
+    def fail(requirements):
+        raise CalledProcessError(1, "pip")
+
+    slicerHost.packaging.install = fail
+    for install in (slicer.util.pip_install, slicer.packaging.pip_install, slicer.packaging.pip_ensure):
+        options = {"prompt_install": False} if install == slicer.packaging.pip_ensure else {}
+        for progress, dialogs in ((True, 1), (False, 0)):
+            with pytest.raises(CalledProcessError):
+                install("no-such-package-anywhere", show_progress=progress, **options)
+            assert len(slicerHost.dialogs.shown) == dialogs
+            slicerHost.dialogs.clear()
+    slicerHost.packaging.setPresent(False)
+    with pytest.raises(CalledProcessError):
+        slicer.util.pip_install("no-such-package-anywhere")
+    with pytest.raises(ValueError):
+        slicer.util.pip_install(("no-such-package-anywhere",))
+    with pytest.raises(TypeError):
+        slicer.util.pip_install("no-such-package-anywhere", show_progress=False)
+    assert slicerHost.dialogs.shown == []
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_packages_that_are_in_use_may_end_in_a_restart(slicerHost, asks):
+    import qt
+    import slicer
+
+    slicerHost.packaging.replacesImported = True
+    slicerHost.dialogs.answers += [qt.QMessageBox.Yes] if asks else []
+    slicer.packaging.pip_ensure("no-such-package-anywhere", prompt_install=False, prompt_restart=asks)
+    assert [shown.kind for shown in slicerHost.dialogs.shown] == (["message", "restart"] if asks else [])
 
 
 def test_what_is_missing_for_the_host_is_named(slicerHost, monkeypatch):

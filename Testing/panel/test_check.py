@@ -323,3 +323,17 @@ def test_every_selector_gets_the_scene(page):
     receivers = {c.find("receiver").text for c in root.iter("connection")}
     wanted = {w.get("name") for w in root.iter("widget") if re.match("qMRML(Node|Table)", w.get("class"))}
     assert receivers == wanted and len(wanted) == 9
+
+
+def test_a_check_that_is_closed_while_its_views_are_laid_out_stays_closed(slicerHost, page):
+    import qt
+
+    before = page.layoutNode.GetViewArrangement()
+    timer = qt.QTimer(page.widget)
+    timer.setSingleShot(True)
+    timer.connect("timeout()", page.page.close)
+    timer.start(0)
+    page.ui.checkLayoutButton.checked = True
+    slicerHost.processEvents(0.1)
+    assert page.layoutNode.GetViewArrangement() == before
+    assert page.page._views is None and slicerHost.uncaught == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,18 +170,18 @@ def test_the_sample_pair_is_listed_once_slicer_has_started_and_needs_no_network(
 ):
     slicerHost.sampleData.install(categories=categories)
     slicerHost.loadModule(MODULE)
-    (source,) = slicerHost.sampleData.sources
-    assert source["sampleName"] == "GLIDERegChestPair" and source["category"] == "GLIDE-Reg"
-    assert len(source["uris"]) == len(source["fileNames"]) == len(source["nodeNames"]) == 1
-    with open(source["thumbnailFileName"], "rb") as file:
+    ((category, source),) = slicerHost.sampleData.sources
+    assert source.sampleName == "GLIDERegChestPair" and category == "GLIDE-Reg"
+    assert slicerHost.sampleData.categories == ({"GLIDE-Reg": "GLIDE-Reg"} if categories else {})
+    with open(source.thumbnailFileName, "rb") as file:
         assert file.read(4) == b"\x89PNG"
     pytest.importorskip("scipy")
     useSmallPair(monkeypatch)
-    nodes = source["customDownloader"](SimpleNamespace(**source))
+    nodes = source.customDownloader(source)
     assert [node.GetClassName() for node in nodes] == ["vtkMRMLScalarVolumeNode"] * 2 + [
         "vtkMRMLMarkupsFiducialNode"
     ] * 2
-    assert nodes[0].GetName() == source["nodeNames"][0] and nodes[2].GetNumberOfControlPoints() > 3
+    assert nodes[0].GetName() == source.nodeNames[0] and nodes[2].GetNumberOfControlPoints() > 3
     module = slicerHost.loaded[-1]
     module.enter()
     node = module.logic.getParameterNode()
