@@ -70,14 +70,22 @@ class Kernel:
         if threads <= 1:
             self.dispatcher(0, rows, *arguments)
             return
-        parts = min(threads * PARTS_A_THREAD, rows)
-        edges = [rows * n // parts for n in range(parts + 1)]
-        runs = [
-            _workers().submit(self.dispatcher, first, last, *arguments)
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
-        ]
-        for run in runs:
-            run.result()
+        count = min(threads * PARTS_A_THREAD, rows)
+        edges = [rows * n // count for n in range(count + 1)]
+        # Each thread takes the next part that is left, this one too: one that comes late holds up nobody.
+        parts = zip(edges[:-1], edges[1:], strict=True)
+
+        def work() -> None:
+            for first, last in parts:
+                self.dispatcher(first, last, *arguments)
+
+        helpers = [_workers().submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
 
     @property
     def ready(self) -> bool:
