@@ -21,11 +21,11 @@ from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
+from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield, is_ct, note
 from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.energy import fused_available, kernels_on
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
 from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
@@ -83,7 +83,7 @@ def register(
     begin = time.perf_counter()
     device = choose_device(settings.device)
     stages = Stages(device, progress, cancel, keep, preview)
-    warnings: list[str] = []
+    warnings = [sentence for volume in (fixed, moving) if (sentence := note(volume))]
     with _threads(settings.threads), _memory_errors():
         torch.manual_seed(settings.seed)
         if encoder is None:
@@ -96,8 +96,8 @@ def register(
 
         def run(settings: Settings) -> Outcome:
             return register_pair(
-                fixed,
-                moving,
+                in_hounsfield(fixed),
+                in_hounsfield(moving),
                 settings,
                 stages,
                 device,

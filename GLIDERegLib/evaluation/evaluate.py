@@ -11,11 +11,11 @@ from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
+from GLIDERegLib.registration.ct import AIR_HU, is_ct
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import prepare_alone
 
-AIR_HU = -1024.0
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3
 BODY_SPACING_MM = 4.0
@@ -173,9 +173,9 @@ class Body:
 
 def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:
     """Similarity of fixed and moving before and after, values below air taken as air."""
-    fill = max(float(moving.array.min()), AIR_HU)
+    fill = max(float(moving.array.min()), AIR_HU if is_ct(moving) else -np.inf)
     moving = Volume(np.maximum(moving.array, fill).astype(np.float32), moving.grid, moving.name)
-    reference = np.maximum(fixed.array, AIR_HU)
+    reference = np.maximum(fixed.array, AIR_HU) if is_ct(fixed) else fixed.array
     return {
         name: metrics.similarity(reference, warp(moving, t, fixed.grid, fill).array, inside)
         for name, t in (("initial", identity), ("final", transform))

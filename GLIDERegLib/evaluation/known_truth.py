@@ -26,10 +26,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.evaluation.evaluate import AIR_HU, Body
+from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.evaluation.phantom import Breathing
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.geometry import Grid, Volume
 
 BUMPS = 8

@@ -28,8 +28,8 @@ from GLIDERegLib.evaluation.report_pictures import (
 from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume, to_sitk
+from GLIDERegLib.registration.ct import is_ct
 from GLIDERegLib.registration.geometry import Volume
-from GLIDERegLib.registration.lattice import is_ct
 from GLIDERegLib.registration.networks import NETWORKS
 
 REPORT, INPUTS, TRANSFORM = "report.json", "inputs.json", "transform.h5"

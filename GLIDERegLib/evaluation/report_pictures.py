@@ -13,8 +13,8 @@ from PIL import Image
 
 from GLIDERegLib.evaluation.figure import CT_WINDOW as LUNG_WINDOW
 from GLIDERegLib.evaluation.figure import registration_figure
+from GLIDERegLib.registration.ct import is_ct
 from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import is_ct
 
 # An odd number, so that one pixel's centre is the point.
 PIXELS, PIXEL_MM = 241, 0.25

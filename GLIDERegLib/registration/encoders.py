@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.geometry import Grid, Volume
-
-AIR = -1024.0  # HU
 
 
 class CancelToken(Protocol):
@@ -161,7 +160,7 @@ def _square_slices(
     """The chosen slices in the middle of squares: (Z, side, side) float32 and bool."""
     lowest = float(volume.array.min())
     # Only CT goes far below zero; a CT cropped inside the body is still surrounded by air.
-    outside = AIR if lowest < -200 else lowest
+    outside = AIR_HU if lowest < -200 else lowest
     slices = np.full((len(chosen), side, side), outside, np.float32)
     masks = np.zeros(slices.shape, bool)
     rows, columns = volume.array.shape[1:]

@@ -14,12 +14,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.registration.ct import AIR_HU, MAXIMUM_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield, is_ct
 from GLIDERegLib.registration.geometry import Grid, Volume
 
-AIR_HU = -1024.0
-# Scanners fill what lies outside their field of view with values no tissue has (-2000, -2048, -3024).
-OUTSIDE_FIELD_OF_VIEW_HU = -1500.0
-MAXIMUM_HU = 3071.0
 NO_OVERLAP = (
     "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
 )
@@ -41,14 +38,6 @@ class Prepared:
     grid: Grid
     offset: tuple[int, int, int] = (0, 0, 0)
     masked: bool = False
-
-
-def is_ct(volume: Volume) -> bool:
-    """True where intensities look like Hounsfield units: much of the image lies below what only air and lung
-    reach.
-    """
-    sample = volume.array[:: max(1, volume.array.shape[0] // 32), ::4, ::4]
-    return bool(np.mean(sample < -300) > 0.005)
 
 
 def working_spacing(fixed: Grid, spacing: float | None, finest: float, most_voxels: float) -> float:
@@ -123,10 +112,11 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
 
 
 def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
+    volume = in_hounsfield(volume)
     array = np.asarray(volume.array, dtype=np.float32)
     ct = is_ct(volume)
     measured = array > OUTSIDE_FIELD_OF_VIEW_HU if ct else np.ones(array.shape, bool)
-    low, high = (AIR_HU, MAXIMUM_HU) if ct else np.percentile(array, [0.1, 99.9])
+    low, high = (AIR_HU, MAXIMUM_HU) if ct else np.percentile(array, [0.1, 99.9]).tolist()
     if not high > low:
         low, high = float(array.min()), float(array.max())
     image = to_image(np.clip(array, low, high), volume.grid)
@@ -138,7 +128,7 @@ def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
     valid = _resample_mask(measured, volume.grid, grid, transform)
     if not valid.any():
         raise InputError(NO_OVERLAP)
-    result = np.clip(sitk.GetArrayFromImage(resampled), low, high)
+    result = np.clip(sitk.GetArrayFromImage(resampled), np.float32(low), np.float32(high))
     if mask is None:
         weight = valid & foreground(result, valid, grid.spacing[0], ct)
     else:

@@ -15,7 +15,8 @@ import torch
 
 from GLIDERegLib.registration.cells import CellFeatures
 from GLIDERegLib.registration.convex import raw_cost, register_cells
-from GLIDERegLib.registration.lattice import AIR_HU, Prepared
+from GLIDERegLib.registration.ct import AIR_HU
+from GLIDERegLib.registration.lattice import Prepared
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 
 LEAST_OVERLAP = 0.2

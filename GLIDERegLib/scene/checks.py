@@ -14,6 +14,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from GLIDERegLib.registration.ct import looks_like_hounsfield
 from GLIDERegLib.scene.geometry import (
     ijkToWorld,
     isLinearlyPlaced,
@@ -24,8 +25,6 @@ from GLIDERegLib.scene.geometry import (
     volumeToWorld,
 )
 
-# Much of a CT scan lies below what only air and lung reach.
-BELOW_TISSUE_HU, LEAST_SHARE_BELOW = -300, 0.005
 SAMPLED_VOXELS = 200_000
 FINEST_MM, COARSEST_MM, LARGEST_SPACING_RATIO = 0.2, 10.0, 10.0
 MANY_VOXELS = 512 * 512 * 1000
@@ -145,7 +144,7 @@ def visibleSegments(segmentationNode: slicer.vtkMRMLSegmentationNode) -> list[st
 
 def looksLikeCt(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
     """True where the intensities look like Hounsfield units of a scan of the chest or abdomen."""
-    return bool(np.mean(sampledVoxels(volumeNode) < BELOW_TISSUE_HU) > LEAST_SHARE_BELOW)
+    return looks_like_hounsfield(sampledVoxels(volumeNode))
 
 
 def sampledVoxels(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -4,8 +4,9 @@ import torch
 
 from GLIDERegLib.registration import start
 from GLIDERegLib.registration.cells import CellFeatures
+from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.lattice import AIR_HU, Prepared
+from GLIDERegLib.registration.lattice import Prepared
 from GLIDERegLib.registration.sampling import index_grid
 
 

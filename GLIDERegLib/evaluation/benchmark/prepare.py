@@ -15,8 +15,8 @@ from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.files.outputs import OutputFolder, write_json
 from GLIDERegLib.files.transforms import read_transform, write_transform
 from GLIDERegLib.files.volumes import read_mask, read_volume, write_volume
+from GLIDERegLib.registration.ct import AIR_HU, is_ct
 from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import AIR_HU, is_ct
 from GLIDERegLib.registration.prealign import prealign
 
 FIXED, MOVING, INITIAL, MADE_OF = "fixed.nii.gz", "moving.nii.gz", "initial.h5", "made_of.json"
