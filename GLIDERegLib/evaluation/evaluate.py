@@ -11,7 +11,7 @@ from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.ct import AIR_HU, is_ct
+from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import prepare_alone
@@ -173,9 +173,9 @@ class Body:
 
 def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:
     """Similarity of fixed and moving before and after, values below air taken as air."""
-    fill = max(float(moving.array.min()), AIR_HU if is_ct(moving) else -np.inf)
+    fill = max(float(moving.array.min()), AIR_HU)
     moving = Volume(np.maximum(moving.array, fill).astype(np.float32), moving.grid, moving.name)
-    reference = np.maximum(fixed.array, AIR_HU) if is_ct(fixed) else fixed.array
+    reference = np.maximum(fixed.array, AIR_HU)
     return {
         name: metrics.similarity(reference, warp(moving, t, fixed.grid, fill).array, inside)
         for name, t in (("initial", identity), ("final", transform))

@@ -24,7 +24,7 @@ BINS = 512
 LEAST_GAP, LEAST_SHARE_FILLED = 0.2, 0.005
 # Two levels explain at least this share of the variance of an image of air and a body (Otsu, 1979, its eta);
 # one tissue with noise reaches 2/pi = 0.64, even numbers throughout 0.75.
-LEAST_SEPARATION = 0.76
+LEAST_SEPARATION = 0.8
 # Noise and rounding about the level of air, as a share of the way to tissue: 80 HU.
 AIR_SPREAD = 0.08
 

@@ -168,7 +168,7 @@ class TestIntensities:
 
     def test_detail_too_fine_for_the_working_grid_is_smoothed_away_not_folded_into_it(self):
         grid = Grid((96, 32, 32), (1.0,) * 3)
-        wave = 40.0 + 100.0 * np.sin(2 * np.pi * np.arange(96) / 5.0)
+        wave = -400.0 + 100.0 * np.sin(2 * np.pi * np.arange(96) / 5.0)
         prepared = prepare_alone(constant(grid), grid.resized((4.0,) * 3), None, "fixed")
         assert prepared.array.std() < 1e-3
         volume = Volume(np.broadcast_to(wave, grid.shape).astype(np.float32), grid)
