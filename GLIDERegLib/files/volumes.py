@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
-from GLIDERegLib.files.dicom import read_dicom, read_identity
+from GLIDERegLib.errors import DependencyError, InputError
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.patients import Patient
 from GLIDERegLib.registration.geometry import Grid, Volume
+
+if TYPE_CHECKING:
+    from GLIDERegLib.files.dicom.read import DicomInfo
 
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
@@ -157,7 +161,7 @@ def _read(path: Path, what: str) -> Volume:
         if nifti:
             check_sform(image, named)
     elif _is_dicom(path):
-        image = read_dicom(path, what)
+        return Volume(*_dicom().read_dicom(path, what), what)
     else:
         raise InputError(
             f"{named} is of a type that is not supported, or damaged; give {_any_of(READABLE)} or DICOM."
@@ -166,7 +170,18 @@ def _read(path: Path, what: str) -> Volume:
 
 
 def _is_dicom(path: Path) -> bool:
-    return path.is_dir() or sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO"
+    return path.is_dir() or _dicom().is_dicom_file(path)
+
+
+def _dicom() -> ModuleType:
+    """The reader of DICOM, loaded when it is needed: other files are read without pydicom."""
+    try:
+        from GLIDERegLib.files.dicom import read
+    except ImportError as error:
+        raise DependencyError(
+            f"DICOM cannot be read without the Python package pydicom ({error})", "Install pydicom."
+        ) from error
+    return read
 
 
 def scan_identity(path: str | PathLike, role: str = "fixed") -> tuple[Patient, str]:
@@ -177,7 +192,18 @@ def scan_identity(path: str | PathLike, role: str = "fixed") -> tuple[Patient, s
     path = Path(path)
     if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
         return Patient(), ""
-    return read_identity(path, f"{role} image")
+    return _dicom().read_identity(path, f"{role} image")
+
+
+def dicom_info(path: str | PathLike, role: str = "fixed") -> DicomInfo | None:
+    """What the tags say of the DICOM series that `read_volume` reads there; None where it is not DICOM.
+
+    Raises InputError as `read_volume` does for a series that is no regular stack; no pixels are read.
+    """
+    path = Path(path)
+    if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
+        return None
+    return _dicom().read_info(path, f"{role} image")
 
 
 def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:

@@ -318,7 +318,7 @@ def test_one_file_stands_for_its_series_and_several_series_in_a_folder_are_liste
     wanted = a_series(tmp_path / "ct", [0, 2, 4], uid=UID + ".1", prefix="a")
     a_series(tmp_path / "ct", [0, 2, 4, 6], uid=UID + ".2", prefix="b")
     message = refusal(tmp_path / "ct")
-    for expected in ("2 DICOM series", "'Thorax', 3 files", "'Thorax', 4 files", UID + ".1", UID + ".2"):
+    for expected in ("2 DICOM series", "'Thorax', 3 slices", "'Thorax', 4 slices", UID + ".1", UID + ".2"):
         assert expected in message
     volume = read_volume(next((tmp_path / "ct").glob("a*.dcm")))
     np.testing.assert_array_equal(volume.array, wanted)
@@ -356,7 +356,7 @@ def test_series_that_are_no_single_stack_are_refused(tmp_path):
         file.write_bytes(
             file.read_bytes().replace(b"\x20\0\x32\0", b"\x20\0\x33\0")
         )  # drops the position's tag
-    assert "lacks a valid image position" in refusal(tmp_path / "unplaced")
+    assert "no ImagePositionPatient in 2 of 2 slices" in refusal(tmp_path / "unplaced")
 
 
 def test_dicom_objects_without_pixels_do_not_count_as_series(tmp_path):

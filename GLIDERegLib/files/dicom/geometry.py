@@ -1,0 +1,224 @@
+"""Where the slices of a series lie, from position and orientation alone: one regular stack, or a refusal.
+
+Sorted along the normal, the cross product of row and column direction, so that grids are right-handed
+whatever files, instance numbers or frames say. SliceThickness and SpacingBetweenSlices are never asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.dicom.repeats import one_image_a_place
+from GLIDERegLib.files.dicom.scan import Series, Slice
+from GLIDERegLib.registration.geometry import Grid
+
+# Share of the spacing by which a slice may be off its place: rounding passes, a missing slice does not.
+UNEVEN = 0.1
+# Cosines written with two decimals have lengths off by 0.7 %; images are no stack from 1e-3 (0.06 degrees).
+ROUNDED, TURNED = 0.01, 1e-3
+SMALLEST, LARGEST, FARTHEST = 1e-4, 1e3, 1e6  # mm
+
+
+def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
+    """The slices from the first to the last along their normal, and their grid (LPS mm).
+
+    Raises InputError where tags are missing, and for stacks that are mixed, repeated, uneven or tilted.
+    """
+    name = f"The DICOM series of the {what}"
+    slices = _without_pictures(series.slices)
+    _check_frames(slices, name)
+    _check_tags(slices, name)
+    slices = _one_patient_and_frame(slices, name)
+    slices = _one_shape(slices, series, name)
+    row, column, normal = _axes(slices[0], name)
+    slices = one_image_a_place(slices, normal, series.chosen, name)
+    if len(slices) < 2:
+        raise InputError(f"{name} has only one slice", "Give a 3-D volume.", code="dicom-one-slice")
+    slices = sorted(slices, key=lambda item: float(np.dot(item.frame.position, normal)))
+    positions = np.array([item.frame.position for item in slices], float)
+    between_rows, between_columns = slices[0].frame.spacing
+    spacing = _even_spacing(positions, normal, name)
+    _check_tilt(positions, normal, min(between_rows, between_columns), name)
+    rows, columns = slices[0].header.pixels.rows, slices[0].header.pixels.columns
+    grid = Grid(
+        (columns, rows, len(slices)),
+        (float(between_columns), float(between_rows), spacing),
+        tuple(positions[0].tolist()),
+        tuple(np.column_stack([row, column, normal]).ravel().tolist()),
+    )
+    return slices, grid
+
+
+def _without_pictures(slices: tuple[Slice, ...]) -> list[Slice]:
+    """Without localizers and colour pictures that lie in the series beside its images."""
+    rest = [item for item in slices if not item.header.localizer] or list(slices)
+    placed = [s for s in rest if s.header.pixels.samples == 1 or s.frame.position is not None]
+    return placed or rest
+
+
+def _check_frames(slices: list[Slice], name: str) -> None:
+    for header in {item.header.path: item.header for item in slices}.values():
+        if header.pixels.frames != len(header.frames):
+            raise InputError(
+                f"{name} has {header.pixels.frames} frames in '{header.path.name}' and positions of "
+                f"{len(header.frames) if len(header.frames) > 1 else 'none'} of them",
+                "Export the series again or convert it to NIfTI.",
+                code="dicom-tags",
+            )
+
+
+def _check_tags(slices: list[Slice], name: str) -> None:
+    """Position, orientation and pixel spacing of every slice are there and finite."""
+
+    def fails(key: str, says: str, wrong: Callable[[Slice], bool], aside: str = "") -> None:
+        count = sum(wrong(item) for item in slices)
+        if count:
+            raise InputError(
+                f"{name} has {says} {key} in {count} of {len(slices)} slices{aside}",
+                "Export the series again or convert it to NIfTI.",
+                code="dicom-tags",
+            )
+
+    for key, values, most in (
+        ("ImagePositionPatient", lambda item: item.frame.position, FARTHEST),
+        ("ImageOrientationPatient", lambda item: item.frame.cosines, 2.0),
+        ("PixelSpacing", lambda item: item.frame.spacing, LARGEST),
+    ):
+        detector = key == "PixelSpacing" and any(item.header.imager_spacing for item in slices)
+        aside = " (ImagerPixelSpacing is measured at the detector and is no substitute)" if detector else ""
+        fails(key, "no", lambda item, values=values: values(item) is None, aside)
+        fails(
+            key,
+            "no usable",
+            lambda item, values=values, most=most: not np.abs(values(item)).max() <= most,
+        )
+    fails("PixelSpacing", "no usable", lambda item: not min(item.frame.spacing) >= SMALLEST)
+
+
+def _one_patient_and_frame(slices: list[Slice], name: str) -> list[Slice]:
+    for key, says in (("PatientID", "patients"), ("FrameOfReferenceUID", "frames of reference")):
+        values = {item.header.texts[key] for item in slices} - {""}
+        if len(values) > 1:
+            raise InputError(
+                f"{name} mixes slices of {len(values)} {says}",
+                "Keep only the slices of one scan in the folder.",
+                code="dicom-mixed",
+            )
+    return slices
+
+
+def _one_shape(slices: list[Slice], series: Series, name: str) -> list[Slice]:
+    """The slices of one size, pixel spacing and orientation: all, or those of the file that was asked for."""
+    stacks: list[list[Slice]] = []
+    for item in slices:
+        for stack in stacks:
+            if _same_shape(stack[0], item):
+                stack.append(item)
+                break
+        else:
+            stacks.append([item])
+    if len(stacks) == 1:
+        return slices
+    stacks.sort(key=len, reverse=True)
+    if series.chosen:
+        chosen = [stack for stack in stacks if any(s.header.path == series.chosen for s in stack)]
+        if len(chosen) == 1:
+            return chosen[0]
+    scouts = [stack for stack in stacks[1:] if _is_scout(stack, stacks[0])]
+    if len(scouts) == len(stacks) - 1:
+        return stacks[0]
+    described = "; ".join(_describe(stack) for stack in stacks[:6])
+    more = f"; and {len(stacks) - 6} more" if len(stacks) > 6 else ""
+    raise InputError(
+        f"{name} mixes slices of several sizes, spacings or orientations ({described}{more})",
+        "Keep only the slices of one stack in the folder, or give a file of the wanted one.",
+        code="dicom-stacks",
+    )
+
+
+def _same_shape(first: Slice, item: Slice) -> bool:
+    a, b = first.header.pixels, item.header.pixels
+    return (
+        (a.rows, a.columns) == (b.rows, b.columns)
+        and np.allclose(first.frame.spacing, item.frame.spacing, rtol=1e-3)
+        and np.abs(np.subtract(first.frame.cosines, item.frame.cosines)).max() <= TURNED
+    )
+
+
+def _is_scout(stack: list[Slice], main: list[Slice]) -> bool:
+    """At most three planes, steep on a stack five times as large: no slice of it by any mistake."""
+    normals = [np.cross(s[0].frame.cosines[:3], s[0].frame.cosines[3:]) for s in (stack, main)]
+    return len(stack) <= 3 and len(main) >= 5 * len(stack) and abs(np.dot(*normals)) < 0.7
+
+
+def _describe(stack: list[Slice]) -> str:
+    pixels, frame = stack[0].header.pixels, stack[0].frame
+    normal = np.abs(np.cross(frame.cosines[:3], frame.cosines[3:]))
+    plane = ("sagittal", "coronal", "axial")[int(normal.argmax())]
+    spacing = " x ".join(f"{value:g}" for value in frame.spacing[::-1])
+    return (
+        f"{len(stack)} {plane} of {pixels.columns} x {pixels.rows} pixels of {spacing} mm as "
+        f"'{stack[0].header.path.name}'"
+    )
+
+
+def _axes(item: Slice, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column directions and their normal, made orthonormal."""
+    axes = np.array(item.frame.cosines, float).reshape(2, 3)
+    lengths = np.linalg.norm(axes, axis=1)
+    if not (np.abs(lengths - 1) <= ROUNDED).all() or not abs(axes[0] @ axes[1]) <= ROUNDED:
+        raise InputError(
+            f"{name} has an ImageOrientationPatient whose directions are not of length 1 and perpendicular "
+            f"(lengths {lengths[0]:.3f} and {lengths[1]:.3f}, product {axes[0] @ axes[1]:.3f})",
+            "Export the series again or convert it to NIfTI.",
+            code="dicom-tags",
+        )
+    u, _, vt = np.linalg.svd(axes, full_matrices=False)
+    row, column = u @ vt
+    return row, column, np.cross(row, column)
+
+
+def _even_spacing(positions: np.ndarray, normal: np.ndarray, name: str) -> float:
+    places = positions @ normal
+    gaps = np.diff(places)
+    spacing = (places[-1] - places[0]) / len(gaps)
+    if np.abs(places - places[0] - spacing * np.arange(len(places))).max() <= UNEVEN * spacing:
+        return float(spacing)
+    usual = float(np.median(gaps))
+    worst = int(np.abs(gaps - usual).argmax())
+    missing = Counter(int(round(gap / usual)) - 1 for gap in gaps if gap > 1.5 * usual)
+    count = sum(number * times for number, times in missing.items())
+    about = f" (missing slices: about {count})" if count else ""
+    raise InputError(
+        f"{name} misses slices or is unevenly spaced: between {places[worst]:.2f} and "
+        f"{places[worst + 1]:.2f} mm along its normal the gap is {gaps[worst]:.2f} mm, "
+        f"elsewhere {usual:.2f} mm{about}",
+        "Export the complete series.",
+        code="dicom-gap",
+    )
+
+
+def _check_tilt(positions: np.ndarray, normal: np.ndarray, pixel: float, name: str) -> None:
+    drift = positions - positions[0]
+    along = drift @ normal
+    drift = drift - np.outer(along, normal)
+    away = np.linalg.norm(drift, axis=1)
+    if away.max() <= 0.5 * pixel:
+        return
+    tilt = np.degrees(np.arctan2(away[-1], along[-1]))
+    straight = np.linalg.norm(drift - np.outer(along / along[-1], drift[-1]), axis=1).max() <= 0.5 * pixel
+    if not straight:
+        raise InputError(
+            f"{name} has slices shifted sideways by up to {away.max():.1f} mm, no two by the same step",
+            "Export the series again; its positions are no stack.",
+            code="dicom-shifted",
+        )
+    raise InputError(
+        f"{name} was taken with a tilted gantry ({tilt:.1f} degrees), so its grid is sheared",
+        "Correct the tilt first, for instance by loading and resampling it in 3D Slicer.",
+        code="dicom-tilt",
+    )

@@ -1,0 +1,202 @@
+"""One DICOM series as a volume, and what its tags say of the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.dicom.geometry import regular_stack
+from GLIDERegLib.files.dicom.pixels import (
+    FrameReader,
+    check_pixels,
+    is_inverted,
+    measured,
+    padding,
+    stored_values,
+)
+from GLIDERegLib.files.dicom.scan import Slice, day, find_series
+from GLIDERegLib.files.dicom.tags import DamagedDicom, is_file, read_header
+from GLIDERegLib.files.patients import Patient
+from GLIDERegLib.registration.geometry import Grid
+
+AIR, LOWEST_WITHOUT_AIR = -1024, -200  # HU; a scan without anything below the latter is not in HU
+
+
+@dataclass(frozen=True)
+class DicomInfo:
+    """What a series says of itself; empty, or None, where it does not. Dates are YYYY-MM-DD.
+
+    Names, IDs and birth date are for comparing and for the screen, not for reports. `notes` are sentences on
+    how the values were read that a reader of the result should know.
+    """
+
+    patient: Patient
+    birth_date: str
+    study_date: str
+    acquisition_date: str
+    description: str
+    modality: str
+    manufacturer: str
+    kernel: str
+    slice_thickness: float | None
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    sop_instance_uids: tuple[str, ...]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid]:
+    """The one series below a folder, or the series of one DICOM file with its neighbours in the folder.
+
+    Returns values (z, y, x) in the unit of the tags (HU for CT), int16, int32 or float32, whichever holds
+    them all, and their grid (LPS mm). What the scanner did not measure (pixel padding) is air in CT and the
+    lowest value elsewhere. Raises InputError for everything that is no single, complete, regular stack of
+    grey slices. `what` names the image in messages.
+    """
+    slices, grid = _stack(path, what)
+    name = f"The DICOM series of the {what}"
+    check_pixels(slices, name)
+    _check_rescale(slices, name)
+    values = _Values(grid.shape)
+    reader = FrameReader(name)
+    unmeasured: dict[int, np.ndarray] = {}
+    # Frames in the order of their files, so that each file is decoded once.
+    order = sorted(range(len(slices)), key=lambda n: (str(slices[n].header.path), slices[n].frame.index))
+    for place in order:
+        header, frame = slices[place].header, slices[place].frame
+        cells = reader.cells(header, frame.index)
+        stored = stored_values(cells, header.pixels)
+        outside = padding(cells, stored, header.pixels)
+        plane = measured(stored, header.pixels, frame, is_inverted(header))
+        if outside is not None:
+            unmeasured[place] = np.packbits(outside)
+            plane = np.where(outside, plane[~outside].min() if not outside.all() else 0, plane)
+        values.put(place, plane)
+    _fill(values.array, unmeasured, slices[0].header.texts["Modality"] == "CT")
+    return values.array, grid
+
+
+def read_info(path: Path, what: str = "image") -> DicomInfo:
+    """What the tags of the series say that `read_dicom` would read. Raises InputError as it does."""
+    slices, _ = _stack(path, what)
+    texts = slices[0].header.texts
+    try:
+        thickness = float(texts["SliceThickness"])
+    except ValueError:
+        thickness = None
+    return DicomInfo(
+        Patient(texts["PatientID"], texts["PatientName"]),
+        day(texts["PatientBirthDate"]),
+        day(texts["StudyDate"]),
+        day(texts["AcquisitionDate"]),
+        texts["SeriesDescription"],
+        texts["Modality"],
+        texts["Manufacturer"],
+        texts["ConvolutionKernel"],
+        thickness,
+        texts["StudyInstanceUID"],
+        texts["SeriesInstanceUID"],
+        texts["FrameOfReferenceUID"],
+        tuple(dict.fromkeys(item.header.texts["SOPInstanceUID"] for item in slices)),
+        tuple(dict.fromkeys(item.header.path for item in slices)),
+        tuple(_notes(slices)),
+    )
+
+
+def read_identity(path: Path, what: str) -> tuple[Patient, str]:
+    """Of a DICOM folder or file: whose scan it is, and the study's date (YYYY-MM-DD); empty where unknown.
+
+    Raises InputError as `find_series` does.
+    """
+    texts = find_series(path, what).slices[0].header.texts
+    return Patient(texts["PatientID"], texts["PatientName"]), day(texts["StudyDate"])
+
+
+def is_dicom_file(path: Path) -> bool:
+    """True for a file with DICOM's mark, and for one without that reads as a DICOM header."""
+    try:
+        return is_file(path) and read_header(path) is not None
+    except DamagedDicom:
+        return True
+    except OSError:
+        return False
+
+
+def _stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
+    return regular_stack(find_series(path, what), what)
+
+
+def _check_rescale(slices: list[Slice], name: str) -> None:
+    """Both rescale tags in every slice, or in none."""
+    plain = [item for item in slices if item.header.pixels.lut is None]
+    for key, other in (("slope", "intercept"), ("intercept", "slope")):
+        lacking = sum(getattr(item.frame, key) is None for item in plain)
+        some = any(getattr(item.frame, name_) is not None for item in plain for name_ in (key, other))
+        mixed = len(plain) < len(slices)
+        if lacking and (some or mixed):
+            raise InputError(
+                f"{name} has no Rescale{key.title()} in {lacking} of {len(slices)} slices, while others have "
+                "it",
+                "Export the series again.",
+                code="dicom-tags",
+            )
+        bad = [i for i in plain if getattr(i.frame, key) is not None and not abs(getattr(i.frame, key)) < 1e9]
+        if bad:
+            raise InputError(
+                f"{name} has no usable Rescale{key.title()} in {len(bad)} of {len(slices)} slices",
+                "Export the series again.",
+                code="dicom-tags",
+            )
+
+
+def _notes(slices: list[Slice]) -> list[str]:
+    header = slices[0].header
+    notes = []
+    if header.pixels.photometric == "MONOCHROME1":
+        done = "were inverted so that bright is high" if is_inverted(header) else "were kept as measured"
+        notes.append(f"The slices ask to be shown inverted (MONOCHROME1); their values {done}.")
+    if header.texts["Modality"] == "CT" and header.pixels.lut is None and slices[0].frame.slope is None:
+        notes.append("The CT says no RescaleSlope and RescaleIntercept; its values may not be HU.")
+    if header.pixels.padding is not None:
+        notes.append(
+            "Pixels outside the scanned field (PixelPaddingValue) were read as air or the lowest value."
+        )
+    return notes
+
+
+class _Values:
+    """The volume as it is filled: int16 as long as the values allow, then int32, then float32."""
+
+    def __init__(self, shape: tuple[int, int, int]):
+        self.array = np.zeros(shape, np.int16)
+
+    def put(self, place: int, plane: np.ndarray) -> None:
+        held = self.array.dtype
+        if held != np.float32 and (wanted := _holding(plane)) != held and wanted != np.int16:
+            self.array = self.array.astype(wanted)
+        self.array[place] = plane
+
+
+def _holding(plane: np.ndarray) -> np.dtype:
+    if plane.dtype.kind != "f":
+        low, high = plane.min(), plane.max()
+        for dtype in (np.int16, np.int32):
+            if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                return np.dtype(dtype)
+    return np.dtype(np.float32)
+
+
+def _fill(array: np.ndarray, unmeasured: dict[int, np.ndarray], is_ct: bool) -> None:
+    """Puts air, or the lowest value there is, where nothing was measured."""
+    if not unmeasured:
+        return
+    lowest = array.min()
+    value = AIR if is_ct and lowest < LOWEST_WITHOUT_AIR else lowest
+    for place, packed in unmeasured.items():
+        outside = np.unpackbits(packed, count=array[place].size).astype(bool)
+        array[place][outside.reshape(array[place].shape)] = value

@@ -1,0 +1,117 @@
+"""Several images at one place: copies of one file, or phases, echoes and reconstructions to choose from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.dicom.scan import LISTED, Slice
+from GLIDERegLib.files.dicom.tags import PHASES, REPEATS
+
+# mm and share of the mean spacing: positions are written to two decimals at least, those of a mouse finer.
+SAME_PLACE, SAME_SHARE = 0.01, 0.05
+
+
+def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | None, name: str) -> list[Slice]:
+    """The slices without copies, those of the chosen file's phase where there are several phases.
+
+    Raises InputError that lists what tells the images of one place apart.
+    """
+    slices = _without_copies(slices)
+    repeated = _repeated(slices, normal)
+    groups: dict[str, list[Slice]] = {}
+    says = ""
+    for key, says_key in REPEATS.items() if repeated is not None else PHASES.items():
+        found = _split(slices, lambda item, key=key: item.frame.keys.get(key, ""))
+        if _tells_apart(found, normal, repeated is not None):
+            groups, says = found, says_key
+            break
+    else:
+        if repeated is None:
+            return slices
+        for says_key, value in (
+            ("folder", lambda item: item.header.path.parent.name),
+            ("file", lambda item: item.header.path.name),
+        ):
+            found = _split(slices, value)
+            if _tells_apart(found, normal, True):
+                groups, says = found, says_key
+                break
+    if groups and chosen:
+        own = [group for group in groups.values() if any(s.header.path == chosen for s in group)]
+        if len(own) == 1:
+            return own[0]
+    place = (
+        "" if repeated is None else f"several images at the same place ({repeated:.2f} mm along its normal)"
+    )
+    if not groups:
+        raise InputError(
+            f"{name} has {place}, and no single tag tells them apart",
+            "Keep one image of each place.",
+            code="dicom-repeats",
+        )
+    listed = [f"{says} '{value}': {len(group)} slices" for value, group in groups.items()]
+    more = f"; and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    among = f"{len(groups)} images of the volume, by {says} ({'; '.join(listed[:LISTED])}{more})"
+    raise InputError(
+        f"{name} has {place}: it holds {among}" if place else f"{name} holds {among}",
+        "Export one of them, or give one of its files where each has its own.",
+        code="dicom-phases",
+        phases=listed,
+    )
+
+
+def _split(slices: list[Slice], value: Callable[[Slice], str]) -> dict[str, list[Slice]]:
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for item in slices:
+        groups[value(item)].append(item)
+    return {key: groups[key] for key in sorted(groups, key=_as_number)}
+
+
+def _as_number(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return float("inf"), text
+
+
+def _places(slices: list[Slice], normal: np.ndarray) -> np.ndarray:
+    return np.sort(np.array([item.frame.position for item in slices], float) @ normal)
+
+
+def _repeated(slices: list[Slice], normal: np.ndarray) -> float | None:
+    """A place (mm along the normal) with several images; None without."""
+    places = _places(slices, normal)
+    near = min(SAME_PLACE, SAME_SHARE * (places[-1] - places[0]) / len(places))
+    again = np.flatnonzero(np.diff(places) <= near)
+    return float(places[again[0]]) if len(again) else None
+
+
+def _tells_apart(groups: dict[str, list[Slice]], normal: np.ndarray, repeats: bool) -> bool:
+    """Whether these are volumes of their own: two slices each, no place twice, and in each other's range."""
+    if len(groups) < 2 or min(len(group) for group in groups.values()) < 2:
+        return False
+    if any(_repeated(group, normal) is not None for group in groups.values()):
+        return False
+    ranges = sorted((float(p[0]), float(p[-1])) for g in groups.values() for p in [_places(g, normal)])
+    overlap = any(after[0] < before[1] for before, after in zip(ranges, ranges[1:], strict=False))
+    return overlap or repeats
+
+
+def _without_copies(slices: list[Slice]) -> list[Slice]:
+    """Each file once: another file with the same bytes is a copy."""
+    same: dict[tuple[str, int], list[Path]] = defaultdict(list)
+    for header in {item.header.path: item.header for item in slices}.values():
+        same[header.texts["SOPInstanceUID"], header.path.stat().st_size].append(header.path)
+    copies: set[Path] = set()
+    for paths in same.values():
+        first: dict[str, Path] = {}
+        for path in paths if len(paths) > 1 else []:
+            if first.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path) != path:
+                copies.add(path)
+    return [item for item in slices if item.header.path not in copies]

@@ -1,0 +1,221 @@
+"""Which DICOM series a path stands for: folders searched to any depth, series listed, one of them chosen."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.dicom.tags import DamagedDicom, Frame, Header, is_file, read_header
+
+MOST_FILES, DEEPEST = 100_000, 40
+LISTED = 12
+CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+# Names that say a file is DICOM: without DICOM inside, it is a slice that was damaged.
+DICOM_NAMES = (".dcm", ".ima", ".dicom")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image plane of a series."""
+
+    header: Header
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one series, in no order; `chosen` is the file by which the caller asked for it."""
+
+    slices: tuple[Slice, ...]
+    chosen: Path | None = None
+
+    @property
+    def headers(self) -> list[Header]:
+        return list({item.header.path: item.header for item in self.slices}.values())
+
+    @property
+    def uid(self) -> str:
+        return self.slices[0].header.texts["SeriesInstanceUID"]
+
+    def describe(self, root: Path) -> str:
+        """For a list to choose from: description, slices, date, folder, UID."""
+        texts = self.slices[0].header.texts
+        return ", ".join(
+            part
+            for part in (
+                f"'{texts['SeriesDescription']}'",
+                f"{len(self.slices)} slice{'s' * (len(self.slices) != 1)}",
+                day(texts["StudyDate"] or texts["SeriesDate"] or texts["AcquisitionDate"]),
+                where(self.headers, root),
+                self.uid,
+            )
+            if part
+        )
+
+
+def day(date: str) -> str:
+    """YYYY-MM-DD of a DICOM date; empty where it is none."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) >= 8 and date[:8].isdigit() else ""
+
+
+def where(headers: list[Header], root: Path) -> str:
+    """In which folder below the root files lie; empty for the root itself."""
+    folders = sorted({str(header.path.parent.relative_to(root)) for header in headers} - {"."})
+    if not folders:
+        return ""
+    return f"in '{folders[0]}'" + (f" and {len(folders) - 1} more folders" if len(folders) > 1 else "")
+
+
+def find_series(path: Path, what: str) -> Series:
+    """The one series of images below a folder, or the series of one file with its neighbours in the folder.
+
+    A DICOMDIR stands for its folder. Localizers, objects without pixels and single pictures beside a series
+    do not count. Raises InputError without images, with several series (listed), and with damaged files.
+    """
+    if path.is_dir() or path.name.upper() == "DICOMDIR":
+        root = path if path.is_dir() else path.parent
+        return _only(root, _series_in(root, what), what)
+    try:
+        wanted = read_header(path)
+    except (DamagedDicom, OSError) as error:
+        raise _damaged([path], what) from error
+    if wanted is None or wanted.pixels is None:
+        raise InputError(
+            f"The DICOM file '{path}' of the {what} holds no image, or is cut off before it",
+            "Give a file of the image series.",
+            code="dicom-no-image",
+        )
+    headers = _headers(_files(path.parent, what, deep=False), path.parent, what)
+    for series in _grouped([*headers, *([wanted] if wanted not in headers else [])], what):
+        if wanted in series.headers:
+            return Series(series.slices, path)
+    raise AssertionError("the file's own series is among them")
+
+
+def _files(folder: Path, what: str, deep: bool = True) -> Iterator[Path]:
+    """Files in a folder and, where `deep`, below it; a folder reached by two links is searched once."""
+    seen: set[tuple[int, int]] = set()
+    count = 0
+    waiting = [(folder, 0)]
+    while waiting:
+        here, depth = waiting.pop()
+        try:
+            stat = here.stat()
+            if (stat.st_dev, stat.st_ino) in seen and stat.st_ino:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            if here == folder:
+                raise InputError(
+                    f"The folder '{folder}' of the {what} cannot be opened", "Check its permissions."
+                ) from error
+            continue
+        for entry in entries:
+            count += 1
+            if count > MOST_FILES:
+                raise InputError(
+                    f"The folder '{folder}' of the {what} holds more than {MOST_FILES} files",
+                    "Give the folder of one scan.",
+                )
+            if is_file(entry.path):
+                yield Path(entry.path)
+            elif deep and depth < DEEPEST and os.path.isdir(entry.path):
+                waiting.append((Path(entry.path), depth + 1))
+
+
+def _series_in(folder: Path, what: str) -> list[Series]:
+    files = list(_files(folder, what))
+    if not files:
+        raise InputError(
+            f"The folder '{folder}' of the {what} is empty", "Give the folder that holds the DICOM slices."
+        )
+    series = _grouped(_headers(files, folder, what), what)
+    if not series:
+        raise InputError(
+            f"The folder '{folder}' of the {what} holds no DICOM images", "Give the folder of the slices."
+        )
+    return series
+
+
+def _headers(files: Iterable[Path], folder: Path, what: str) -> list[Header]:
+    """Headers of the DICOM files; InputError when one is damaged, since it may be a slice."""
+    headers, damaged = [], []
+    for file in files:
+        try:
+            header = read_header(file)
+        except (DamagedDicom, OSError):
+            damaged.append(file)
+            continue
+        if header is not None:
+            headers.append(header)
+        elif file.suffix.lower() in DICOM_NAMES and not file.name.startswith("."):
+            damaged.append(file)
+    if damaged:
+        raise _damaged(damaged, what, folder)
+    return headers
+
+
+def _damaged(files: list[Path], what: str, folder: Path | None = None) -> InputError:
+    name = files[0].relative_to(folder) if folder else files[0]
+    place = f" in the folder '{folder}'" if folder else ""
+    return InputError(
+        f"The DICOM file '{name}'{place} of the {what} is damaged or incomplete"
+        + (f" ({len(files)} such files)" if folder else ""),
+        "Copy or export the series again.",
+        code="dicom-damaged",
+    )
+
+
+def _grouped(headers: list[Header], what: str) -> list[Series]:
+    """By study and series; a file of CT without pixels in a series of images is damaged."""
+    groups: dict[tuple[str, str], list[Header]] = {}
+    for header in headers:
+        groups.setdefault((header.texts["StudyInstanceUID"], header.texts["SeriesInstanceUID"]), []).append(
+            header
+        )
+    series = []
+    for members in groups.values():
+        images = [header for header in members if header.pixels]
+        if not images:
+            continue
+        cut = [h.path for h in members if not h.pixels and h.texts["SOPClassUID"] in CT_CLASSES]
+        if cut:
+            raise _damaged(cut, what, cut[0].parent)
+        series.append(Series(tuple(Slice(header, frame) for header in images for frame in header.frames)))
+    return [item for item in series if item.slices]
+
+
+def _only(root: Path, series: list[Series], what: str) -> Series:
+    """The one that can be a volume; where none can, the one there is."""
+    volumes = [item for item in series if _may_be_volume(item)]
+    if len(volumes) == 1 or (not volumes and len(series) == 1):
+        return (volumes or series)[0]
+    found = volumes or series
+    if not volumes and len(series) > 2 and max(len(item.slices) for item in series) == 1:
+        raise InputError(
+            f"The folder '{root}' of the {what} holds {len(series)} DICOM series of one slice each: their "
+            "SeriesInstanceUID differs from file to file",
+            "Export the scan again as one series.",
+            code="dicom-split-series",
+        )
+    found = sorted(found, key=lambda item: -len(item.slices))
+    listed = "; ".join(item.describe(root) for item in found[:LISTED])
+    more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    alike = Counter(item.uid for item in found).most_common(1)[0][1] > 1
+    raise InputError(
+        f"The folder '{root}' of the {what} holds {len(found)} DICOM series ({listed}{more})"
+        + (", some of several studies with one series UID" if alike else ""),
+        "Give one file of the wanted series, or its own folder, instead of the folder.",
+        code="dicom-series",
+        series=[item.describe(root) for item in found],
+    )
+
+
+def _may_be_volume(series: Series) -> bool:
+    """At least two grey planes that are no localizer."""
+    return sum(not s.header.localizer and s.header.pixels.samples == 1 for s in series.slices) > 1

@@ -1,0 +1,377 @@
+"""The header of one DICOM file: what its tags say of every frame, of the pixels and of the scan.
+
+Nothing is guessed here: a tag that is missing or no number stays None. Headers are read by pydicom (2.4 and
+3) up to the pixels, and no claimed length is believed beyond the file's end.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom.filereader import read_partial
+from pydicom.tag import Tag
+
+DEFLATED, EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
+NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", ""}
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+# A deflated file may grow this many times: scans grow less than 20 times, a bomb 1000 times.
+LARGEST_GROWTH, ALLOWED_BYTES = 50, 64 << 20
+PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+# Tags by which images of one place differ; the second name is for people. The first ones tell phases apart
+# even where no two images share a place.
+PHASES = {
+    "TemporalPositionIdentifier": "temporal position",
+    "TemporalPositionIndex": "temporal position",
+    "StackID": "stack",
+    "NominalPercentageOfRespiratoryPhase": "respiratory phase",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "EchoTime": "echo time",
+    "DiffusionBValue": "b-value",
+    "ConvolutionKernel": "kernel",
+}
+REPEATS = {
+    **PHASES,
+    "SeriesDescription": "description",
+    "NominalCardiacTriggerDelayTime": "trigger time",
+    "TriggerTime": "trigger time",
+    "AcquisitionNumber": "acquisition",
+    "ImageType": "image type",
+    "KVP": "tube voltage",
+    "EffectiveEchoTime": "echo time",
+    "ImageComments": "comment",
+    "AcquisitionDateTime": "acquisition time",
+    "FrameReferenceDateTime": "frame time",
+    "FrameAcquisitionDateTime": "frame time",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+}
+TEXTS = (
+    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality PatientName "
+    "PatientID PatientBirthDate StudyDate SeriesDate AcquisitionDate SeriesDescription SeriesNumber "
+    "ConvolutionKernel SliceThickness Manufacturer ImageType RescaleType"
+).split()
+NUMBERS = (
+    "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
+    "PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope "
+    "RescaleIntercept ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing "
+    "GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+).split()
+WANTED = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
+
+
+class DamagedDicom(Exception):
+    """A file that bears DICOM's mark and whose header cannot be read."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane: LPS mm, row and column cosines (6), mm between rows and between columns."""
+
+    index: int
+    position: tuple[float, ...] | None
+    cosines: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    slope: float | None
+    intercept: float | None
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a file holds its values; offset and length in bytes (-1 where encapsulated)."""
+
+    element: str
+    offset: int
+    length: int
+    syntax: str
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    padding: tuple[int, int] | None
+    lut: tuple[int, tuple[float, ...]] | None
+    swapped_words: bool = False
+
+    @property
+    def native(self) -> bool:
+        return self.syntax in NATIVE
+
+
+@dataclass(frozen=True)
+class Header:
+    """One file: its texts by keyword ("" where absent), its frames, and its pixels (None without)."""
+
+    path: Path
+    size: int
+    texts: dict[str, str]
+    frames: tuple[Frame, ...]
+    pixels: Pixels | None
+    imager_spacing: bool = False
+
+    @property
+    def localizer(self) -> bool:
+        return "LOCALIZER" in self.texts["ImageType"].upper()
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a DICOM file; None where the file is none. Raises DamagedDicom, OSError."""
+    stat = path.stat()
+    return _read_header(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=4096)  # a scan is read for its patient, its date and its voxels
+def _read_header(path: Path, size: int, *_: int) -> Header | None:
+    with path.open("rb") as stream:
+        start = stream.read(140)
+        marked = start[128:132] == b"DICM"
+        if not marked and not _looks_like_dicom(start):
+            return None
+        try:
+            return _parse(path, size, unpacked(stream, size), marked)
+        except DamagedDicom:
+            raise
+        except Exception as error:  # pydicom raises whatever a damaged header leads it to
+            if marked:
+                raise DamagedDicom(str(path)) from error
+            return None
+
+
+def _looks_like_dicom(start: bytes) -> bool:
+    """True for a data set without preamble: it begins with group 2 or 8, and its first length is short."""
+    if len(start) < 16 or start[:2] not in (b"\x02\0", b"\x08\0") or start[3] != 0:
+        return False
+    if start[4:6].isalpha() and start[4:6].isupper():
+        return int.from_bytes(start[6:8], "little") < 256
+    return int.from_bytes(start[4:8], "little") < 256
+
+
+class _Bounded:
+    """A binary file that never reads, nor allocates, beyond its end, whatever length is asked for."""
+
+    def __init__(self, stream: BinaryIO, size: int):
+        self.stream, self.size, self.seek, self.tell = stream, size, stream.seek, stream.tell
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self.size - self.stream.tell())
+        return self.stream.read(left if count < 0 else min(count, left))
+
+
+def unpacked(stream: BinaryIO, size: int) -> Any:
+    """The file to read tags and native pixels from: itself, or what a deflated one unfolds to."""
+    stream.seek(0)
+    start = stream.read(min(size, 2048))
+    group_length = int.from_bytes(start[140:144], "little")
+    end = 144 + group_length
+    if start[132:136] != b"\x02\0\0\0" or DEFLATED not in start[144 : min(end, 2048)]:
+        stream.seek(0)
+        return _Bounded(stream, size)
+    limit = ALLOWED_BYTES + LARGEST_GROWTH * size
+    stream.seek(end)
+    unfolder = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = unfolder.decompress(stream.read(size - end), limit)
+    if len(data) >= limit:
+        raise DamagedDicom("deflated data that grows without end")
+    whole = start[:end].replace(DEFLATED, EXPLICIT) + data
+    return _Bounded(io.BytesIO(whole), len(whole))
+
+
+def _parse(path: Path, size: int, stream: Any, marked: bool) -> Header | None:
+    found: list[tuple[int, str | None, int, int]] = []
+
+    def at_pixels(tag, vr, length) -> bool:
+        if int(tag) in PIXELS:
+            found.append((int(tag), vr, int(length), stream.tell()))
+        return int(tag) >= 0x7FE00000
+
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        stream.seek(0)
+        data = read_partial(stream, at_pixels, force=not marked, specific_tags=WANTED)
+        if not marked and "SOPClassUID" not in data and "Rows" not in data:
+            return None
+        syntax = str(data.file_meta.get("TransferSyntaxUID", "")).strip("\0 ")
+        if not syntax and not data.is_little_endian:
+            syntax = BIG_ENDIAN
+        texts = {name: _text(data, name) for name in TEXTS}
+        pixels = _pixels(data, syntax, *found[0]) if found else None
+        frames = tuple(_frames(data, pixels.frames)) if pixels else ()
+        imager = "ImagerPixelSpacing" in data
+    return Header(path, stream.size, texts, frames, pixels, imager)
+
+
+def _get(data: Any, name: str) -> Any:
+    """The value of a tag; None where it is absent, empty or cannot be understood."""
+    try:
+        value = data.get(name)
+        return None if value is None or value == "" else value
+    except Exception:  # whatever a damaged value leads pydicom to
+        return None
+
+
+def _text(data: Any, name: str) -> str:
+    value = _get(data, name)
+    if value is None:
+        return ""
+    many = not isinstance(value, str) and hasattr(value, "__iter__") and name != "PatientName"
+    text = "\\".join(str(item) for item in value) if many else str(value)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text.encode("utf-8", "replace").decode().strip()[:400]
+
+
+def _numbers(data: Any, name: str, count: int) -> tuple[float, ...] | None:
+    """So many numbers; None where there are others than that, or none."""
+    value = _get(data, name)
+    try:
+        values = [value] if count == 1 and not hasattr(value, "__iter__") else list(value)
+        return tuple(float(item) for item in values) if len(values) == count else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _number(data: Any, name: str) -> float | None:
+    return (_numbers(data, name, 1) or (None,))[0]
+
+
+def _whole(data: Any, name: str, otherwise: int) -> int:
+    value = _number(data, name)
+    return int(value) if value is not None and abs(value) < 2**40 else otherwise
+
+
+def _pixels(data: Any, syntax: str, tag: int, vr: str | None, length: int, offset: int) -> Pixels:
+    element = PIXELS[tag]
+    allocated = _whole(data, "BitsAllocated", 0)
+    stored = _whole(data, "BitsStored", allocated)
+    signed = _whole(data, "PixelRepresentation", 0) == 1
+    padding = _number(data, "PixelPaddingValue")
+    limit = _number(data, "PixelPaddingRangeLimit")
+    ends = None if padding is None else sorted((int(padding), int(padding if limit is None else limit)))
+    return Pixels(
+        element,
+        offset,
+        -1 if length == 0xFFFFFFFF else length,
+        syntax,
+        _whole(data, "Rows", 0),
+        _whole(data, "Columns", 0),
+        _whole(data, "NumberOfFrames", 1),
+        _whole(data, "SamplesPerPixel", 1),
+        _text(data, "PhotometricInterpretation").upper() or "MONOCHROME2",
+        allocated,
+        stored,
+        _whole(data, "HighBit", stored - 1),
+        signed,
+        None if ends is None else (ends[0], ends[1]),
+        _lut(data, signed),
+        syntax == BIG_ENDIAN and allocated == 8 and vr == "OW",
+    )
+
+
+def _lut(data: Any, signed: bool) -> tuple[int, tuple[float, ...]] | None:
+    """The first stored value a Modality LUT maps, and what it maps to."""
+    items = _get(data, "ModalityLUTSequence")
+    if not items:
+        return None
+    entries, first, bits = (int(value) for value in items[0].LUTDescriptor)
+    values = items[0].LUTData
+    if isinstance(values, bytes):
+        order = "<" if data.is_little_endian else ">"
+        import numpy as np
+
+        wide = len(values) >= 2 * (entries or 65536)
+        values = np.frombuffer(values, f"{order}u2" if wide else "u1").tolist()
+    if signed and first > 32767:
+        first -= 65536
+    if len(values) < (entries or 65536):
+        raise DamagedDicom("a Modality LUT shorter than it says")
+    return first, tuple(float(value) for value in values[: entries or 65536])
+
+
+def _frames(data: Any, count: int) -> Iterator[Frame]:
+    """What the tags say of every frame: its own functional groups, the shared ones, then the top level."""
+    shared = _first(data, "SharedFunctionalGroupsSequence")
+    own = _get(data, "PerFrameFunctionalGroupsSequence") or []
+    known = len(own) if own else 1
+    offsets = _get(data, "GridFrameOffsetVector")
+    for index in range(min(count, max(known, len(offsets) if offsets else 0))):
+        groups = [own[index]] if index < len(own) else []
+        groups = [*groups, *([shared] if shared is not None else [])]
+
+        def look(sequence: str, groups=groups) -> Any:
+            items = [item for group in groups if (item := _first(group, sequence)) is not None]
+            return items[0] if items else data
+
+        position = _numbers(look("PlanePositionSequence"), "ImagePositionPatient", 3)
+        cosines = _numbers(look("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+        if not own and count > 1:
+            position = _offset(position, cosines, offsets, index)
+        values = look("PixelValueTransformationSequence")
+        yield Frame(
+            index,
+            position,
+            cosines,
+            _numbers(look("PixelMeasuresSequence"), "PixelSpacing", 2),
+            _number(values, "RescaleSlope"),
+            _number(values, "RescaleIntercept"),
+            _keys(data, groups),
+        )
+
+
+def _offset(position, cosines, offsets, index: int) -> tuple[float, ...] | None:
+    """The place of a frame of an object that lists offsets along the normal (PS3.3 C.8.8.3.2)."""
+    if position is None or cosines is None or not offsets or index >= len(offsets):
+        return None
+    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    away = float(offsets[index]) - float(offsets[0])
+    return tuple(p + away * n for p, n in zip(position, normal, strict=True))
+
+
+def _first(data: Any, sequence: str) -> Any:
+    items = _get(data, sequence)
+    return items[0] if items else None
+
+
+GROUPS = {
+    "FrameContentSequence": (
+        "TemporalPositionIndex",
+        "StackID",
+        "FrameReferenceDateTime",
+        "FrameAcquisitionDateTime",
+    ),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase"),
+    "RespiratorySynchronizationSequence": ("NominalPercentageOfRespiratoryPhase",),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+}
+
+
+def _keys(data: Any, groups: list[Any]) -> dict[str, str]:
+    """By what this frame may be one of several images at its place."""
+    keys = {name: text for name in REPEATS if name in data and (text := _text(data, name))}
+    for sequence, names in GROUPS.items():
+        item = next((item for group in groups if (item := _first(group, sequence)) is not None), None)
+        if item is not None:
+            keys |= {name: text for name in names if (text := _text(item, name))}
+    return keys
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """True for a file with bytes to read: no folder, pipe or device."""
+    try:
+        return os.path.isfile(path)
+    except (OSError, ValueError):
+        return False
