@@ -26,7 +26,7 @@ from .ctk_widgets import ctk
 from .desktop import ModuleSelector, qSlicerApplication, qSlicerMainWindow, qSlicerModuleManager
 from .dialogs import dialogs
 from .observing import observing
-from .pythonqt import qt
+from .pythonqt import complaints, qt
 from .signals import disconnectAll
 from .uiloader import UiLoader
 from .views import LayoutManager
@@ -56,6 +56,8 @@ class Host:
         self.folder = Path(self._temporary.name)
         (self.folder / "temporary").mkdir()
         self.testing = False
+        # False: Slicer without a desktop (--no-main-window).
+        self.hasMainWindow = True
         self.uncaught: list[BaseException] = []
         self.loaded: list[modules.LoadedModule] = []
         self.dialogs = dialogs
@@ -230,22 +232,29 @@ class Host:
         if any(shiboken6.isValid(widget) for widget in observing):
             # Left by the test in a cycle of references, they would go on observing the scene.
             gc.collect()
-        self.testing = False
+        self.testing, self.hasMainWindow = False, True
         self.dialogs.clear()
         self.packaging.reset()
         self.sampleData.reset()
         qt.QSettings().clear()
-        uncaught, self.uncaught = self.uncaught, []
+        # What PythonQt only prints is a fault in a test.
+        uncaught = [*self.uncaught, *map(LookupError, complaints)]
+        self.uncaught = []
+        complaints.clear()
         return uncaught
 
     def quit(self) -> None:
-        """The user closes Slicer: modules clean up, then aboutToQuit() is emitted."""
+        """The user closes Slicer: the module in sight is left, all are unloaded, the last one first, each
+        panel going with its module, and then aboutToQuit() reaches those that still listen.
+        """
+        if self.hasMainWindow:
+            self.selector.selectModule("")
         for panel in self._unloadModules():
-            panel.hide()
+            panel.delete()
         self.app.aboutToQuit.emit()
         self.processEvents()
 
     def _unloadModules(self) -> list:
-        panels = [modules.unload(module) for module in self.loaded]
+        panels = [modules.unload(module) for module in reversed(self.loaded)]
         self.loaded.clear()
         return [panel for panel in panels if panel is not None]

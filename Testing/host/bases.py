@@ -119,16 +119,22 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(*args, **kwargs)
         self.messageDelay = 50
 
+    def setUp(self):
+        """For the module's tests to override."""
+
+    def tearDown(self):
+        """For the module's tests to override."""
+
     def delayDisplay(self, message, requestedDelay=None, msec=None):
         slicer.util.delayDisplay(message, 0)
 
-    def runTest(self, **kwargs):
+    def runTest(self):
         """Runs each method whose name has "test" in it, with setUp before and tearDown after it."""
         for name in sorted(n for n in dir(self) if "test" in n.lower() and n != "runTest"):
             method = getattr(self, name)
             if callable(method) and not name.startswith("_") and name in type(self).__dict__:
                 self.setUp()
-                method(**kwargs)
+                method()
                 self.tearDown()
 
 

@@ -17,7 +17,9 @@ from .pythonqt import qt, wrapped
 class qSlicerModuleManager(wrapped("QObject")):
     moduleLoaded = Signal(str)
     moduleAboutToBeUnloaded = Signal(str)
-    moduleUnloaded = Signal(str)
+
+    def modulesNames(self) -> tuple[str, ...]:
+        return tuple(m.name for m in vars(slicer.modules).values() if hasattr(m, "widgetRepresentation"))
 
     def module(self, name: str):
         return getattr(slicer.modules, name.lower(), None)
@@ -29,7 +31,7 @@ class CoreIOManager:
     def __init__(self, host):
         self._host = host
 
-    def saveNodes(self, fileType: str, properties: dict, messages=None) -> bool:
+    def saveNodes(self, fileType: str, properties: dict, messages=None, scene=None) -> bool:
         self._only(fileType)
         self._host.saveScene(properties["fileName"])
         return True
@@ -69,7 +71,8 @@ class qSlicerApplication(wrapped("QObject")):
         return self._host.moduleManager
 
     def layoutManager(self):
-        return self._host.layoutManager
+        """None without a main window."""
+        return self._host.layoutManager if self._host.hasMainWindow else None
 
     def applicationLogic(self):
         return self._host.applicationLogic
@@ -92,10 +95,7 @@ class qSlicerApplication(wrapped("QObject")):
         QtWidgets.QApplication.processEvents(*flags)
 
     def topLevelWidgets(self) -> tuple:
-        return (self._host.mainWindow,)
-
-    def mainWindow(self):
-        return self._host.mainWindow
+        return (self._host.mainWindow,) if self._host.hasMainWindow else ()
 
     def setOverrideCursor(self, cursor) -> None:
         QtWidgets.QApplication.setOverrideCursor(cursor)

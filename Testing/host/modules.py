@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import slicer
+from PySide6.QtCore import Property
 
 from .mrml_widgets import qSlicerWidget, sceneSignal
 from .pythonqt import qt
@@ -36,6 +37,8 @@ class qSlicerScriptedLoadableModule:
         vars(self).update(title="", categories=[], contributors=[], helpText="", acknowledgementText="")
         vars(self).update(dependencies=[], associatedNodeTypes=[], icon=qt.QIcon(), _representation=None)
         vars(self).update(widgetRepresentationCreationEnabled=True)
+        vars(self).update(_logic=slicer.vtkSlicerScriptedLoadableModuleLogic())
+        self._logic.SetMRMLScene(slicer.mrmlScene)
 
     def __setattr__(self, name: str, value) -> None:
         if name not in self._settable:
@@ -43,17 +46,20 @@ class qSlicerScriptedLoadableModule:
         vars(self)[name] = value
 
     def logic(self):
-        """A scripted module's logic lives in its widget: nothing here, as in Slicer."""
-        return None
+        """Slicer's own, of C++; the Python logic lives in the widget."""
+        return self._logic
+
+    def mrmlScene(self):
+        return slicer.mrmlScene
 
     def widgetRepresentation(self):
-        """The panel, made and set up at the first call."""
+        """The panel, made and set up at the first call, and only then given its scene."""
         if self._representation is None:
             panel = qSlicerScriptedLoadableModuleWidget()
-            panel.setMRMLScene(slicer.mrmlScene)
             vars(self)["_representation"] = panel
-            panel.setPythonSource(self.path)
-            panel.setup()
+            panel._make(self.path)
+            panel._call("setup")
+            panel.setMRMLScene(slicer.mrmlScene)
         return self._representation
 
 
@@ -68,34 +74,40 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
         self._instance, self._path, self._entered = None, "", False
         self.setLayout(qt.QVBoxLayout())
 
+    moduleName = Property(str, lambda self: os.path.splitext(os.path.basename(self._path))[0])
+    isEntered = Property(bool, lambda self: self._entered)
+
     def self(self):
         return self._instance
 
-    def setPythonSource(self, path: str) -> bool:
-        name = os.path.splitext(os.path.basename(path))[0]
+    def module(self):
+        return getattr(slicer.modules, self.moduleName.lower(), None)
+
+    def _make(self, path: str) -> None:
         self._path = path
+        name = self.moduleName
         self._instance = getattr(sys.modules[name], f"{name}Widget")(self)
         setattr(slicer.modules, f"{name}Widget", self._instance)
-        return True
 
-    def setup(self) -> None:
-        self._instance.setup()
+    def _call(self, method: str) -> None:
+        """An exception in it is printed, and Slicer goes on."""
+        try:
+            getattr(self._instance, method, lambda: None)()
+        except Exception:
+            sys.excepthook(*sys.exc_info())
 
     def reload(self) -> None:
-        self.setPythonSource(self._path)
-        self.setup()
-        if self._entered:
-            self.enter()
+        """Another instance, set up; not entered, also where it is in sight."""
+        self._make(self._path)
+        self._call("setup")
 
     def enter(self) -> None:
         self._entered = True
-        if hasattr(self._instance, "enter"):
-            self._instance.enter()
+        self._call("enter")
 
     def exit(self) -> None:
         self._entered = False
-        if hasattr(self._instance, "exit"):
-            self._instance.exit()
+        self._call("exit")
 
 
 @dataclass(frozen=True)

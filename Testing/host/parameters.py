@@ -18,6 +18,7 @@ from types import NoneType
 
 import slicer
 import vtk
+from PySide6 import QtWidgets
 
 from . import version
 from .connectors import Connector, Decimals, SingleStep
@@ -184,7 +185,7 @@ class _Wrapper:
 
         `gui` is what childWidgetVariables gives, or a widget whose children are looked through.
         """
-        widgets = gui.findChildren(qt.QWidget) if isinstance(gui, qt.QWidget) else vars(gui).values()
+        widgets = gui.findChildren(qt.QWidget) if isinstance(gui, QtWidgets.QWidget) else vars(gui).values()
         named = [(w.property("SlicerParameterName"), w) for w in widgets]
         return self.connectParametersToGui({name: widget for name, widget in named if name})
 

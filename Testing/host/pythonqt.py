@@ -10,8 +10,10 @@ Qt that is a QObject gets a subclass here that keeps those rules; objects that Q
 from __future__ import annotations
 
 import inspect
+import math
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from functools import cache, partial
 
@@ -32,12 +34,56 @@ def propertiesOf(cls: type) -> dict[str, bool]:
     """The Qt properties that a class declares, with whether each can be written."""
     meta = cls.staticMetaObject
     found = [meta.property(i) for i in range(meta.propertyCount())]
-    return {p.name(): p.isWritable() for p in found}
+    # PythonQt leaves out what hides QTimer's static method of this name.
+    return {p.name(): p.isWritable() for p in found if p.name() != "singleShot"}
+
+
+@cache
+def _propertyType(cls: type, name: str) -> str:
+    meta = cls.staticMetaObject
+    return meta.property(meta.indexOfProperty(name)).typeName()
+
+
+def converted(value, kind: str):
+    """A value as PythonQt makes it one of a C++ type; TypeError where it does not.
+
+    Lenient: numbers become whole by floor, anything becomes a text or a truth value, None too, and any
+    sequence a list of texts.
+    """
+    if kind in ("QString", "QStringList", "QList<QString>") and isinstance(value, QtCore.QObject):
+        raise TypeError
+    if kind == "QString":
+        return str(value)
+    if kind == "bool":
+        return bool(value)
+    if kind in ("int", "uint", "qlonglong"):
+        if not isinstance(value, int | float):
+            raise TypeError
+        return math.floor(value)
+    if kind == "double":
+        if not isinstance(value, int | float):
+            raise TypeError
+        return float(value)
+    if kind in ("QStringList", "QList<QString>"):
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError
+        return [str(item) for item in value]
+    return value
 
 
 # Properties being read. Qt's getter may be virtual (sizeHint), and PySide6 then looks for an override of it
 # by the same name on the same object: it has to find the method.
 _reading: set[tuple[int, str]] = set()
+# What PythonQt has only printed since the last test.
+complaints: list[str] = []
+
+
+def complain(text: str) -> None:
+    """Says something on the console, as PythonQt does where it does not raise."""
+    complaints.append(text)
+    print(text, file=sys.stderr)
+
+
 # True while a .ui file is loaded: PySide6 then hangs every named child on its parent, PythonQt does not.
 _loading = False
 
@@ -73,8 +119,28 @@ class Method:
     def __init__(self, owner: QObject, native: Callable):
         self._owner, self._native, self.__name__ = owner, native, native.__name__
 
-    def __call__(self, *args):
-        return toPythonQt(self._native(*(toNative(argument) for argument in args)))
+    def __call__(self, *args, **keywords):
+        if keywords:
+            raise ValueError(f"{self.__name__} takes no keyword arguments, as no method of C++ does")
+        if not shiboken6.isValid(self._owner):
+            raise RuntimeError(f"Trying to call '{self.__name__}' on a destroyed object")
+        try:
+            return toPythonQt(self._native(*(toNative(a) for a in self._fitting(args))))
+        except TypeError as error:
+            raise ValueError(f"Could not find matching overload for {self.__name__}: {error}") from error
+
+    def _fitting(self, args: tuple) -> tuple:
+        """The arguments as the only slot of this name with so many takes them, where there is just one."""
+        meta = type(self._owner).staticMetaObject
+        methods = [meta.method(i) for i in range(meta.methodCount())]
+        fitting = {
+            tuple(bytes(kind).decode() for kind in method.parameterTypes())
+            for method in methods
+            if bytes(method.name()).decode() == self.__name__ and method.parameterCount() == len(args)
+        }
+        if len(fitting) != 1:
+            return args
+        return tuple(converted(a, kind) for a, kind in zip(args, fitting.pop(), strict=True))
 
     def __eq__(self, other):
         return isinstance(other, Method) and self._owner is other._owner and self.__name__ == other.__name__
@@ -129,7 +195,11 @@ def _set(owner: QObject, name: str, value) -> bool:
     elif name in propertiesOf(cls):
         if not propertiesOf(cls)[name]:
             raise AttributeError(f"Property '{name}' of {cls.__name__} object is not writable")
-        if value is None or not QObject.setProperty(owner, name, toNative(value)):
+        try:
+            fitting = converted(toNative(value), _propertyType(cls, name))
+        except TypeError:
+            fitting = None
+        if fitting is None or not QObject.setProperty(owner, name, fitting):
             kind = type(value).__name__
             raise AttributeError(
                 f"Property '{name}' of {cls.__name__} does not accept {value!r} of type {kind}"
@@ -158,7 +228,7 @@ class PythonQtObject:
 
     def __init__(self, *args, **kwargs):
         if kwargs:
-            raise TypeError(
+            raise ValueError(
                 f"PythonQt's {type(self).__name__} takes no keyword arguments: {', '.join(kwargs)}"
             )
         super().__init__(*(toNative(argument) for argument in args))
@@ -201,15 +271,23 @@ class Adopted:
 
 
 class PythonQtType(type(QObject)):
-    """Makes isinstance(button, qt.QWidget) hold although the wrapped classes are siblings, not heirs."""
+    """isinstance does not follow Qt's inheritance, only that of classes made in Python: for a QPushButton,
+    isinstance(button, qt.QWidget) is False, and button.inherits("QWidget") is True.
+    """
 
     def __instancecheck__(cls, instance):
-        native = cls.__dict__.get("_native")
-        return isinstance(toNative(instance), native) if native else super().__instancecheck__(instance)
+        if type(instance) is Adopted:
+            return type(instance._native) is cls.__dict__.get("_native")
+        return cls.__subclasscheck__(type(instance))
 
     def __subclasscheck__(cls, sub):
-        native = cls.__dict__.get("_native")
-        return issubclass(sub, native) if native else super().__subclasscheck__(sub)
+        for base in sub.__mro__:
+            if base is cls:
+                return True
+            if base.__dict__.get("_direct"):
+                # A class of C++: to Python it has no base but the wrapper.
+                return False
+        return False
 
 
 def className(owner: QObject) -> str:
@@ -229,7 +307,13 @@ def findChildren(owner: QObject, kind: type | str = QObject, name: str = "") -> 
     found = [c for c in QObject.findChildren(owner, QObject) if not name or QObject.objectName(c) == name]
     if isinstance(kind, str):
         return toPythonQt([c for c in found if kind in (k.__name__ for k in type(c).__mro__)])
-    return toPythonQt([c for c in found if isinstance(c, kind)])
+    native = kind.__dict__.get("_native", kind)
+    return toPythonQt([c for c in found if native in type(c).__mro__])
+
+
+def inherits(owner: QObject, name: str) -> bool:
+    """Whether it is of that class of C++ or of one that inherits it."""
+    return name in (kind.__name__ for kind in type(owner).__mro__)
 
 
 def findChild(owner: QObject, kind: type | str = QObject, name: str = ""):
@@ -239,21 +323,29 @@ def findChild(owner: QObject, kind: type | str = QObject, name: str = ""):
 def connect(owner: QObject, signature: str, target, slot: str | None = None) -> bool:
     """`connect('toggled(bool)', function)` or `connect('clicked()', object, 'slot()')`.
 
-    ValueError where the object has no such signal (PythonQt prints a warning and goes on).
+    Where the object has no such signal, it only says so and returns False.
     """
-    attribute, passed, key = _resolve(owner, signature)
+    try:
+        attribute, passed, key = resolve(owner, signature)
+    except LookupError as error:
+        complain(str(error))
+        return False
     function = target if slot is None else getattr(target, slot.split("(")[0])
     join(owner, key, _raw(owner)(attribute), passed, function, toPythonQt)
     return True
 
 
 def disconnect(owner: QObject, signature: str, target=None, slot: str | None = None) -> bool:
-    key = _resolve(owner, signature)[2]
+    try:
+        key = resolve(owner, signature)[2]
+    except LookupError as error:
+        complain(str(error))
+        return False
     return part(owner, key, target if slot is None else getattr(target, slot.split("(")[0]))
 
 
-def _resolve(owner: QObject, signature: str) -> tuple[str, int, str]:
-    """Attribute, number of arguments and normal form of the signal that a signature names."""
+def resolve(owner: QObject, signature: str) -> tuple[str, int, str]:
+    """Attribute, number of arguments and normal form of the signal that a signature names; LookupError."""
     normal = bytes(QMetaObject.normalizedSignature(signature)).decode()
     attribute, _, arguments = normal.partition("(")
     passed = len(arguments[:-1].split(",")) if arguments[:-1] else 0
@@ -269,12 +361,12 @@ def _resolve(owner: QObject, signature: str) -> tuple[str, int, str]:
     known = {bytes(m.methodSignature()).decode() for m in methods if m.methodType() == QMetaMethod.Signal}
     known = {k for k in known if k.partition("(")[0] not in placeholders.values()} | set(placeholders)
     near = sorted(k for k in known if k.partition("(")[0] == attribute) or sorted(known)
-    raise ValueError(f"{type(owner).__name__} has no signal {normal}; it has {', '.join(near)}")
+    raise LookupError(f"{type(owner).__name__} has no signal {normal}; it has {', '.join(near)}")
 
 
 _METHODS = {
     function.__name__: function
-    for function in (className, delete, children, findChildren, findChild, connect, disconnect)
+    for function in (className, inherits, delete, children, findChildren, findChild, connect, disconnect)
 }
 
 

@@ -53,6 +53,62 @@ def test_a_module_lives_as_in_slicer(slicerHost, probe):
     assert not hasattr(slicer.modules, "probe")
 
 
+def test_a_panel_is_set_up_before_it_has_a_scene_and_its_module_has_a_logic(slicerHost, probe):
+    import slicer
+
+    seen = []
+    setup = probe.python.ProbeWidget.setup
+
+    def look(widget):
+        seen.append(widget.parent.mrmlScene())
+        setup(widget)
+
+    probe.python.ProbeWidget.setup = look
+    probe.enter()
+    assert seen == [None] and probe.panel.mrmlScene() is slicer.mrmlScene
+    assert slicer.modules.probe.logic().IsA("vtkSlicerScriptedLoadableModuleLogic")
+
+
+@pytest.mark.parametrize("method", ["setup", "enter", "exit"])
+def test_an_error_of_the_panel_is_printed_and_slicer_goes_on(slicerHost, probe, method):
+    before = getattr(probe.python.ProbeWidget, method)
+    setattr(probe.python.ProbeWidget, method, lambda self: [before(self)][1])
+    probe.enter()
+    probe.exit()
+    assert [type(error) for error in slicerHost.uncaught] == [IndexError]
+    slicerHost.uncaught.clear()
+
+
+def test_quitting_leaves_the_module_then_unloads_it_with_its_panel_and_then_tells(slicerHost, probe):
+    import slicer
+
+    probe.enter()
+    events, panel = probe.python.events, probe.panel
+    slicer.app.connect("aboutToQuit()", lambda: events.append("quit"))
+    slicerHost.quit()
+    assert events[-3:] == ["exit", "cleanup", "quit"]
+    with pytest.raises(ValueError, match="destroyed"):
+        _ = panel.width
+
+
+def test_without_a_main_window_there_are_no_layouts_and_no_message_boxes(slicerHost):
+    import slicer
+
+    slicerHost.hasMainWindow = False
+    assert slicer.util.mainWindow() is None and slicer.app.layoutManager() is None
+    slicer.util.errorDisplay("Failed.")
+    assert slicerHost.dialogs.shown == []
+
+
+def test_in_testing_mode_a_question_is_answered_with_no_whatever_slicers_text_says(slicerHost):
+    import slicer
+
+    slicerHost.testing = True
+    assert not slicer.util.confirmOkCancelDisplay("Sure?") and not slicer.util.confirmYesNoDisplay("Sure?")
+    slicer.util.errorDisplay("Failed.")
+    assert slicerHost.dialogs.shown == []
+
+
 def test_reloading_a_module_cleans_up_and_sets_up_again(slicerHost, probe):
     probe.enter()
     old = probe.widget
@@ -60,7 +116,8 @@ def test_reloading_a_module_cleans_up_and_sets_up_again(slicerHost, probe):
     probe.reload()
     assert events[-1] == "cleanup"
     assert probe.widget is not old
-    assert probe.python.events == ["setup", "enter"]
+    assert probe.python.events == ["setup"], "not entered, though in sight"
+    assert probe.panel.isEntered
     assert probe.ui.spacingSlider.value == 1.5
 
 

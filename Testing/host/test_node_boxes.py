@@ -235,10 +235,12 @@ def test_add_node_tells_that_a_user_added_it_and_the_menu_says_so_once_more(slic
 
 
 def test_5_10_tells_twice_that_a_user_added_a_node_and_knows_no_signal_for_the_menu(slicerHost, slicer510):
+    from host.pythonqt import complaints
+
     box, said = made(), []
     box.connect("nodeAddedByUser(vtkMRMLNode*)", lambda node: said.append(node.GetName()))
-    with pytest.raises(ValueError, match="no signal nodeAddedByUserAction"):
-        box.connect("nodeAddedByUserAction(vtkMRMLNode*)", said.append)
+    assert not box.connect("nodeAddedByUserAction(vtkMRMLNode*)", said.append)
+    complaints.clear()
     press(box, "Create new Volume")
     assert said == ["Volume", "Volume"]
 

@@ -12,7 +12,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from PySide6.QtCore import QObject
 
 from .collapsible import Collapsible
-from .pythonqt import loadingUi, propertiesOf, toPythonQt, wrapped
+from .pythonqt import loadingUi, propertiesOf, resolve, toNative, toPythonQt, wrapped
 
 # Dynamic properties that Slicer reads; any other in a .ui file is a misspelt one.
 _DYNAMIC = {"SlicerParameterName", "SlicerPackParameterName"}
@@ -117,6 +117,7 @@ class UiLoader(QtUiTools.QUiLoader):
         if not callable(slot):
             raise UiError(f"'{connection['receiver']}' has no slot {connection['slot']}")
         try:
+            resolve(toNative(sender), connection["signal"])
             sender.connect(connection["signal"], slot)
-        except ValueError as error:
+        except LookupError as error:
             raise UiError(f"'{connection['sender']}': {error}") from error

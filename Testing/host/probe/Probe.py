@@ -59,7 +59,7 @@ class ProbeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         top.setMRMLScene(slicer.mrmlScene)
         self.logic = ProbeLogic()
         self.parameters = self.logic.getParameterNode()
-        self.parameters.connectGui(self.ui)
+        self.guiTag = self.parameters.connectGui(self.ui)
         events.append("setup")
 
     def enter(self):
@@ -69,6 +69,7 @@ class ProbeWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         events.append("exit")
 
     def cleanup(self):
+        self.parameters.disconnectGui(self.guiTag)
         self.removeObservers()
         events.append("cleanup")
 
