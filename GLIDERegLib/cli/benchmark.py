@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("kind", nargs="?", metavar="KIND", help="kind of data set, see --list")
-    add("folder", nargs="?", type=Path, metavar="FOLDER", help="folder of the data set; none for phantom")
+    add("folder", nargs="?", type=Path, metavar="FOLDER", help="of the data set; none where generated")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the results")
     add("--list", action="store_true", help="list the data sets and the methods, and leave")
     text = "methods, parted by commas; may be given several times, as command:NAME=... must be; default: all"
@@ -99,9 +99,12 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(
             "Give the kind of data set, its folder and -o DIR, or --list; see `glidereg benchmark --help`."
         )
-    if options.kind == PHANTOM and options.folder is not None:
-        raise InputError("The kind phantom reads no folder; leave it out and choose pairs with --seeds.")
-    if options.kind != PHANTOM and options.folder is None:
+    from GLIDERegLib.evaluation.datasets import WITHOUT_FOLDER
+
+    if options.kind in WITHOUT_FOLDER and options.folder is not None:
+        more = " and choose pairs with --seeds" if options.kind == PHANTOM else ""
+        raise InputError(f"The kind {options.kind} reads no folder; leave it out{more}.")
+    if options.kind not in WITHOUT_FOLDER and options.folder is None:
         raise InputError(f"Give the folder of the data set: glidereg benchmark {options.kind} FOLDER -o DIR.")
     if options.threads < 1 or options.repeats < 1:
         raise InputError("The numbers of threads and repeats must be at least 1.")
@@ -126,7 +129,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
         else:
             cases = warped_scans(options.folder, work, *motion)
     else:
-        cases = find_cases(options.kind, options.folder, work)
+        cases = find_cases(options.kind, options.folder or work, work)
     if options.cases is None:
         return cases
     wanted, known = _parts(options.cases), [case.name for case in cases]

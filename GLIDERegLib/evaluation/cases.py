@@ -16,8 +16,10 @@ class Case:
 
     name: unique in its data set, and fit to be a file's name. Points: files as `read_points` reads them;
     points of equal label, or else of equal row, correspond. Labels and masks lie on their own image's grid.
-    truth: a transform that is right everywhere inside the body, fixed to moving points, LPS mm. structures:
-    names of label values. align: whether the scans must be aligned affinely before any method sees them.
+    truth: a transform that is right everywhere inside the body, fixed to moving points, LPS mm; scored: mask
+    on the fixed grid of where it may be judged, the body where None. lungs: mask on the fixed grid, for what
+    is told of the lungs apart. structures: names of label values. family: the kind of data, by which tables
+    are parted. align: whether the scans must be aligned affinely before any method sees them.
     snap_to_voxels: whether the data set's published errors are measured after carried points were moved to
     the nearest voxel centre of the moving image; such errors are then given beside the plain ones.
     """
@@ -32,6 +34,9 @@ class Case:
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
     truth: Path | None = None
+    scored: Path | None = None
+    lungs: Path | None = None
+    family: str = ""
     structures: tuple[tuple[int, str], ...] = ()
     align: bool = False
     snap_to_voxels: bool = False

@@ -177,6 +177,11 @@ def write_field(displacement: Callable[[np.ndarray], np.ndarray], grid: Grid, pa
             (*grid.size[:2], min(SLAB, grid.size[2] - k)), grid.spacing, _first(grid, k), grid.direction
         )
         vectors[k : k + SLAB] = displacement(part.points())
+    write_vectors(vectors, grid, path)
+
+
+def write_vectors(vectors: np.ndarray, grid: Grid, path: Path) -> None:
+    """Writes displacements (z, y, x, 3), LPS mm, on a grid as `write_field` does."""
     image = sitk.GetImageFromArray(vectors, isVector=True)
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin)

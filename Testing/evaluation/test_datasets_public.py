@@ -165,7 +165,7 @@ def test_dirlab_refuses_landmarks_that_cannot_be_right(four_d_ct, tmp_path, text
 
 def test_an_empty_folder_is_no_data_set(tmp_path):
     (tmp_path / "empty").mkdir()
-    for kind in set(DATA_SETS) - {"phantom"}:
+    for kind in set(DATA_SETS) - set(datasets.WITHOUT_FOLDER):
         assert str(tmp_path / "empty") in refusal(kind, tmp_path / "empty", tmp_path)
         assert "nowhere" in refusal(kind, tmp_path / "nowhere", tmp_path)
     with pytest.raises(InputError, match="dirlab4dct"):
@@ -374,4 +374,4 @@ def test_the_documentation_shows_every_layout_as_the_program_does():
     text = (Path(datasets.__file__).parent / "README.md").read_text(encoding="utf-8")
     for data_set in DATA_SETS.values():
         assert f"| `{data_set.name}` |" in text
-        assert data_set.name == "phantom" or data_set.layout in text
+        assert data_set.name in datasets.WITHOUT_FOLDER or data_set.layout in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.evaluation.benchmark.truth import Smoothness, regions_of, truth_error
 from GLIDERegLib.evaluation.cases import Case
 from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
@@ -14,7 +15,6 @@ from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume
 from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 
-TRUTH_VOXELS = 20_000
 SLAB = 32
 
 
@@ -39,13 +39,22 @@ class Judge:
         self.snaps = case.snap_to_voxels
         self.truth = read_transform(case.truth) if case.truth else None
         self.inside = mask if mask is not None else Body(self.fixed).on(self.fixed.grid)
+        grid = self.fixed.grid
+        scored = read_mask(case.scored, grid, "fixed") > 0 if case.scored else self.inside
+        lungs = read_mask(case.lungs, grid, "fixed") > 0 if case.lungs else None
+        if self.truth is not None:
+            self.regions = regions_of(grid, scored, lungs)
+            self.smoothness = Smoothness(self.truth, grid, self.regions)
 
     def __call__(self, transform: sitk.Transform) -> dict:
         """The report of `evaluate_transform`, and more, JSON-able; transform: fixed to moving points, LPS mm.
 
         jacobian: over every voxel of the mask or body at the fixed image's own resolution, on the raw
-        determinant. truth_error: |T(x) - truth(x)| in mm at up to 20,000 voxels of the same region, the same
-        for every method; only where the case has a truth. snapped_error: the error at the landmarks after the
+        determinant. truth_error: |T(x) - truth(x)| in mm at up to 20,000 voxels where the truth may be
+        judged, the same for every method; truth_by_region: the same in the body, the lungs and near the
+        pleura;
+        log_jacobian: by region its standard deviation beside the truth's; these three only where the case has
+        a truth. snapped_error: the error at the landmarks after the
         carried ones were moved to the nearest voxel centre of the moving scan, where the data set's published
         errors are measured so.
         """
@@ -56,7 +65,13 @@ class Judge:
         if self.snaps and "target_registration_error" in report:
             report["snapped_error"] = self._snapped_error(transform, report)
         if self.truth is not None:
-            report["truth_error"] = truth_error(transform, self.truth, self.fixed.grid, self.inside)
+            grid = self.fixed.grid
+            report["truth_by_region"] = {
+                name: truth_error(transform, self.truth, grid, inside)
+                for name, inside in self.regions.items()
+            }
+            report["truth_error"] = report["truth_by_region"]["body"]
+            report["log_jacobian"] = self.smoothness(transform)
         return report
 
     def _snapped_error(self, transform: sitk.Transform, report: dict) -> dict:
@@ -92,15 +107,3 @@ def folding(transform: sitk.Transform, grid: Grid, inside: np.ndarray) -> dict:
         determinant = jacobian_determinant(displacement_on(transform, slab), slab)
         found.append(determinant[first - low : last - low][inside[first:last]])
     return jacobian_statistics(np.concatenate(found))
-
-
-def truth_error(transform: sitk.Transform, truth: sitk.Transform, grid: Grid, inside: np.ndarray) -> dict:
-    """Distances in mm between where two transforms carry voxels of a region, before and after; a summary."""
-    voxels = np.flatnonzero(inside)
-    chosen = np.random.default_rng(0).choice(voxels, min(TRUTH_VOXELS, len(voxels)), replace=False)
-    points = grid.to_physical(np.stack(np.unravel_index(chosen, inside.shape), axis=-1)[:, ::-1])
-    goal = map_points(truth, points)
-    return {
-        name: target_registration_error(carried, goal)[1]
-        for name, carried in (("initial", points), ("final", map_points(transform, points)))
-    }

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from GLIDERegLib.evaluation.peers.runner import Run
 
 # Raised when a measure changes its meaning, so that older records are made anew.
-MEASURES = 1
+MEASURES = 2
 
 
 @dataclass(frozen=True)
 class Results:
     """One record (JSON-able) for every case and method, cases in the outer order.
 
-    A record has case, method, made (date, processor), made_with, version, status ("done", "failed", "missing"
-    or "timeout"), reason, and where done seconds (median of the repeats), seconds_each, peak_bytes, weights,
-    structures ({label: name}) and metrics, the report of `Judge`.
+    A record has case, family, method, made (date, processor), made_with, version, status ("done", "failed",
+    "missing" or "timeout"), reason, and where done seconds (median of the repeats), seconds_each, peak_bytes,
+    weights, structures ({label: name}) and metrics, the report of `Judge`.
     """
 
     cases: list[str]
@@ -115,7 +115,8 @@ def _run_case(case: Case, methods: Sequence[Method], out: Path, plan: Plan) -> I
                 initial, judge = prepare(case, folder, origin), Judge(case)
             except GlideRegError as error:
                 problem = f"The case cannot be used. {error}"
-        record = {"case": case.name, "method": method.name, "made": stamp(), "made_with": made_with}
+        record = {"case": case.name, "family": case.family, "method": method.name}
+        record |= {"made": stamp(), "made_with": made_with}
         if missing or problem:
             record |= {"status": "missing" if missing else "failed", "reason": missing or problem}
         else:

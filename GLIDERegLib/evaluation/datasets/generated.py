@@ -61,7 +61,7 @@ def phantoms(
             write = partial(_write_phantom, amplitude=amplitude, seed=int(seed), size=size, spacing=spacing)
             make_once(work / name, settings, PHANTOM_FILES.values(), write)
             files = {role: work / name / file for role, file in PHANTOM_FILES.items()}
-            cases.append(Case(name, **files, structures=tuple(LABELS.items())))
+            cases.append(Case(name, **files, family="phantom", structures=tuple(LABELS.items())))
     return cases
 
 
@@ -94,7 +94,7 @@ def warped_scans(
             write = partial(_write_warped, scan=scan, mask=mask, seed=int(seed), amplitude=amplitude_mm)
             make_once(place, settings, made.values(), write)
             files = {role: place / file for role, file in made.items()}
-            cases.append(Case(place.name, scan, fixed_mask=mask, **files))
+            cases.append(Case(place.name, scan, fixed_mask=mask, family="warped", **files))
     return cases
 
 

@@ -5,7 +5,7 @@
 
 name, fixed and moving are required, all other fields may be absent or empty. Paths are relative to the CSV;
 an image may be a folder of DICOM slices. align and snap_to_voxels are yes or no. structures names label
-values: `1=lung;2=heart`.
+values: `1=lung;2=heart`. family is a word of yours, by which the tables are parted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from GLIDERegLib.evaluation.datasets.dataset import DataSet, Shortcomings
 COLUMNS = tuple(field.name for field in fields(Case))
 REQUIRED = ("name", "fixed", "moving")
 SWITCHES = ("align", "snap_to_voxels")
-FILES = tuple(name for name in COLUMNS if name not in ("name", "structures", *SWITCHES))
+FILES = tuple(name for name in COLUMNS if name not in ("name", "family", "structures", *SWITCHES))
 TOGETHER = (("fixed_points", "moving_points"), ("fixed_labels", "moving_labels"))
 YES, NO = ("yes", "true", "1"), ("no", "false", "0", "")
 SAFE_NAME = re.compile(r"[\w-]([\w .-]*[\w-])?")
@@ -99,7 +99,7 @@ def _case(row: dict[str, str], folder: Path, where: str) -> Case:
             raise InputError(f"Give {first} and {second} both or neither in {where}.")
     switches = {name: _switch(row.get(name, ""), name, where) for name in SWITCHES}
     structures = _structures(row.get("structures", ""), where)
-    return Case(row["name"], **files, structures=structures, **switches)
+    return Case(row["name"], **files, family=row.get("family", ""), structures=structures, **switches)
 
 
 def _switch(text: str, name: str, where: str) -> bool:
@@ -136,6 +136,7 @@ PAIRS = DataSet(
     """\
 FOLDER/                                                 (or the CSV file itself)
   pairs.csv     name,fixed,moving[,fixed_points,moving_points,fixed_labels,moving_labels,fixed_mask,
-                moving_mask,truth,structures,align,snap_to_voxels], paths relative to it""",
+                moving_mask,truth,scored,lungs,family,structures,align,snap_to_voxels], paths relative
+                to it""",
     _find,
 )
