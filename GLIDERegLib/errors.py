@@ -1,5 +1,8 @@
 """Everything that can go wrong on purpose, each with the exit status the command line gives it."""
 
+import errno
+import os
+
 
 class GlideRegError(Exception):
     """Base of all errors a user can do something about.
@@ -55,6 +58,26 @@ class Cancelled(GlideRegError):
 
     exit_status = 130
     code = "cancelled"
+
+
+def of_the_system(error: OSError) -> InputError:
+    """What the operating system refused (a name too long, a folder that cannot be read), with its file."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return InputError(f"The system refused a file or folder ({reason}).", code="system")
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(
+            f"The name '{shortened(name)}' is too long for the file system.",
+            "Choose a shorter one.",
+            code="name-too-long",
+        )
+    return InputError(f"'{shortened(name)}' cannot be used ({reason}).", "Check it.", code="system")
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """The text, with its middle left out where it is longer than a message should be."""
+    return text if len(text) <= most else f"{text[: most - 30]}...{text[-27:]}"
 
 
 def one_sentence(message: str, hint: str = "") -> str:

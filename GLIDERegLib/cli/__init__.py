@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from GLIDERegLib import __version__
 from GLIDERegLib.cli import benchmark, cohort, demo, evaluate, propagate, register, report, weights
-from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error
-from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError
+from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error, own_streams
+from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
 
 
 def run() -> None:
     """Runs the command line of this process and leaves with its exit status."""
     # Threads that spin while they wait lose several times the time beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    own_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = main()
     if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(Cancelled("Cancelled; nothing was written."))
     except GlideRegError as error:
         return _fail(error)
+    except OSError as error:
+        return _fail(of_the_system(error))
     except Exception as error:
         if (message := describe_memory_error(error)) is None:
             raise

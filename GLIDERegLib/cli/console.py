@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from GLIDERegLib.errors import Cancelled
@@ -35,6 +36,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"glidereg: error: {message}; see `{self.prog} --help`\n")
+
+
+def own_streams() -> None:
+    """Gives Python's standard error a descriptor of its own, so that native libraries can be silenced without
+    it, and has both streams replace letters that the console cannot write.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+        sys.stderr = open(  # noqa: SIM115 - for the life of the process
+            os.dup(sys.stderr.fileno()), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace"
+        )
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")
 
 
 def interruptible(work: Callable[[CancelToken], T]) -> T:

@@ -1,25 +1,63 @@
-"""How this layer calls SimpleITK: without its warnings, and with its errors said in one sentence."""
+"""How this layer calls SimpleITK: without its chatter, and with its errors said in one sentence."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError, OutOfMemoryError
 
 
+class _Silence:
+    """What native code prints to standard error (HDF5, MetaIO, NrrdIO) goes nowhere while someone is inside.
+
+    Several threads may be: the first turns it off, the last on. Python's own `sys.stderr` is not concerned in
+    the command line, which has a descriptor of its own for it.
+    """
+
+    def __init__(self):
+        self._lock, self._inside, self._kept = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            # A program without a console has no such descriptor.
+            with suppress(OSError):
+                self._kept = os.dup(2)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+
+    def __exit__(self, *_) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside or self._kept < 0:
+                return
+            os.dup2(self._kept, 2)
+            os.close(self._kept)
+            self._kept = -1
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def itk_calls(failure: str) -> Iterator[None]:
-    """Runs SimpleITK calls without ITK's warnings; any error they raise becomes InputError(failure).
+    """Runs SimpleITK calls without a word on standard error; their errors become InputError(failure).
 
     Raises OutOfMemoryError when ITK could not allocate memory.
     """
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        yield
+        with _silence:
+            yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "allocate" in str(error):
             raise OutOfMemoryError(

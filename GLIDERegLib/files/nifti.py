@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
+import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +14,59 @@ import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.kinds import GZIP
 from GLIDERegLib.registration.geometry import apply_affine
 
 SUFFIXES = (".nii", ".nii.gz")
 # NIfTI datatype codes of floating-point values.
 FLOATS = {16: "f4", 64: "f8"}
+# Lengths in mm by the lowest three bits of xyzt_units; ITK does as much and takes all others for mm.
+UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
+SIZE_OF_HEADER = {1: 348, 2: 540}
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What a NIfTI-1 header says beyond what ITK tells. unit: length of a step of 1, mm."""
+
+    intent: int
+    intent_name: str
+    intent_p1: float
+    description: str
+    unit: float
+
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """The header of a NIfTI-1 file (see `check_nifti`), packed or not, of either byte order."""
+    header, order = _header(path)
+    header = header.ljust(348, b"\0")
+
+    def text(start: int, length: int) -> str:
+        return header[start : start + length].split(b"\0")[0].decode("latin-1").strip()
+
+    p1, intent = (
+        struct.unpack_from(f"{order}f", header, 56)[0],
+        struct.unpack_from(f"{order}h", header, 68)[0],
+    )
+    return NiftiHeader(intent, text(328, 16), p1, text(148, 80), UNITS.get(header[123] & 7, 1.0))
 
 
 def check_nifti(path: Path, what: str) -> None:
     """Raises InputError for what ITK passes over: a cut-off file, NaN (read as 0), zero spacing (read as 1).
 
-    `what` names the file at the start of messages.
+    `what` names the file at the start of messages. NIfTI-2, which ITK does not read, is refused by its name.
     """
+    try:
+        start = _header(path)[0]
+    except (OSError, EOFError, zlib.error):
+        start = b""
+    size = {int.from_bytes(start[:4], order) for order in ("little", "big")}
+    if SIZE_OF_HEADER[2] in size:
+        raise InputError(
+            f"{what} is NIfTI-2, which is not supported.", "Save it as NIfTI-1 or NRRD.", code="nifti-2"
+        )
+    if SIZE_OF_HEADER[1] in size and start[40:42] in (b"\0\0", b""):
+        raise InputError(f"{what} has a damaged header.", "Copy or export it again.", code="file-damaged")
     with itk_calls(f"{what} cannot be read; its header is damaged or its axes are skewed; export it again."):
         complete, bad = _scan(path)
     if not complete:
@@ -82,7 +125,8 @@ def check_sform(image: sitk.Image, what: str) -> None:
         return
     spacing = np.asarray(image.GetSpacing()[:3])
     rows = [[float(value) for value in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"]
-    stored = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])  # RAS to LPS
+    unit = UNITS.get(int(float(image.GetMetaData("xyzt_units"))) & 7, 1.0)
+    stored = np.diag([-unit, -unit, unit, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])  # RAS to LPS
     used = np.eye(4)
     used[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * spacing
     used[:3, 3] = image.GetOrigin()[:3]
@@ -95,7 +139,10 @@ def check_sform(image: sitk.Image, what: str) -> None:
 
 
 def _open(path: Path):
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+    # By its first bytes, as ITK does: there are files named .gz that were never packed.
+    with path.open("rb") as stream:
+        packed = stream.read(2) == GZIP
+    return gzip.open(path) if packed else path.open("rb")
 
 
 def _header(path: Path) -> tuple[bytes, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.errors import InputError, of_the_system
 
 # Bytes; a disk with less left after a write may have cut the file off, which not every writer of ITK reports.
 FULL_DISK = 4096
@@ -39,8 +39,8 @@ class OutputFolder:
         self._made: list[Path] = []
 
     def __enter__(self) -> OutputFolder:
-        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
+            missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             for folder in reversed(missing):
                 folder.mkdir()
                 self._made.append(folder)
@@ -175,6 +175,8 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
         return InputError(
             f"Cannot write '{path}': a file is in the way of the folder; choose another folder."
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return of_the_system(error)
     return InputError(
         f"Cannot write '{path}': {error.strerror or error}; choose a folder that can be written."
     )

@@ -5,6 +5,7 @@ A transform maps fixed points to moving points, LPS mm, as ITK, ANTs and Slicer'
 
 from __future__ import annotations
 
+import re
 from os import PathLike
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.elastix import is_elastix, read_elastix
+from GLIDERegLib.files.fields import read_field
 from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
-from GLIDERegLib.files.nifti import check_nifti
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.registration.geometry import Grid
@@ -26,6 +29,9 @@ DIRECTIONS = ("fixed-to-moving", "moving-to-fixed")
 # mm; far above the rounding of float64, far below a voxel, so that a linearly interpolated field shows one
 # cell's slope.
 JACOBIAN_STEP = 1e-3
+# Transforms of 3D Slicer's own that ITK's reader does not know, in HDF5 and in text.
+FOREIGN = re.compile(rb"((?:Inverse\w+|\w*KernelTransform\w*?|\w*Oriented\w*?))_(?:double|float)_3_3")
+PLAIN_MATRIX = re.compile(rb"\s*(?:[-+.\deE]+[ \t]+){3}[-+.\deE]+\s*(?:\n[-+.\deE \t\r]+){2,3}\s*")
 # Nodes along each axis of a field's grid where the search for an inverse may start.
 START_NODES = 12
 
@@ -33,21 +39,31 @@ START_NODES = 12
 def read_transform(path: str | PathLike) -> sitk.Transform:
     """Reads a 3-D ITK transform (.h5, .tfm, .txt, .mat) or a displacement field stored as a vector image.
 
-    A field's vectors are taken as LPS mm, which is what ITK, ANTs and Slicer store in NRRD, MetaImage and
-    NIfTI of intent 1007; NIfTI of intent 1006 is RAS by its standard, and ITK turns it to LPS while reading.
+    elastix's own parameter files are read as far as SimpleITK has their transforms. What a field's vectors
+    mean is said in its header (see `files.fields`).
     Raises InputError when the file is missing, damaged or not such a transform.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The transform '{path}' does not exist; check the path.")
-    damaged = f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."
     if path.name.lower().endswith(FIELD_SUFFIXES):
-        return _read_field(path, damaged)
+        return read_field(path)
     if not path.name.lower().endswith(TRANSFORM_SUFFIXES):
         known = ", ".join(TRANSFORM_SUFFIXES + FIELD_SUFFIXES)
         raise InputError(f"The transform '{path}' is of an unknown type; give one of {known}.")
-    with itk_calls(damaged):
+    refuse_mistaken(path, f"The transform '{path}'")
+    if path.suffix.lower() == ".txt" and is_elastix(path.read_text(encoding="utf-8", errors="replace")):
+        return read_elastix(path)
+    _refuse_unknown(path)
+    with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
         transform = sitk.ReadTransform(str(path)).Downcast()
+    parameters = (*transform.GetParameters(), *transform.GetFixedParameters()) if transform.IsLinear() else ()
+    if not np.isfinite(parameters).all():
+        raise InputError(
+            f"The transform '{path}' holds values that are NaN or infinite.",
+            "Compute it again.",
+            code="not-finite",
+        )
     if transform.GetDimension() != 3:
         raise InputError(f"The transform '{path}' is {transform.GetDimension()}-D; give a 3-D transform.")
     composite = isinstance(transform, sitk.CompositeTransform)
@@ -166,22 +182,26 @@ def propagate(
     return PointSet(list(points.labels), mapped), {"residual_mm": residual, "inside_field": inside}
 
 
-def _read_field(path: Path, damaged: str) -> sitk.Transform:
-    if path.name.lower().endswith(NIFTI):
-        check_nifti(path, f"The displacement field '{path}'")
-    with itk_calls(damaged):
-        image = sitk.ReadImage(str(path))
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+def _refuse_unknown(path: Path) -> None:
+    """Raises InputError, with its name, for a transform that Slicer writes and ITK does not read, a plain
+    matrix, or FSL's.
+    """
+    content = path.read_bytes()
+    names = {match.decode() for match in FOREIGN.findall(content)}
+    if names:
         raise InputError(
-            f"'{path}' is no displacement field: it needs three values (LPS mm) for each voxel of a 3-D "
-            "image, in NIfTI stored with intent 1007 (vector)."
+            f"The transform '{path}' holds 3D Slicer's {', '.join(sorted(names))}, which is not read here.",
+            "Convert it to a grid transform (displacement field) first.",
+            code="slicer-transform",
+            names=sorted(names),
         )
-    field = sitk.Cast(image, sitk.sitkVectorFloat64)
-    if not np.isfinite(sitk.GetArrayViewFromImage(field)).all():
+    if path.suffix.lower() in (".txt", ".mat") and PLAIN_MATRIX.fullmatch(content):
         raise InputError(
-            f"The displacement field '{path}' holds values that are NaN or infinite; compute it again."
+            f"The transform '{path}' is a plain matrix without its convention, as FSL's FLIRT or NiftyReg's "
+            "reg_aladin write it.",
+            "Convert it to an ITK transform.",
+            code="plain-matrix",
         )
-    return sitk.DisplacementFieldTransform(field)
 
 
 def _parts(transform: sitk.Transform) -> list[sitk.Transform]:

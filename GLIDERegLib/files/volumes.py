@@ -14,7 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.errors import DependencyError, InputError
+from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
 from GLIDERegLib.files.outputs import whole_file
@@ -154,12 +156,21 @@ def _read(path: Path, what: str) -> Volume:
     named = f"The {what} '{path}'"
     if path.is_file() and _has_suffix(path, READABLE):
         nifti = _has_suffix(path, NIFTI)
+        refuse_mistaken(path, named)
+        fields = {}
         if nifti:
             check_nifti(path, named)
+        else:
+            fields = read_header(path)
+            check_data(path, fields, named)
+            _refuse_sequence(fields, named)
         with itk_calls(f"{named} cannot be read; the file is damaged or not of the type its name says."):
             image = sitk.ReadImage(str(path))
         if nifti:
             check_sform(image, named)
+        elif (unit := nrrd_unit(fields, named)) != 1.0:
+            image.SetSpacing([unit * n for n in image.GetSpacing()])
+            image.SetOrigin([unit * n for n in image.GetOrigin()])
     elif _is_dicom(path):
         return Volume(*_dicom().read_dicom(path, what), what)
     else:
@@ -204,6 +215,19 @@ def dicom_info(path: str | PathLike, role: str = "fixed") -> DicomInfo | None:
     if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
         return None
     return _dicom().read_info(path, f"{role} image")
+
+
+def _refuse_sequence(fields: dict[str, str], named: str) -> None:
+    """Raises InputError for an NRRD that holds frames, as 3D Slicer saves a sequence (.seq.nrrd)."""
+    frames = [
+        int(size)
+        for size, kind in zip(fields.get("sizes", "").split(), fields.get("kinds", "").split(), strict=False)
+        if kind == "list"
+    ]
+    if frames and frames[0] > 1:
+        raise InputError(
+            f"{named} is a sequence of {frames[0]} frames.", "Extract one frame of it.", code="sequence"
+        )
 
 
 def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:

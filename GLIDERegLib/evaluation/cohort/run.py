@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from GLIDERegLib.errors import Cancelled, InputError
+from GLIDERegLib.errors import Cancelled, InputError, of_the_system
 from GLIDERegLib.evaluation.cases import Case
 from GLIDERegLib.evaluation.cohort.memory import memory_of_machine
 from GLIDERegLib.evaluation.cohort.pair import STOP, Job, arguments_of, inputs_of
@@ -64,12 +64,22 @@ def run_cohort(
     Raises InputError, and Cancelled after Ctrl-C: what is done by then, the table too, stays.
     """
     folder = Path(os.path.abspath(folder))
-    _check(cases, folder)
     arguments = {case.name: arguments_of(case, list(options)) for case in cases}
-    prints = {case.name: fingerprint(case, arguments[case.name]) for case in cases}
-    records = {case.name: _known(folder / case.name, prints[case.name]) for case in cases}
+    prints: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        try:
+            _check(case, folder)
+            prints[case.name] = fingerprint(case, arguments[case.name])
+            records[case.name] = _known(folder / case.name, prints[case.name])
+        except OSError as error:
+            # A name too long, say: that pair alone cannot be computed.
+            records[case.name] = {"status": "unusable", "reason": str(of_the_system(error))}
+    unusable = [name for name, record in records.items() if record["status"] == "unusable"]
+    for name in unusable:
+        records[name]["status"] = "failed"
     again = ("waiting", "failed") if retry_failed else ("waiting",)
-    pending = [case for case in cases if records[case.name]["status"] in again]
+    pending = [c for c in cases if records[c.name]["status"] in again and c.name not in unusable]
     # Refuses a folder that cannot be written before anything else is done.
     with OutputFolder(folder), _scratch(folder) as scratch:
         need = {case.name: needs(case) for case in pending}
@@ -77,7 +87,9 @@ def run_cohort(
             Job(c.name, command and tuple(command), arguments[c.name], folder / c.name, scratch, limit)
             for c in pending
         ]
-        text = _told(records, len(pending), retry_failed)
+        text = _told(records, len(pending), retry_failed or bool(unusable))
+        for name in unusable:
+            finished(name, records[name])
         alone = sequential or workers == 1 or (workers is None and len(jobs) <= FEW)
         outcomes = _outcomes(jobs, need, workers, threads, scheduler, alone, started, text)
         try:
@@ -149,21 +161,20 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check(cases: Sequence[Case], folder: Path) -> None:
+def _check(case: Case, folder: Path) -> None:
     """Raises InputError where results would lie among a pair's inputs, an input among its results, or a file
-    is in the results' place.
+    is in the results' place; OSError where a name cannot be used.
     """
-    for case in cases:
-        target = Path(os.path.realpath(folder / case.name))
-        if target.exists() and not target.is_dir():
-            raise InputError(f"'{target}' is in the way of a pair's results; choose another output folder.")
-        for path in inputs_of(case).values():
-            given = Path(os.path.realpath(path))
-            if given.is_relative_to(target) or target.is_relative_to(given):
-                raise InputError(
-                    f"The results of '{case.name}' would go to the folder of its input '{path}'; choose "
-                    "another output folder."
-                )
+    target = Path(os.path.realpath(folder / case.name))
+    if target.exists() and not target.is_dir():
+        raise InputError(f"'{target}' is in the way of a pair's results; choose another output folder.")
+    for path in inputs_of(case).values():
+        given = Path(os.path.realpath(path))
+        if given.is_relative_to(target) or target.is_relative_to(given):
+            raise InputError(
+                f"The results of '{case.name}' would go to the folder of its input '{path}'; choose another "
+                "output folder."
+            )
 
 
 def _known(folder: Path, depends_on: dict[str, Any]) -> dict[str, Any]:

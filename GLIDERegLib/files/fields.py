@@ -1,0 +1,163 @@
+"""Displacement fields in image files, which say in their headers whose vectors they hold.
+
+All become one map: fixed points to moving points, LPS mm. What each program writes:
+ITK, ANTs, greedy, plastimatch: displacements in LPS mm (NIfTI: intent 1007). NIfTI intent 1006: RAS mm.
+Slicer: "displacement field type" in NRRD, `resampling` (fixed to moving) or `modeling` (moving to fixed).
+NiftyReg (reg-lib/cpu/_reg_maths.h): intent name NREG_TRANS and the kind in intent_p1, RAS mm.
+SPM (spm_deformations): intent name Mapping, positions in RAS mm. FSL: intents 2006 to 2018.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.kinds import refuse_mistaken
+from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
+from GLIDERegLib.files.nifti import NiftiHeader, check_nifti, read_nifti_header
+from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.geometry import Grid
+
+RAS = np.array([-1.0, -1.0, 1.0])
+DISPLACEMENTS, POSITIONS, POINTSET, VECTOR = "displacements", "positions", 1006, 1007
+NIFTYREG = {
+    0: POSITIONS,
+    1: DISPLACEMENTS,
+    2: "control points of a cubic B-spline",
+    3: "a velocity field",
+    4: "a velocity field",
+    5: "control points of a velocity field",
+    6: "control points of a linear spline",
+}
+# Names that say no more than that there are vectors.
+PLAIN = ("", "vector", "vectors", "displacement", "displacements", "displacement field", "disp", "warp")
+# An affine fit of the vectors over the points this near to a turn of the points themselves means positions.
+LIKE_POSITIONS = 0.3
+# mm; an inverse that is further from the exact one somewhere means a field that folds.
+INVERSE_RESIDUAL = 0.1
+
+
+def read_field(path: Path) -> sitk.Transform:
+    """The map of a vector image, fixed to moving points in LPS mm; outside its grid nothing is displaced.
+
+    Raises InputError for what is no such image, is damaged, or holds vectors of a kind not read here.
+    """
+    named = f"The displacement field '{path}'"
+    refuse_mistaken(path, named)
+    nifti = path.name.lower().endswith(NIFTI)
+    kind, ras, inverted = DISPLACEMENTS, False, False
+    if nifti:
+        check_nifti(path, named)
+        kind, ras = _nifti_kind(read_nifti_header(path), named)
+    else:
+        fields = read_header(path)
+        check_data(path, fields, named)
+        inverted = _is_modeling(fields, named)
+    with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
+        image = sitk.ReadImage(str(path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+        raise InputError(
+            f"'{path}' is no displacement field: it needs three values (LPS mm) for each voxel of a 3-D "
+            "image, in NIfTI stored with intent 1007 (vector)."
+        )
+    vectors = sitk.GetArrayFromImage(image).astype(np.float64)
+    if not np.isfinite(vectors).all():
+        raise InputError(
+            f"{named} holds values that are NaN or infinite.", "Compute it again.", code="not-finite"
+        )
+    grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    if ras:
+        vectors *= RAS
+    if kind == POSITIONS:
+        vectors -= grid.points()
+    elif _look_like_positions(vectors, grid):
+        raise InputError(
+            f"{named} seems to hold positions (where each voxel goes), not displacements.",
+            "Save displacements in LPS mm.",
+            code="field-kind",
+        )
+    if inverted:
+        field = DisplacementField(vectors.astype(np.float32), grid)
+        inverse = field.inverse()
+        if field.jacobian_determinant().min() <= 0 or not inverse.residual_mm <= INVERSE_RESIDUAL:
+            raise InputError(
+                f"{named} maps moving to fixed points (displacement field type: modeling) and folds, so that "
+                "it has no inverse.",
+                "Save it as a transform for resampling.",
+                code="field-kind",
+            )
+        return inverse.to_sitk()
+    return DisplacementField(vectors, grid).to_sitk()
+
+
+def _nifti_kind(header: NiftiHeader, named: str) -> tuple[str, bool]:
+    """DISPLACEMENTS or POSITIONS, and whether they are RAS once ITK has read them (it turns intent 1006)."""
+    name = header.intent_name
+    kind, ras = DISPLACEMENTS, False
+    if 2001 <= header.intent <= 2018:
+        raise _of_kind(named, "a warp of FSL (FNIRT or TOPUP), in FSL's own coordinates")
+    if name.upper().startswith("NREG"):
+        if name != "NREG_TRANS" or header.intent != VECTOR:
+            raise _of_kind(named, f"a file of NiftyReg named {name}")
+        kind, ras = NIFTYREG.get(int(header.intent_p1), f"a file of unknown kind {header.intent_p1:g}"), True
+        if kind not in (POSITIONS, DISPLACEMENTS):
+            raise _of_kind(named, f"{kind} of NiftyReg")
+    elif name.lower() == "mapping" or header.description.lower().startswith("deformation"):
+        kind, ras = POSITIONS, header.intent != POINTSET
+    elif name.lower() not in PLAIN or "velocity" in header.description.lower():
+        raise _of_kind(named, f"vectors of another kind, named '{name or header.description}'")
+    if header.intent in (POINTSET, VECTOR) and header.unit != 1.0:
+        raise InputError(
+            f"{named} is not in mm but says units of {header.unit:g} mm.", "Save it in mm.", code="units"
+        )
+    return kind, ras
+
+
+def _is_modeling(fields: dict[str, str], named: str) -> bool:
+    """Whether an NRRD maps moving to fixed points; InputError where it says neither, or is not in LPS mm."""
+    kind = fields.get("displacement field type", "resampling").lower()
+    if kind not in ("resampling", "modeling"):
+        raise _of_kind(named, f"a field of the type '{kind}'")
+    space = fields.get("space", "left-posterior-superior").lower()
+    if space not in ("left-posterior-superior", "lps"):
+        raise InputError(
+            f"{named} is in the space '{space}', and does not say whether its vectors are too.",
+            "Save it in left-posterior-superior (LPS).",
+            code="field-space",
+        )
+    if nrrd_unit(fields, named) != 1.0:
+        raise InputError(f"{named} is not in mm.", "Save it in mm.", code="units")
+    if frame := fields.get("measurement frame"):
+        try:
+            matrix = [float(n) for n in frame.replace("(", " ").replace(")", " ").replace(",", " ").split()]
+        except ValueError:
+            matrix = []
+        if not np.array_equal(matrix, np.eye(3).ravel()):
+            raise _of_kind(named, "vectors in a measurement frame of their own")
+    return kind == "modeling"
+
+
+def _look_like_positions(vectors: np.ndarray, grid: Grid) -> bool:
+    """True where vectors (z, y, x, 3) are an affine map of the points near the identity, in LPS or RAS.
+
+    Displacements would have to double all lengths for the one, and fold for the other.
+    """
+    steps = tuple(slice(None, None, max(1, n // 16)) for n in grid.shape)
+    points, values = (array[steps].reshape(-1, 3) for array in (grid.points(), vectors))
+    points = points - points.mean(axis=0)
+    slope = np.linalg.lstsq(points, values - values.mean(axis=0), rcond=None)[0].T
+    return any(np.abs(slope - np.diag(turn)).max() < LIKE_POSITIONS for turn in (np.ones(3), RAS))
+
+
+def _of_kind(named: str, kind: str) -> InputError:
+    return InputError(
+        f"{named} is {kind}, which is not read here.",
+        "Convert it to displacements in LPS mm with the program that made it.",
+        code="field-kind",
+        kind=kind,
+    )
