@@ -18,7 +18,8 @@ GIB = 2**30
 # Fitted from above to peaks measured on the processor with two threads; see evaluation/cohort/README.md.
 BASE = 0.5e9
 BYTES_PER_GIVEN_VOXEL = 20  # of the two images: reading and resampling them
-BYTES_PER_CELL = 5300  # of the coupled convex optimisation, its costs for all displacements
+# Of the coupled convex optimisation, its costs for all displacements: 925 at 48 mm, times the stretch.
+BYTES_PER_CELL = 5300
 BYTES_PER_VOXEL_FINE, BYTES_PER_VOXEL_COARSE = 106, 60  # of the working grid, nodes 2 or 4 voxels apart
 # Counted from the arrays: encoded tokens as float32, and the same in half precision for the reduction.
 BYTES_PER_CHANNEL = 4 + 2
@@ -41,7 +42,7 @@ def estimated_bytes(
     per_voxel = BYTES_PER_VOXEL_FINE if fine else BYTES_PER_VOXEL_COARSE
     given = BYTES_PER_GIVEN_VOXEL * sum(float(np.prod(grid.size)) for grid in (fixed, moving))
     working = per_voxel * volume / spacing**3
-    working += BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
+    working += settings.search_stretch * BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
     needed = BASE + max(given, working)
     if with_encoder:
         encoder = network(settings.encoder)

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib.registration import energy, start
+from GLIDERegLib.registration.convex import make_consistent
 from GLIDERegLib.registration.encoders import FeatureStore, SliceEncoder
 from GLIDERegLib.registration.features import (
     GlobalFeatures,
@@ -104,7 +105,9 @@ def register_pair(
                 start.cell_factor(settings.global_cell_size, spacing),
                 *(v.node_spacing for v in settings.levels),
             ]
-        margin = max(settings.search_range, settings.global_search_range if wanted else 0.0)
+        margin = max(
+            settings.search_range * settings.search_stretch, settings.global_search_range if wanted else 0.0
+        )
         images = prepare_pair(
             fixed, moving, initial, spacing, margin, math.lcm(*factors), fixed_mask, moving_mask
         )
@@ -198,7 +201,9 @@ def _starts(
     factor = start.cell_factor(settings.cell_size, pair.spacing)
     local = pair.local and [features.cells for features in pair.local]
     if pair.wide is None:
-        fields = start.search(*local, settings.search_range, pair.spacing, stages.step)
+        fields = start.search(
+            *local, settings.search_range, pair.spacing, stages.step, stretch=settings.search_stretch
+        )
         return [(field, factor) for field in fields[: len(directions)]]
     wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
     wide = start.search(
@@ -229,7 +234,9 @@ def _starts(
                     "The global search made the local features agree less, so its result was left out of the "
                     "start."
                 )
-                alone = start.search(*local, settings.search_range, direction.spacing, step)
+                alone = start.search(
+                    *local, settings.search_range, direction.spacing, step, stretch=settings.search_stretch
+                )
             cells = alone[number]
         else:
             residual, _ = start.search(fixed, warped, search_range, direction.spacing, step)
@@ -245,17 +252,107 @@ def _refined(
     starts: list[tuple[torch.Tensor, int]],
     whole: Callable[[DisplacementField], DisplacementField],
 ) -> list[DisplacementField]:
-    """Step 6 for each direction, until the user wants no more; previews show the first."""
-    fields = []
-    for number, (direction, begin) in enumerate(zip(directions, starts, strict=True)):
+    """Step 6 for each direction, until the user wants no more; previews show the first.
 
-        def step(fraction: float, number: int = number) -> None:
-            stages.step((number + fraction) / len(directions))
+    Between levels the two directions are made inverse to each other: a false match of the one seldom is one
+    of the other, and pulls half as far at the next level.
+    """
+    runs = [
+        Refinement(direction, settings, stages, *begin, whole if number == 0 else None)
+        for number, (direction, begin) in enumerate(zip(directions, starts, strict=True))
+    ]
+    total = len(runs) * sum(level.iterations for level in settings.levels)
+    done = 0
+    for number, level in enumerate(settings.levels):
+        if number and len(runs) == 2 and settings.consistent_levels:
+            _agree(*runs)
+        for run in runs:
+            run.level(
+                level, lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total)
+            )
+            done += level.iterations
+            if stages.ending:
+                return [runs[0].result()]
+    return [run.result() for run in runs]
 
-        fields.append(refine(direction, settings, stages, *begin, step, whole if number == 0 else None))
-        if stages.ending:
-            break
-    return fields
+
+def _agree(forward: Refinement, backward: Refinement) -> None:
+    """Makes the nodes' fields of both directions inverse to each other."""
+    spacing = forward.spacing
+    offset = np.asarray(backward.pair.fixed.offset) - np.asarray(forward.pair.fixed.offset)
+    offset = torch.as_tensor(offset / spacing, dtype=torch.float32, device=forward.field.device)
+    fields = make_consistent(forward.field / spacing, backward.field / spacing, offset.view(3, 1, 1, 1))
+    forward.field, backward.field = (field * spacing for field in fields)
+
+
+class Refinement:
+    """Step 6 of one direction, level by level, from the cells' field (voxels) on.
+
+    whole: makes a residual field the map that a preview shows; None for no previews. points: what is known to
+    correspond. field: (3, Z, Y, X) in voxels, at the cells, then at the nodes of the last level; its samples
+    lie at first + spacing * index.
+    """
+
+    def __init__(
+        self,
+        pair: Direction,
+        settings: Settings,
+        stages: Stages,
+        cells: torch.Tensor,
+        factor: int,
+        whole: Callable[[DisplacementField], DisplacementField] | None = None,
+        points: PointTerm | None = None,
+    ):
+        self.pair, self.field, self.spacing = pair, cells, factor
+        self._first = (factor - 1) / 2
+        self._settings, self._stages, self._whole, self._points = settings, stages, whole, points
+        train = pair.wide is not None and settings.reduction == "dynamic" and pair.order == (0, 1)
+        self._trainer = _trainer(pair.wide, settings) if train else None
+        self._begun = False
+
+    def level(self, level: Level, step: Callable[[float], None]) -> None:
+        """Refines the field on one level's nodes."""
+        pair, settings, stages, trainer = self.pair, self._settings, self._stages, self._trainer
+        grid = ControlGrid(pair.fixed.array.shape, level.node_spacing)
+        terms = _terms(pair, settings, level)
+        # The coarser the voxels, the less they tell against what is expected of any motion.
+        bending_weight = settings.bending_weight * max(1.0, pair.spacing / RESOLUTION_MM)
+        fused = self.field.device.type == "cpu" and energy.fused_available()
+        energy_of = Energy(
+            terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, self._points
+        )
+
+        def before(iteration: int, coefficients: torch.Tensor) -> None:
+            def nodes() -> torch.Tensor:
+                return energy.spline_samples(coefficients, energy.NODE_TAPS)
+
+            if self._whole is not None:
+                stages.show(
+                    lambda: self._whole(_to_field(nodes(), pair.fixed, level.node_spacing, PREVIEW_MM))
+                )
+            if trainer is None:
+                return
+            reader = displacement_reader(nodes(), grid, pair.fixed, pair.wide.pool.images[0].grid)
+            trainer.train_with(reader, settings.global_weight)
+            if (iteration + 1) % settings.vae_refresh == 0:
+                pair.wide.refresh()
+                energy_of.replace_terms([_global_term(pair, settings, level), *energy_of.terms[1:]])
+
+        coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
+        if not self._begun:
+            coefficients = fill_unmeasured(coefficients, terms, grid)
+        coefficients, _ = refine_level(energy_of, coefficients, level, step, before, lambda: stages.ending)
+        coefficients = fill_unmeasured(coefficients, terms, grid)
+        self.field = energy.spline_samples(coefficients, energy.NODE_TAPS)
+        self.spacing = level.node_spacing
+        self._first = (self.spacing - 1) / 2 - self.spacing
+        self._begun = True
+
+    def result(self) -> DisplacementField:
+        """The field in mm on the last level's nodes, without folds."""
+        field = _to_field(self.field, self.pair.fixed, self.spacing)
+        field.vectors = without_folds(field.vectors, field.grid)
+        return field
 
 
 def refine(
@@ -268,61 +365,15 @@ def refine(
     whole: Callable[[DisplacementField], DisplacementField] | None = None,
     points: PointTerm | None = None,
 ) -> DisplacementField:
-    """Step 6 on all levels, from the cells' field (voxels) to a field in mm on the last control grid.
-
-    whole: makes a residual field the map that a preview shows; None for no previews. points: what is known to
-    correspond.
-    """
-    shape = pair.fixed.array.shape
-    field, first, spacing = cells, (factor - 1) / 2, factor
-    fused = cells.device.type == "cpu" and energy.fused_available()
-    train = pair.wide is not None and settings.reduction == "dynamic" and pair.order == (0, 1)
-    trainer = _trainer(pair.wide, settings) if train else None
+    """Step 6 of one direction alone on all levels, arguments as of `Refinement`."""
+    run = Refinement(pair, settings, stages, cells, factor, whole, points)
     total, done = sum(level.iterations for level in settings.levels), 0
     for level in settings.levels:
         if stages.ending and done:
             break
-        grid = ControlGrid(shape, level.node_spacing)
-        terms = _terms(pair, settings, level)
-        # The fewer voxels a volume has, the less they tell against what is expected of any motion.
-        bending_weight = settings.bending_weight * max(1.0, pair.spacing / RESOLUTION_MM) ** 3
-        energy_of = Energy(terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, points)
-
-        def before(
-            iteration: int, coefficients: torch.Tensor, grid=grid, level=level, energy_of=energy_of
-        ) -> None:
-            def nodes() -> torch.Tensor:
-                return energy.spline_samples(coefficients, energy.NODE_TAPS)
-
-            if whole is not None:
-                stages.show(lambda: whole(_to_field(nodes(), pair.fixed, level.node_spacing, PREVIEW_MM)))
-            if trainer is None:
-                return
-            reader = displacement_reader(nodes(), grid, pair.fixed, pair.wide.pool.images[0].grid)
-            trainer.train_with(reader, settings.global_weight)
-            if (iteration + 1) % settings.vae_refresh == 0:
-                pair.wide.refresh()
-                energy_of.replace_terms([_global_term(pair, settings, level), *energy_of.terms[1:]])
-
-        coefficients = to_coefficients(field, first, spacing, grid)
-        if done == 0:
-            coefficients = fill_unmeasured(coefficients, terms, grid)
-        coefficients, _ = refine_level(
-            energy_of,
-            coefficients,
-            level,
-            lambda f, done=done, level=level: step((done + f * level.iterations) / total),
-            before,
-            lambda: stages.ending,
-        )
-        coefficients = fill_unmeasured(coefficients, terms, grid)
-        field = energy.spline_samples(coefficients, energy.NODE_TAPS)
-        spacing = level.node_spacing
-        first = (spacing - 1) / 2 - spacing
+        run.level(level, lambda f, done=done, level=level: step((done + f * level.iterations) / total))
         done += level.iterations
-    result = _to_field(field, pair.fixed, spacing)
-    result.vectors = without_folds(result.vectors, result.grid)
-    return result
+    return run.result()
 
 
 def _terms(pair: Direction, settings: Settings, level: Level) -> list[Term]:

@@ -19,6 +19,7 @@ CHOICES = {
 }
 _LEAST = {
     "search_range": 1.0,
+    "search_stretch": 1.0,
     "encoder_slice_step": 1,
     "encoder_input_size": 64,
     "seed": 0,
@@ -42,13 +43,16 @@ class Settings:
     takes; encoder_slice_step: it sees every n-th. None for both is the paper's: 1024 and every slice; but 512
     and slices 12 mm apart on a processor, where a token is then about as high as it is wide.
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
-    `cell_size`; global_search_range and global_cell_size: the same for the global features, whose differences
-    count `global_coupling` times against the coupling.
+    `cell_size`; search_stretch: how many times further it reaches along the body's axis, where a breath moves
+    the lungs' bases most (by more than 48 mm on COPD scans). global_search_range and global_cell_size: the
+    same for the global features, whose differences count `global_coupling` times against the coupling.
     vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
-    bending_weight: of the bending energy; it grows with the volume of voxels larger than 1.4 mm.
-    noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike.
+    bending_weight: of the bending energy; it grows with the edge of voxels larger than 1.4 mm.
+    noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike. More
+    than 0 leaves the word to strong edges, along which nothing tells how far they slid.
     folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
     symmetric: both directions are registered; the mean of one and the inverse of the other is the result.
+    consistent_levels: with `symmetric`, both are made inverse to each other between levels, too.
     """
 
     name: str = "default"
@@ -78,17 +82,19 @@ class Settings:
     mind_dilation: int = 2
 
     search_range: float = 48.0
+    search_stretch: float = 1.5
     cell_size: float = 8.0
     global_search_range: float = 96.0
     global_cell_size: float = 12.0
     global_coupling: float = 1.0
     global_weight: float = 1.0
     local_weight: float = 1.0
-    bending_weight: float = 1.0
+    bending_weight: float = 15.0
     folding_weight: float = 20.0
-    noise_weight: float = 4.0
+    noise_weight: float = 0.0
     levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 80)))
     symmetric: bool = True
+    consistent_levels: bool = True
 
     def __post_init__(self):
         for name, choices in CHOICES.items():

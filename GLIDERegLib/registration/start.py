@@ -35,16 +35,17 @@ def search(
     spacing: float,
     step: Callable[[float], None],
     cost_weight: float = 1.0,
+    stretch: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Displacements (3, Z, Y, X) in voxels at the fixed and at the moving cells, inverse to each other; the
-    search ball's radius is `range_mm`.
+    search ball's radius is `range_mm`, and `stretch` times that along z.
 
     cost_weight multiplies the feature differences against the coupling.
     """
     if cost_weight != 1.0:
         fixed, moving = (replace(f, values=f.values * cost_weight**0.5) for f in (fixed, moving))
     reach = range_mm / (fixed.factor * spacing)
-    forward, backward = register_cells(fixed, moving, (reach,) * 3, step)
+    forward, backward = register_cells(fixed, moving, (reach, reach, stretch * reach), step)
     return forward * fixed.factor, backward * fixed.factor
 
 

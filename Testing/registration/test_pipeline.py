@@ -62,7 +62,10 @@ class TestShift:
 
     @pytest.mark.parametrize("size", [(48, 48, 48), (64, 64, 64), (96, 96, 96), (71, 67, 70), (53, 61, 47)])
     def test_everywhere_but_where_content_left(self, size):
-        assert self.error(size).max() <= 0.05
+        error = self.error(size)
+        # 8 (N - 1) / N would be 0.08 to 0.17 short everywhere; at a corner bending may leave a tenth.
+        assert error.mean() <= 0.02
+        assert error.max() <= 0.1
 
     def error(self, size: tuple[int, int, int]) -> np.ndarray:
         """Largest component of the error in voxels, (z, y, x), without the strip whose content left."""

@@ -152,3 +152,18 @@ class TestMismatch:
     def test_is_infinite_where_hardly_any_cells_meet(self):
         assert start.mismatch(cells(self.VALUES), cells(self.VALUES + 0.1, offset=(9, 0, 0))) == float("inf")
         assert start.mismatch(cells(self.VALUES), cells(self.VALUES + 0.1, offset=(5, 0, 0))) < float("inf")
+
+
+def test_the_search_reaches_further_along_the_axis_of_the_body():
+    """Content 64 mm away along z, with a range of 48 mm: within reach only when that is stretched."""
+    shift, values = 8, torch.from_numpy(np.random.default_rng(3).normal(size=(12, 44, 12, 12)))
+    values = values.float()
+    fixed, moving = cells(values[:, :28].contiguous()), cells(values.roll(shift, 1)[:, shift:].contiguous())
+    moving.offset = (0, 0, shift)
+
+    def found(stretch: float) -> torch.Tensor:
+        field, _ = start.search(fixed, moving, 48.0, 2.0, lambda fraction: None, stretch=stretch)
+        return field[2, 4:-4, 3:-3, 3:-3] * 2.0
+
+    torch.testing.assert_close(found(1.5), torch.full_like(found(1.5), 64.0), atol=0.1, rtol=0)
+    assert float(found(1.0).abs().max()) <= 48.1

@@ -124,17 +124,18 @@ def _start(run: Run) -> Cost:
     """Coupled convex optimisation of all directions."""
     settings = run.settings
     if run.encoder is None:
-        return _search(run, settings.cell_size, settings.search_range)
+        return _search(run, settings.cell_size, settings.search_range, settings.search_stretch)
     again = Cost(2 * (4 + 1), 68) * run.voxels + _described(run, set())
     again += _search(run, settings.cell_size, settings.search_range / 2)
     return _search(run, settings.global_cell_size, settings.global_search_range) + again * run.directions
 
 
-def _search(run: Run, cell_mm: float, range_mm: float) -> Cost:
+def _search(run: Run, cell_mm: float, range_mm: float, stretch: float = 1.0) -> Cost:
     """Both cost volumes of one search."""
     factor = cell_factor(cell_mm, run.spacing)
     cells = math.prod(-(-n // factor) for n in run.shape)
-    labels = len(search_window((range_mm / (factor * run.spacing),) * 3))
+    reach = range_mm / (factor * run.spacing)
+    labels = len(search_window((reach, reach, stretch * reach)))
     argmins = 1 + len(COUPLING)
     each = Cost(4 + 3 * 8 + 4 * argmins, 3 * CHANNELS * run.body + 18 + 11 * argmins)
     return each * (2 * cells * labels)
