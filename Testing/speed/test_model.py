@@ -12,7 +12,12 @@ from speed.model import Cost, Run, costs
 
 # 512 voxels of 4 mm; 64 cells of two voxels each way, 33 displacements within two cells.
 SETTINGS = Settings(
-    features="local", cell_size=8.0, search_range=16.0, symmetric=False, levels=(Level(4, 2, 10),)
+    features="local",
+    cell_size=8.0,
+    search_range=16.0,
+    search_stretch=1.0,
+    symmetric=False,
+    levels=(Level(4, 2, 10),),
 )
 RUN = Run((8, 8, 8), 4.0, 0.5, SETTINGS)
 ENCODER = {
