@@ -174,8 +174,11 @@ def _bare(pixels: Pixels, data: bytes) -> Dataset:
 def _by_gdcm(bare: Dataset) -> np.ndarray:
     with tempfile.TemporaryDirectory(prefix="glidereg-") as folder:
         file = f"{folder}/bare.dcm"
-        bare.is_little_endian, bare.is_implicit_VR = True, False
-        pydicom.dcmwrite(file, bare, write_like_original=False)
+        if int(pydicom.__version__.split(".")[0]) < 3:
+            bare.is_little_endian, bare.is_implicit_VR = True, False
+            pydicom.dcmwrite(file, bare, write_like_original=False)
+        else:
+            pydicom.dcmwrite(file, bare, enforce_file_format=True)
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         try:
