@@ -402,8 +402,9 @@ def _waitFor(registration: SceneRegistration | SequenceRegistration, progressCal
             slicer.app.processEvents()
             time.sleep(0.1)
     finally:
-        # Also after Ctrl-C or an error of the callback.
-        registration.close()
+        # After Ctrl-C or an error of the callback; else the worker stays for the next volumes of a batch.
+        if registration.active:
+            registration.close()
     if registration.results is None:
         raise RuntimeError(" ".join(registration.error or (_("The registration was cancelled."),)).strip())
     return registration.results

@@ -271,6 +271,9 @@ class RegistrationPanel:
         self._boxes["device"].fill([choices.AUTOMATIC, *devices], self._node and self._node.device)
         self._weights.setCheckpoints(findings["checkpoints"])
         self._fillEncoders()
+        if not findings["missing"] and not self._starting:
+            # While the user chooses volumes.
+            self.logic.registration.warm()
         self._enable()
 
     # What is shown of it

@@ -13,6 +13,7 @@ DOUBTFUL_RESIDUAL_MM = 0.5
 # What the engine calls its stages, in words for the reader of a scan.
 STAGES = {
     "pre-alignment": _("Aligning the scans"),
+    "kernels": _("Preparing kernels, once per machine"),
     "working grid": _("Preparing the scans"),
     "global features": _("Looking at the anatomy (SAM2)"),
     "reduction": _("Reducing the anatomy features"),

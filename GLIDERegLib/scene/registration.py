@@ -62,6 +62,10 @@ class SceneRegistration:
     def log(self) -> list[str]:
         return self._job.log
 
+    def warm(self) -> None:
+        """Has a worker load what a registration needs, so that the next one starts sooner."""
+        self._job.warm()
+
     def start(
         self,
         inputs: Inputs,
@@ -130,7 +134,7 @@ class SceneRegistration:
         self._job.keep()
 
     def close(self) -> None:
-        """Ends everything at once and removes what was temporary."""
+        """Ends everything at once, a waiting worker too, and removes what was temporary."""
         self._job.close()
         self._cleanUp()
 

@@ -1,4 +1,4 @@
-"""The process of one registration: reads the request, registers, and tells what happens."""
+"""The process of a registration: reads the request, registers, tells what happens; may stay for the next."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from GLIDERegLib.worker.channel import Channel
 from GLIDERegLib.worker.messages import (
     DEPENDENCY_HINT,
     INTERNAL_HINT,
+    LEFT_IDLE,
     MEMORY_HINT,
+    STAY,
     Request,
     error_event,
     is_out_of_memory,
     save_array,
 )
 from GLIDERegLib.worker.overall import Overall
+from GLIDERegLib.worker.staying import Requests, load, may_stay
 from GLIDERegLib.worker.watch import end_when_cancelled, end_with_parent
 
 if TYPE_CHECKING:
@@ -36,17 +39,59 @@ NODES_MM, MOST_BETWEEN = 2.0, 4
 
 
 def main() -> None:
-    """Does the request whose path is this process's argument, and ends the process."""
+    """Does the request whose path is this process's argument, and ends the process; with STAY it does those
+    whose paths come by standard input too, as long as all goes well.
+    """
     channel = Channel()
     faulthandler.enable()
-    end_with_parent()
+    arguments = [argument for argument in sys.argv[1:] if argument != STAY]
+    if STAY in sys.argv[1:]:
+        requests = Requests()
+        end_with_parent(requests.take)
+        status = _stay(requests, arguments, channel)
+    else:
+        end_with_parent()
+        status = _serve(arguments, channel)
+    sys.stderr.flush()
+    # Python's own way out would wait for threads of libraries, and there is nothing left to save.
+    os._exit(status)
+
+
+def _stay(requests: Requests, arguments: list[str], channel: Channel) -> int:
+    """Does one request after the other; the exit status at the end."""
+    if not arguments:
+        try:
+            load()
+        except Exception:
+            # To be told to whoever asks for a registration.
+            traceback.print_exc()
+            return LEFT_IDLE
+    while True:
+        if not arguments:
+            path = requests.next()
+            if path is None:
+                return LEFT_IDLE
+            arguments = [path]
+        if status := _serve(arguments, channel):
+            return status
+        if not may_stay():
+            return 0
+        sys.stderr.flush()
+        channel.send({"event": "ready"})
+        arguments = []
+
+
+def _serve(arguments: list[str], channel: Channel) -> int:
+    """Does one request and tells its end; the exit status."""
+    call_off = None
     try:
-        if len(sys.argv) != 2:
+        if len(arguments) != 1:
             raise InputError("The worker takes one argument; give it the path of a request.")
-        request = Request.read(sys.argv[1])
-        end_when_cancelled(Path(request.cancel_file))
-        channel.send(run(request, channel))
-        status = 0
+        request = Request.read(arguments[0])
+        call_off = end_when_cancelled(Path(request.cancel_file))
+        event, status = run(request, channel), 0
+        call_off()
+        channel.send(event)
     except BaseException as error:
         if isinstance(error, GlideRegError):
             print(error, file=sys.stderr)
@@ -54,9 +99,7 @@ def main() -> None:
             traceback.print_exc()
         channel.send(describe(error))
         status = error.exit_status if isinstance(error, GlideRegError) else 1
-    sys.stderr.flush()
-    # Python's own way out would wait for threads of libraries, and there is nothing left to save.
-    os._exit(status)
+    return status
 
 
 def run(request: Request, channel: Channel) -> dict[str, Any]:

@@ -7,23 +7,28 @@
             ...
     # job.state is DONE, FAILED or CANCELLED; the last event was the result or an error
 
-Nothing here blocks but `close`. Nothing here survives: the process is killed with all it started when a
-cancelled run does not end by itself, when the job is closed or forgotten, and when the program leaves.
+Nothing here blocks but `close`. A process whose run ended well may stay, loaded, for the next one; `warm`
+starts one ahead. Nothing here survives: the process is killed with all it started when a cancelled run does
+not end by itself, when the job is closed or forgotten, and when the program leaves; an idle one leaves by
+itself after a while.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from GLIDERegLib.errors import InputError
-from GLIDERegLib.worker.messages import Request, error_event
-from GLIDERegLib.worker.process import Output, end, kill_tree, start_process, why_it_ended
+from GLIDERegLib.worker.messages import LEFT_IDLE, STAY, Request, error_event
+from GLIDERegLib.worker.process import Output, close_input, end, kill_tree, start_process, why_it_ended
 
 GRACE_SECONDS = 2.0  # for the process to end by itself after a cancellation or its last event
 DRAIN_SECONDS = 0.5  # for what it said last to arrive after its end
@@ -61,6 +66,7 @@ class RegistrationJob:
         self._command = [str(python), *arguments]
         self._clock = clock
         self._state = State.IDLE
+        self._process: subprocess.Popen | None = None
         self._output: Output | None = None
         self._started = self._stopped = 0.0
 
@@ -112,23 +118,61 @@ class RegistrationJob:
             for file in (request.cancel_file, request.keep_file):
                 Path(file).unlink(missing_ok=True)  # of an earlier run
             request.write(path)
-            process = start_process([*self._command, str(path)])
+            self._handed_over = self._hand_over(path)
+            if not self._handed_over:
+                self._launch(str(path), STAY)
         except OSError as error:
-            raise InputError(
-                f"The registration cannot be started ({error}); check the folder '{folder}' and the Python "
-                f"interpreter '{self._command[0]}'."
-            ) from error
-        self._request = request
-        self._process = process
-        self._end = weakref.finalize(self, end, process)  # also called when the program leaves
-        self._output = Output(process)
+            raise InputError("; ".join(self._why_not_started(error, folder))) from error
+        self._request, self._path = request, path
         self._last_event: dict[str, Any] | None = None
+        self._ready = False
         self._deadline: float | None = None
         self._ended_at: float | None = None
         self._first_progress: float | None = None
         self._last_progress = self._share = 0.0
         self._started = self._clock()
         self._state = State.STARTING
+
+    def warm(self) -> None:
+        """Has a process load what a registration needs, so that the next one starts sooner; returns at once.
+
+        It takes the place of one that waits, which may lack packages that were installed since. Does nothing
+        while a run is active, and where none can be started: the next run tells why.
+        """
+        if not self.active:
+            with suppress(OSError):
+                self._launch(STAY)
+
+    def _launch(self, *arguments: str) -> None:
+        """Starts a process in place of an earlier one; raises OSError."""
+        process = start_process([*self._command, *arguments])
+        self._drop()
+        self._process = process
+        self._end = weakref.finalize(self, end, self._process)  # also called when the program leaves
+        self._output = Output(self._process)
+
+    def _drop(self) -> None:
+        """Ends the process, idle or not, with all it started."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._end()
+        else:
+            self._end.detach()
+            close_input(self._process)
+        self._process = None
+
+    def _hand_over(self, path: Path) -> bool:
+        """Gives the request to the process that waits for one; False where there is none."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        self._output.forget()
+        try:
+            self._process.stdin.write(json.dumps(str(path)).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            return False
+        return True
 
     def poll(self) -> list[dict[str, Any]]:
         """What the process told since the last call, of each kind the newest; call it every 100 ms.
@@ -141,9 +185,30 @@ class RegistrationJob:
         # Looked at before the events: what comes after the end is known to be all.
         gone = self._is_gone()
         events = [event for event in self._output.take() if self._note(event)]
-        if gone:
+        if (gone and not self._started_anew()) or self._ready:
             events.append(self._finish())
         return events
+
+    def _started_anew(self) -> bool:
+        """Starts another process where the one that was given the request had left without seeing it."""
+        silent = self._state is State.STARTING and self._last_event is None
+        if not (self._handed_over and silent and self._process.returncode == LEFT_IDLE):
+            return False
+        self._handed_over, self._ended_at = False, None
+        try:
+            self._launch(str(self._path), STAY)
+            return True
+        except OSError as error:
+            what, remedy = self._why_not_started(error, self._path.parent)
+            self._last_event = error_event("internal", f"{what}.", remedy[0].upper() + remedy[1:])
+            return False
+
+    def _why_not_started(self, error: OSError, folder: str | PathLike) -> tuple[str, str]:
+        """What is wrong, and what to do."""
+        return (
+            f"The registration cannot be started ({error})",
+            f"check the folder '{folder}' and the Python interpreter '{self._command[0]}'.",
+        )
 
     def cancel(self) -> None:
         """Asks the process to stop; within 3 s and some polls it is gone, with no result."""
@@ -159,9 +224,9 @@ class RegistrationJob:
             _touch(self._request.keep_file)
 
     def close(self) -> None:
-        """Kills what is running at once and waits for its end; the job can be started again."""
+        """Kills what runs or waits at once and waits for its end; the job can be started again."""
+        self._drop()
         if self.active:
-            self._end()
             self._stopped = self._clock()
             self._state = State.CANCELLED
 
@@ -179,6 +244,9 @@ class RegistrationJob:
 
     def _note(self, event: dict[str, Any]) -> bool:
         """Takes in what an event says; True where the caller is to see it now."""
+        if event["event"] == "ready":
+            self._ready = self._last_event is not None and self._last_event["event"] == "result"
+            return False
         if event["event"] in ("result", "error"):
             if self._last_event is None:
                 self._last_event = event
@@ -196,10 +264,11 @@ class RegistrationJob:
 
     def _finish(self) -> dict[str, Any]:
         """The run's last event; the state it leaves."""
-        self._end.detach()
-        self._process.stdin.close()
         self._stopped = self._clock()
         event = self._last_event or why_it_ended(self._process.returncode, self.log)
+        if not self._ready or self._state is State.CANCELLING:
+            # Whatever was done to it, the next run starts afresh.
+            self._drop()
         if self._state is State.CANCELLING or (event["event"], event.get("kind")) == ("error", "cancelled"):
             self._state = State.CANCELLED
             return error_event("cancelled", "The registration was cancelled.", "")

@@ -8,6 +8,8 @@ output:
     preview   number, field (the registration so far); the files of the two newest are kept
     result    field, warped, transform (path of an ITK transform), report, kept (ended early by the user)
     error     kind (one of ERROR_KINDS), message (what is wrong), hint (what to do)
+    ready     no more of this run; the child stays for the next request, whose path it reads from its
+              standard input, as JSON on a line
 
 `field` and `warped` are entries made by `save_array`. A field is (z, y, x, 3) float32: displacement in mm,
 LPS, from fixed to moving points.
@@ -34,8 +36,12 @@ EVENTS: dict[str, dict[str, Any]] = {
     "preview": {"number": int, "field": dict},
     "result": {"field": dict, "warped": dict, "transform": str, "report": dict, "kept": bool},
     "error": {"kind": str, "message": str, "hint": str},
+    "ready": {},
 }
 ERROR_KINDS = ("input", "memory", "weights", "dependency", "cancelled", "internal")
+# The child's argument that lets it stay for more requests, and its exit status where it left without one.
+STAY = "--stay"
+LEFT_IDLE = 75
 OUT_OF_MEMORY = ("out of memory", "bad_alloc", "can't allocate memory", "Failed to allocate memory")
 MEMORY_HINT = "Close other programs, or choose the preset fast, a coarser working spacing or another device."
 INTERNAL_HINT = "Start it again; if it happens again, report the log to the developers."

@@ -73,9 +73,15 @@ def kill_tree(process: subprocess.Popen) -> None:
 def end(process: subprocess.Popen) -> None:
     """Kills the process with all it started, and waits until it is gone."""
     kill_tree(process)
-    process.stdin.close()
+    close_input(process)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5)
+
+
+def close_input(process: subprocess.Popen) -> None:
+    """Closes this end of its standard input, whatever the other end has not read."""
+    with suppress(OSError):
+        process.stdin.close()
 
 
 class Output:
@@ -104,6 +110,12 @@ class Output:
         """The last lines of free text, oldest first."""
         with self._lock:
             return list(self._log)
+
+    def forget(self) -> None:
+        """Drops what an earlier run said."""
+        with self._lock:
+            self._events.clear()
+            self._log.clear()
 
     def take(self) -> list[dict[str, Any]]:
         """The events since the last call, of each kind the newest."""

@@ -16,35 +16,45 @@ LOOK_SECONDS = 0.1
 GRACE_SECONDS = 1.5  # for a cancelled registration to end by itself
 
 
-def end_with_parent() -> None:
-    """Ends this process soon after the one that holds the other end of standard input is gone.
+def end_with_parent(take: Callable[[bytes], None] = lambda content: None) -> None:
+    """Ends this process soon after the one that holds the other end of standard input is gone; what that one
+    writes meanwhile goes to `take`, on another thread.
 
     Does nothing where standard input is no pipe, as when the worker is run by hand.
     """
     with suppress(OSError):
         if stat.S_ISFIFO(os.fstat(0).st_mode):
-            _in_background(_wait_for_end_of_input, lambda: os._exit(1))
+            _in_background(lambda: _read_input(take), lambda: os._exit(1))
 
 
-def end_when_cancelled(file: Path) -> None:
-    """Ends this process when the file has been there for a while and nothing else has ended it."""
+def end_when_cancelled(file: Path) -> Callable[[], None]:
+    """Ends this process when the file has been there for a while and nothing else has ended it; returns a
+    function that calls it off.
+    """
+    off = threading.Event()
 
     def wait() -> None:
         while not file.exists():
-            time.sleep(LOOK_SECONDS)
-        time.sleep(GRACE_SECONDS)
+            if off.wait(LOOK_SECONDS):
+                return
+        off.wait(GRACE_SECONDS)
 
-    _in_background(wait, lambda: os._exit(Cancelled.exit_status))
+    def act() -> None:
+        if not off.is_set():
+            os._exit(Cancelled.exit_status)
+
+    _in_background(wait, act)
+    return off.set
 
 
 def _in_background(wait: Callable[[], None], act: Callable[[], None]) -> None:
     threading.Thread(target=lambda: (wait(), act()), daemon=True).start()
 
 
-def _wait_for_end_of_input() -> None:
+def _read_input(take: Callable[[bytes], None]) -> None:
     if os.name != "nt":
-        while os.read(0, 4096):
-            pass
+        while content := os.read(0, 4096):
+            take(content)
         return
     # While a read of a pipe waits, Windows holds up every other look at it, as numpy's import takes.
     import _winapi
@@ -53,5 +63,8 @@ def _wait_for_end_of_input() -> None:
     handle = msvcrt.get_osfhandle(0)
     with suppress(OSError):
         while True:
-            _winapi.PeekNamedPipe(handle, 0)
-            time.sleep(LOOK_SECONDS)
+            waiting, _ = _winapi.PeekNamedPipe(handle, 0)
+            if waiting:
+                take(os.read(0, waiting))
+            else:
+                time.sleep(LOOK_SECONDS)

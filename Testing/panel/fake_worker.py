@@ -1,7 +1,7 @@
 """Stands in for the Python that registers: answers the probe, and tells a registration that was planned.
 
     python fake_worker.py FOLDER -m GLIDERegLib.worker.probe
-    python fake_worker.py FOLDER -m GLIDERegLib.worker REQUEST
+    python fake_worker.py FOLDER -m GLIDERegLib.worker REQUEST --stay
 
 FOLDER/plan.json says what is to happen (see `steps` below); the request is copied into FOLDER.
 """
@@ -21,6 +21,9 @@ def main(folder: Path, module: str, *arguments: str) -> None:
         if plan["probe"] is None:
             sys.exit("This Python is broken.")
         print(json.dumps(plan["probe"]))
+    elif arguments == ("--stay",):
+        # As a worker that cannot be loaded: nothing waits.
+        sys.exit(75)
     elif module == "GLIDERegLib.worker":
         shutil.copy(arguments[0], folder / "request.json")
         Registration(folder, plan).run()

@@ -159,6 +159,8 @@ def test_a_python_that_cannot_be_started_is_one_sentence(slicerHost, fake, modul
     nodes = nothingLeft.nodes()
     fake.path.unlink()
     module.ui.applyButton.click()
+    # The worker that was started ahead may be leaving just now.
+    slicerHost.waitUntil(lambda: not module.logic.registration.active)
     assert "cannot be started" in module.ui.messageLabel.text and isUsable(module)
     nothingLeft.check(nodes)
 
