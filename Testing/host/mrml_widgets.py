@@ -32,7 +32,7 @@ class qMRMLWidget(QWidget):
     _internal = ("_scene",)
 
     def setMRMLScene(self, scene) -> None:
-        if scene is not self.mrmlScene():
+        if scene is not self.__dict__.get("_scene"):
             self.__dict__["_scene"] = scene
             self.mrmlSceneChanged.emit(scene)
 
@@ -41,8 +41,16 @@ class qMRMLWidget(QWidget):
 
 
 @sceneSignal
-class qSlicerWidget(qMRMLWidget):
-    pass
+class qSlicerWidget(QWidget):
+    """As a qMRMLWidget, but Python cannot ask it for its scene."""
+
+    mrmlSceneChanged = Signal(object)
+    _internal = ("_scene",)
+
+    def setMRMLScene(self, scene) -> None:
+        if scene is not self.__dict__.get("_scene"):
+            self.__dict__["_scene"] = scene
+            self.mrmlSceneChanged.emit(scene)
 
 
 @placeholder

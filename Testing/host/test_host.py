@@ -60,12 +60,12 @@ def test_a_panel_is_set_up_before_it_has_a_scene_and_its_module_has_a_logic(slic
     setup = probe.python.ProbeWidget.setup
 
     def look(widget):
-        seen.append(widget.parent.mrmlScene())
+        seen.append(vars(widget.parent).get("_scene"))
         setup(widget)
 
     probe.python.ProbeWidget.setup = look
     probe.enter()
-    assert seen == [None] and probe.panel.mrmlScene() is slicer.mrmlScene
+    assert seen == [None] and vars(probe.panel)["_scene"] is slicer.mrmlScene
     assert slicer.modules.probe.logic().IsA("vtkSlicerScriptedLoadableModuleLogic")
 
 

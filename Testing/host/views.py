@@ -42,8 +42,8 @@ DEFAULT_SIZE = (400, 400)
 class View:
     """An off-screen render window with Slicer's displayable managers, made at the first picture."""
 
-    factory: type
-    managers: tuple[str, ...]
+    _factory: type
+    _managers: tuple[str, ...]
 
     def __init__(self, applicationLogic, node):
         self._applicationLogic, self._node = applicationLogic, node
@@ -64,9 +64,9 @@ class View:
         self._window.AddRenderer(self._renderer)
         self._interactor = vtk.vtkRenderWindowInteractor()
         self._interactor.SetRenderWindow(self._window)
-        factory = self.factory.GetInstance()
+        factory = self._factory.GetInstance()
         factory.SetMRMLApplicationLogic(self._applicationLogic)
-        for name in self.managers:
+        for name in self._managers:
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
         self._group = slicer.vtkMRMLDisplayableManagerGroup()
@@ -102,8 +102,8 @@ class View:
 class SliceView(View):
     """One slice view; in its layout widget's place, since nobody clicks here."""
 
-    factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory
-    managers = SLICE_MANAGERS
+    _factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory
+    _managers = SLICE_MANAGERS
 
     def __init__(self, applicationLogic, scene, name: str, orientation: str):
         self._logic = slicer.vtkMRMLSliceLogic()
@@ -173,8 +173,8 @@ class SliceView(View):
 
 
 class ThreeDView(View):
-    factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory
-    managers = THREE_D_MANAGERS
+    _factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory
+    _managers = THREE_D_MANAGERS
 
     def __init__(self, applicationLogic, scene, name: str = "View1"):
         self._logic = slicer.vtkMRMLViewLogic()
