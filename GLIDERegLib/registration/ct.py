@@ -143,7 +143,8 @@ def _filled(sample: np.ndarray) -> float | None:
 
 
 def _sample(volume: Volume) -> np.ndarray:
-    return volume.array[:: max(1, volume.array.shape[0] // 32), ::4, ::4]
+    slices, *rows = (max(1, length // 32) for length in volume.array.shape)
+    return volume.array[::slices, :: min(rows[0], 4), :: min(rows[1], 4)]
 
 
 def _range(volume: Volume) -> str:

@@ -1,0 +1,174 @@
+"""Whether a result can be right: what a person who looks at both scans would say at once.
+
+Three questions, each by a measure that the registration itself does not optimise: whether fine structures of
+the lungs agree better than before, whether they agree as those of one person do, and whether another
+orientation of the moving scan would agree better. The figures behind the limits are in `_LIMITS`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import fft, ndimage
+
+from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield
+from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.lattice import to_image
+
+DETAIL_MM, COARSE_MM = 3.0, 8.0
+# Beyond these, bone and air would outweigh lung and soft tissue.
+LOWEST_HU, HIGHEST_HU = -1000.0, 200.0
+# Lung: neither the air around the body nor tissue.
+LUNG_HU = (-960.0, -500.0)
+LEAST_LUNG_VOXELS = 2000
+# Fewest share of the smaller scan that must overlap for an orientation to count.
+LEAST_OVERLAP = 0.5
+# Of one person after registration: agreement of fine structures 0.82 to 0.92 and spread of the local change
+# of volume 0.06 to 0.26 in seven pairs (three breathing scans, a lung alone, three phantoms); of two persons
+# 0.36 to 0.44 and 0.47 to 0.56 in five pairs. Both must tell.
+LOWEST_DETAIL, LARGEST_SPREAD = 0.6, 0.35
+# Of generated persons of the same habitus (phantoms) fine structures agree by 0.72 to 0.79.
+# By how much a measure must have fallen to be told, and correlation of all, which a change of density by
+# breathing lowers by up to 0.02 in right results.
+FALLEN_DETAIL, FALLEN_CORRELATION = 0.02, 0.05
+# Another orientation is better where what it leaves unexplained (1 - correlation) is below this share; in
+# right orientation of eight pairs the best other one leaves 1.3 to 3.6 times as much.
+BETTER_SHARE = 0.95
+FEW_MASK_VOXELS_MM3 = 60.0**3
+
+_AXES = {"x": "left to right", "y": "front to back", "z": "head to feet"}
+
+
+def judge(
+    fixed: Volume,
+    moving: Volume,
+    transform: sitk.Transform,
+    correlation: tuple[float | None, float | None],
+    spread: float | None,
+) -> tuple[dict, list[str]]:
+    """The measures, ready for JSON, and a sentence for each reason for doubt, the gravest first.
+
+    transform: fixed to moving points, LPS mm. correlation: normalised, of all the body before and after.
+    spread: standard deviation of the logarithm of the Jacobian determinant.
+    """
+    fixed, moving = in_hounsfield(fixed), in_hounsfield(moving)
+    unit = size_unit(fixed.grid)
+    before, after = fine_agreement(fixed, moving, transform, DETAIL_MM * unit)
+    turned = orientations(fixed, moving, COARSE_MM * unit)
+    doubts = []
+    best = max(turned, key=turned.get)
+    if best and 1 - turned[best] < BETTER_SHARE * (1 - turned[""]):
+        doubts.append(
+            f"The moving scan agrees better with the fixed one when it is {_in_words(best)} (correlation "
+            f"{turned[best]:.2f} against {turned['']:.2f}): check the orientation in the files' headers."
+        )
+    if after is not None and spread is not None and after < LOWEST_DETAIL and spread > LARGEST_SPREAD:
+        doubts.append(
+            f"The scans look like two persons, or not like the same part of one: the lungs' vessels agree by "
+            f"{after:.2f} only, where those of one person agree by 0.8 and more."
+        )
+    fell = before is not None and after is not None and after < before - FALLEN_DETAIL
+    start, end = correlation
+    if fell or (start is not None and end is not None and end < start - FALLEN_CORRELATION):
+        doubts.append(
+            "The scans agree less than before the registration"
+            + (f" (correlation {start:.2f} before, {end:.2f} after)" if start is not None and end else "")
+            + ": do not use the result without looking at it."
+        )
+    measures = {
+        "fine_structures": {"initial": before, "final": after},
+        "orientations": {name or "as given": round(value, 4) for name, value in turned.items()},
+        "plausible": not doubts,
+    }
+    return measures, doubts
+
+
+def fine_agreement(
+    fixed: Volume, moving: Volume, transform: sitk.Transform, spacing: float
+) -> tuple[float | None, float | None]:
+    """Correlation of what is finer than `spacing` (mm) in the lungs that both scans show, before and after;
+    None where there is too little lung in common.
+    """
+    grid = fixed.grid.resized((max(spacing, *fixed.grid.spacing),) * 3)
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    here = _read(fixed, identity, grid)
+    return tuple(_lung_correlation(here, _read(moving, t, grid)) for t in (identity, transform))
+
+
+def _lung_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    smooth = [ndimage.gaussian_filter(image, 1.0) for image in (a, b)]
+    low, high = LUNG_HU
+    lung = np.logical_and.reduce([(image > low) & (image < high) for image in smooth])
+    if np.count_nonzero(lung) < LEAST_LUNG_VOXELS:
+        return None
+    fine = [(image - mean)[lung] for image, mean in zip((a, b), smooth, strict=True)]
+    return float(np.corrcoef(*fine)[0, 1]) if min(f.std() for f in fine) > 0 else None
+
+
+def orientations(fixed: Volume, moving: Volume, spacing: float) -> dict[str, float]:
+    """By mirrored axes ("" for none, "xy" for a half turn about z): the highest correlation of all shifts."""
+    a, b = (_coarse(volume, spacing) for volume in (fixed, moving))
+    found = {}
+    for number in range(8):
+        mirrored = [bool(number >> axis & 1) for axis in range(3)]
+        name = "".join(axis for axis, yes in zip("xyz", mirrored, strict=True) if yes)
+        found[name] = _best_correlation(a, b[tuple(slice(None, None, -1 if m else 1) for m in mirrored[::-1])])
+    return found
+
+
+def _best_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """The highest normalised correlation over all shifts with enough overlap, by FFT (Padfield, 2012)."""
+    shape = [fft.next_fast_len(m + n - 1, True) for m, n in zip(a.shape, b.shape, strict=True)]
+    one_a, one_b = np.ones_like(a), np.ones_like(b)
+    fa, fa2, f1a = (fft.rfftn(image, shape) for image in (a, a * a, one_a))
+    fb, fb2, f1b = (np.conj(fft.rfftn(image, shape)) for image in (b, b * b, one_b))
+    count = fft.irfftn(f1a * f1b, shape)
+    enough = count > LEAST_OVERLAP * min(a.size, b.size)
+    count = np.maximum(count, 1)
+    sum_a, sum_b = fft.irfftn(fa * f1b, shape), fft.irfftn(f1a * fb, shape)
+    variance_a = fft.irfftn(fa2 * f1b, shape) - sum_a**2 / count
+    variance_b = fft.irfftn(f1a * fb2, shape) - sum_b**2 / count
+    covariance = fft.irfftn(fa * fb, shape) - sum_a * sum_b / count
+    least = 1e-6 * a.size * max(float(a.var()), float(b.var()), 1e-6)
+    usable = enough & (variance_a > least) & (variance_b > least)
+    if not usable.any():
+        return 0.0
+    return float((covariance[usable] / np.sqrt(variance_a[usable] * variance_b[usable])).max())
+
+
+def _coarse(volume: Volume, spacing: float) -> np.ndarray:
+    """The image on a grid along the LPS axes over all of it."""
+    factors = [
+        max(1, min(int(spacing / s), n)) for s, n in zip(volume.grid.spacing, volume.grid.size, strict=True)
+    ]
+    image = sitk.BinShrink(to_image(np.asarray(volume.array, np.float32), volume.grid), factors)
+    small = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    corners = volume.grid.corners()
+    size = np.maximum(np.ceil(np.ptp(corners, axis=0) / spacing).astype(int), 1)
+    origin = volume.grid.center - (size - 1) / 2 * spacing
+    grid = Grid(tuple(size.tolist()), (spacing,) * 3, tuple(origin.tolist()))
+    shrunk = Volume(sitk.GetArrayFromImage(image), small, volume.name)
+    return _read(shrunk, sitk.Transform(3, sitk.sitkIdentity), grid).astype(np.float64)
+
+
+def _read(volume: Volume, transform: sitk.Transform, grid: Grid) -> np.ndarray:
+    image = to_image(np.asarray(volume.array, np.float32), volume.grid)
+    fill = max(AIR_HU, float(volume.array.min()))
+    image = sitk.Resample(
+        image, grid.size, transform, sitk.sitkLinear, grid.origin, grid.spacing, grid.direction, fill
+    )
+    return np.clip(sitk.GetArrayFromImage(image), LOWEST_HU, HIGHEST_HU)
+
+
+def size_unit(grid: Grid) -> float:
+    """The length that is to the image what 1 mm is to a chest; 1 for everything of a person's size."""
+    from GLIDERegLib.registration.scale import magnification
+
+    return 1 / magnification(grid)
+
+
+def _in_words(mirrored: str) -> str:
+    if len(mirrored) == 2:
+        (axis,) = set("xyz") - set(mirrored)
+        return f"turned by half a turn about the {_AXES[axis]} axis"
+    return "mirrored " + " and ".join(_AXES[axis] for axis in mirrored)

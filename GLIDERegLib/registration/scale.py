@@ -1,0 +1,75 @@
+"""Scans of other sizes: every length of the method is meant for a person's chest.
+
+An animal of 20 mm registered with cells of 8 mm is lost. Such a scan is registered as though it were as large
+as a chest, and the result is brought back to its own size: all that is written in mm then fits by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.geometry import Grid, Volume
+
+# A chest's scan is 250 to 500 mm wide; an infant's 120. Smaller ones with voxels no body scanner makes are
+# animals or specimens; a nodule's crop from a person keeps the scanner's voxels.
+CHEST_MM = 300.0
+SMALL_MM, SMALL_VOXEL_MM = 120.0, 0.3
+TINY_MM = 30.0
+# Larger than any scanner's bore is long: elephants, or lengths in another unit.
+LARGE_MM = 3000.0
+
+
+def magnification(grid: Grid) -> float:
+    """By how much an image is to be enlarged to a chest's size; 1 for what is of a person's size."""
+    extent = float(np.prod(grid.extent) ** (1 / 3))
+    small = extent < TINY_MM or (extent < SMALL_MM and min(grid.spacing) < SMALL_VOXEL_MM)
+    return CHEST_MM / extent if small or extent > LARGE_MM else 1.0
+
+
+def note(grid: Grid) -> str | None:
+    """A sentence for a person about an image that is not of a person's size."""
+    if magnification(grid) == 1.0:
+        return None
+    size = " x ".join(f"{length:.3g}" for length in grid.extent)
+    return (
+        f"The fixed image is {size} mm large: lengths meant for a chest (working resolution, search range) were "
+        "scaled to its size; check the unit of its header if that is not what was scanned."
+    )
+
+
+def enlarged(volume: Volume, factor: float) -> Volume:
+    """The same voxels, farther apart."""
+    return Volume(volume.array, enlarged_grid(volume.grid, factor), volume.name)
+
+
+def enlarged_grid(grid: Grid, factor: float) -> Grid:
+    scaled = [tuple(float(v) * factor for v in values) for values in (grid.spacing, grid.origin)]
+    return replace(grid, spacing=scaled[0], origin=scaled[1])
+
+
+def enlarged_transform(transform: sitk.Transform, factor: float) -> sitk.Transform:
+    """The transform between the enlarged images: x goes to factor * T(x / factor)."""
+    down, up = (sitk.ScaleTransform(3, (value,) * 3) for value in (1 / factor, factor))
+    if transform.IsLinear():
+        offset = np.asarray(transform.TransformPoint((0.0, 0.0, 0.0)))
+        columns = [np.asarray(transform.TransformPoint(tuple(axis))) - offset for axis in np.eye(3).tolist()]
+        affine = sitk.AffineTransform(3)
+        affine.SetMatrix(np.stack(columns, axis=1).ravel().tolist())
+        affine.SetTranslation((offset * factor).tolist())
+        return affine
+    # The last of a composite acts first.
+    return sitk.CompositeTransform([up, transform, down])
+
+
+def enlarged_field(field: DisplacementField, factor: float) -> DisplacementField:
+    """The field between the enlarged images."""
+    background = field.background
+    if background is not None:
+        background = background.copy()
+        background[:3, 3] *= factor
+    vectors = (field.vectors * factor).astype(field.vectors.dtype)
+    return DisplacementField(vectors, enlarged_grid(field.grid, factor), background)
