@@ -21,6 +21,7 @@ from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
+from GLIDERegLib.registration import plausibility, scale, small_mask
 from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield, is_ct, note
 from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.energy import fused_available, kernels_on
@@ -29,11 +30,12 @@ from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
 from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
-from GLIDERegLib.registration.prealign import linear_parts
+from GLIDERegLib.registration.prealign import linear_parts, prealign
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
+FINEST_SPACING_MM = 0.2
 _PACKAGES = ("numpy", "torch", "SimpleITK", "numba", "sam2", "transformers")
 
 
@@ -82,8 +84,25 @@ def register(
         check_volume(volume)
     begin = time.perf_counter()
     device = choose_device(settings.device)
+    factor = scale.magnification(fixed.grid)
+    if preview is not None and factor != 1:
+        given = preview
+
+        def preview(field: DisplacementField) -> None:
+            given(scale.enlarged_field(field, 1 / factor))
+
     stages = Stages(device, progress, cancel, keep, preview)
     warnings = [sentence for volume in (fixed, moving) if (sentence := note(volume))]
+    warnings += [sentence] if (sentence := scale.note(fixed.grid)) else []
+    settings, asked = _at_size(settings, factor), settings
+    large = [scale.enlarged(in_hounsfield(volume), factor) for volume in (fixed, moving)]
+    if initial_transform is not None and factor != 1:
+        initial_transform = scale.enlarged_transform(initial_transform, factor)
+    small = _small_mask(large, (fixed_mask, moving_mask))
+    if small is not None:
+        number, mask, grid = small
+        warnings.append(small_mask.note(mask, (fixed, moving)[number].grid, ("fixed", "moving")[number]))
+        settings = small_mask.near_start(settings, mask, grid)
     with _threads(settings.threads), _memory_errors():
         torch.manual_seed(settings.seed)
         if encoder is None:
@@ -91,13 +110,17 @@ def register(
         elif settings.features == "auto":
             settings = replace(settings, features="both")
         if device.type == "cpu":
-            settings, warning = fitted(fixed.grid, moving.grid, settings, encoder is not None, free_bytes())
+            settings, warning = fitted(
+                large[0].grid, large[1].grid, settings, encoder is not None, free_bytes()
+            )
             warnings += [warning] if warning else []
 
         def run(settings: Settings) -> Outcome:
-            return register_pair(
-                in_hounsfield(fixed),
-                in_hounsfield(moving),
+            begin_at = initial_transform
+            if small is not None and begin_at is None:
+                begin_at = prealign(*large, settings.align)
+            outcome = register_pair(
+                *large,
                 settings,
                 stages,
                 device,
@@ -105,12 +128,58 @@ def register(
                 FeatureCache(),
                 fixed_mask,
                 moving_mask,
-                initial_transform,
+                begin_at,
             )
+            if small is None:
+                return outcome
+            field = small_mask.faded_to_start(
+                outcome.displacement, outcome.initial, small[1], small[2], through=small[0] == 1
+            )
+            return replace(outcome, displacement=field)
 
-        settings, outcome = _once_again(run, settings, fixed.grid, warnings)
+        settings, outcome = _once_again(run, settings, large[0].grid, warnings)
+        outcome = _to_size(outcome, factor)
+        settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
         return _result(fixed, moving, outcome, settings, encoder, device, stages, begin)
+
+
+def _at_size(settings: Settings, factor: float) -> Settings:
+    """The settings for an image enlarged by a factor; lengths but the working spacing are a chest's already.
+
+    Raises InputError for a working spacing that does not fit the image's size.
+    """
+    if settings.spacing is None:
+        return settings
+    if not FINEST_SPACING_MM <= settings.spacing * factor:
+        raise InputError(
+            f"The working spacing must be at least {FINEST_SPACING_MM / factor:.3g} mm for this image, not "
+            f"{settings.spacing:g}.",
+            code="spacing",
+        )
+    return replace(settings, spacing=settings.spacing * factor)
+
+
+def _to_size(outcome: Outcome, factor: float) -> Outcome:
+    """The outcome of a pair that was enlarged by a factor, in the size of the pair as given."""
+    if factor == 1:
+        return outcome
+    return replace(
+        outcome,
+        displacement=scale.enlarged_field(outcome.displacement, 1 / factor),
+        initial=scale.enlarged_transform(outcome.initial, 1 / factor),
+        spacing=outcome.spacing / factor,
+    )
+
+
+def _small_mask(
+    images: list[Volume], masks: tuple[np.ndarray | None, np.ndarray | None]
+) -> tuple[int, np.ndarray, Grid] | None:
+    """The first of the masks that is too small to steer by: 0 (fixed) or 1, itself and its grid."""
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        if small_mask.is_small(mask) and mask.shape == image.grid.shape:
+            return number, mask, image.grid
+    return None
 
 
 def _once_again(
@@ -158,10 +227,16 @@ def correct(
     device = choose_device(settings.device)
     stages = Stages(device, progress, cancel, keep)
     with _threads(settings.threads), _memory_errors():
-        nodes = field_grid(present)
-        outcome = correct_pair(
-            fixed, moving, present, nodes, fixed_points, moving_points, settings, stages, device
-        )
+        nodes, factor = field_grid(present), scale.magnification(fixed.grid)
+        large = [scale.enlarged(volume, factor) for volume in (fixed, moving)]
+        points = [factor * each for each in (fixed_points, moving_points)]
+        if factor == 1:
+            outcome = correct_pair(*large, present, nodes, *points, settings, stages, device)
+        else:
+            before = scale.enlarged_transform(present, factor)
+            nodes = nodes and scale.enlarged_grid(nodes, factor)
+            settings = _at_size(settings, factor)
+            outcome = _to_size(correct_pair(*large, before, nodes, *points, settings, stages, device), factor)
         result = _result(fixed, moving, outcome, settings, None, device, stages, begin)
     result.report["correction"] = {
         when: np.linalg.norm(map_points(transform, fixed_points) - moving_points, axis=1).tolist()
@@ -184,7 +259,14 @@ def _result(
         transform = outcome.displacement.to_sitk()
         warped = warp_moving(fixed, moving, transform)
         report = _report(fixed, moving, outcome, transform, settings, encoder, device)
-    report["warnings"] = outcome.warnings
+        correlation = tuple(
+            report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
+        )
+        report["plausibility"], doubts = plausibility.judge(
+            fixed, moving, transform, correlation, report["jacobian"]["std_log"]
+        )
+    # What casts doubt on the whole result stands above all notes.
+    report["warnings"] = doubts + outcome.warnings
     report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
     report["seconds"] = round(time.perf_counter() - begin, 3)
@@ -280,7 +362,8 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
     )
     weights = None
     if encoder is not None:
-        weights = encoder.identity() | {"slice_step": settings.slice_step(device.type, outcome.spacing)}
+        spacing = outcome.spacing * scale.magnification(fixed.grid)
+        weights = encoder.identity() | {"slice_step": settings.slice_step(device.type, spacing)}
     linear = linear_parts(outcome.initial) if outcome.initial.IsLinear() else None
     return {
         "versions": versions,

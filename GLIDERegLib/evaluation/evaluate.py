@@ -15,6 +15,7 @@ from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import prepare_alone
+from GLIDERegLib.registration.scale import enlarged, enlarged_grid, magnification
 
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3
@@ -57,7 +58,7 @@ def evaluate_transform(
         if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
             raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    stride, sampled = _sampled(fixed, sampling_mm)
+    stride, sampled = _sampled(fixed, sampling_mm / magnification(fixed.grid))
     body = Body(fixed) if mask is None or nodes is not None else None
     inside, region = _region(mask, body, stride, sampled.grid)
     field = displacement_on(transform, sampled.grid)
@@ -162,8 +163,11 @@ class Body:
     """The body of an image, lungs included: found once, read on any grid."""
 
     def __init__(self, image: Volume):
-        coarse = prepare_alone(image, image.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
-        self._mask = Volume(coarse.weight.astype(np.uint8), coarse.grid, "body mask")
+        factor = magnification(image.grid)
+        large = enlarged(image, factor)
+        coarse = prepare_alone(large, large.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
+        grid = enlarged_grid(coarse.grid, 1 / factor)
+        self._mask = Volume(coarse.weight.astype(np.uint8), grid, "body mask")
 
     def on(self, grid: Grid) -> np.ndarray:
         """Bool (z, y, x)."""

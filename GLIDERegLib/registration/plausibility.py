@@ -2,7 +2,7 @@
 
 Three questions, each by a measure that the registration itself does not optimise: whether fine structures of
 the lungs agree better than before, whether they agree as those of one person do, and whether another
-orientation of the moving scan would agree better. The figures behind the limits are in `_LIMITS`.
+orientation of the moving scan would agree better.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import fft, ndimage
 from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield
 from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.lattice import to_image
+from GLIDERegLib.registration.scale import magnification
 
 DETAIL_MM, COARSE_MM = 3.0, 8.0
 # Beyond these, bone and air would outweigh lung and soft tissue.
@@ -26,15 +27,14 @@ LEAST_OVERLAP = 0.5
 # Of one person after registration: agreement of fine structures 0.82 to 0.92 and spread of the local change
 # of volume 0.06 to 0.26 in seven pairs (three breathing scans, a lung alone, three phantoms); of two persons
 # 0.36 to 0.44 and 0.47 to 0.56 in five pairs. Both must tell.
+# Generated persons of one habitus (phantoms of two seeds) agree by 0.72 to 0.79 and pass.
 LOWEST_DETAIL, LARGEST_SPREAD = 0.6, 0.35
-# Of generated persons of the same habitus (phantoms) fine structures agree by 0.72 to 0.79.
 # By how much a measure must have fallen to be told, and correlation of all, which a change of density by
 # breathing lowers by up to 0.02 in right results.
 FALLEN_DETAIL, FALLEN_CORRELATION = 0.02, 0.05
 # Another orientation is better where what it leaves unexplained (1 - correlation) is below this share; in
 # right orientation of eight pairs the best other one leaves 1.3 to 3.6 times as much.
 BETTER_SHARE = 0.95
-FEW_MASK_VOXELS_MM3 = 60.0**3
 
 _AXES = {"x": "left to right", "y": "front to back", "z": "head to feet"}
 
@@ -52,7 +52,7 @@ def judge(
     spread: standard deviation of the logarithm of the Jacobian determinant.
     """
     fixed, moving = in_hounsfield(fixed), in_hounsfield(moving)
-    unit = size_unit(fixed.grid)
+    unit = 1 / magnification(fixed.grid)
     before, after = fine_agreement(fixed, moving, transform, DETAIL_MM * unit)
     turned = orientations(fixed, moving, COARSE_MM * unit)
     doubts = []
@@ -112,7 +112,9 @@ def orientations(fixed: Volume, moving: Volume, spacing: float) -> dict[str, flo
     for number in range(8):
         mirrored = [bool(number >> axis & 1) for axis in range(3)]
         name = "".join(axis for axis, yes in zip("xyz", mirrored, strict=True) if yes)
-        found[name] = _best_correlation(a, b[tuple(slice(None, None, -1 if m else 1) for m in mirrored[::-1])])
+        found[name] = _best_correlation(
+            a, b[tuple(slice(None, None, -1 if m else 1) for m in mirrored[::-1])]
+        )
     return found
 
 
@@ -158,13 +160,6 @@ def _read(volume: Volume, transform: sitk.Transform, grid: Grid) -> np.ndarray:
         image, grid.size, transform, sitk.sitkLinear, grid.origin, grid.spacing, grid.direction, fill
     )
     return np.clip(sitk.GetArrayFromImage(image), LOWEST_HU, HIGHEST_HU)
-
-
-def size_unit(grid: Grid) -> float:
-    """The length that is to the image what 1 mm is to a chest; 1 for everything of a person's size."""
-    from GLIDERegLib.registration.scale import magnification
-
-    return 1 / magnification(grid)
 
 
 def _in_words(mirrored: str) -> str:

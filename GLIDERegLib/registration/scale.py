@@ -18,7 +18,7 @@ from GLIDERegLib.registration.geometry import Grid, Volume
 # animals or specimens; a nodule's crop from a person keeps the scanner's voxels.
 CHEST_MM = 300.0
 SMALL_MM, SMALL_VOXEL_MM = 120.0, 0.3
-TINY_MM = 30.0
+TINY_MM = 45.0
 # Larger than any scanner's bore is long: elephants, or lengths in another unit.
 LARGE_MM = 3000.0
 
@@ -36,13 +36,15 @@ def note(grid: Grid) -> str | None:
         return None
     size = " x ".join(f"{length:.3g}" for length in grid.extent)
     return (
-        f"The fixed image is {size} mm large: lengths meant for a chest (working resolution, search range) were "
-        "scaled to its size; check the unit of its header if that is not what was scanned."
+        f"The fixed image is {size} mm large: lengths meant for a chest (working resolution, search range) "
+        "were scaled to its size; check the unit of its header if that is not what was scanned."
     )
 
 
 def enlarged(volume: Volume, factor: float) -> Volume:
     """The same voxels, farther apart."""
+    if factor == 1:
+        return volume
     return Volume(volume.array, enlarged_grid(volume.grid, factor), volume.name)
 
 

@@ -108,8 +108,8 @@ class Settings:
                 raise InputError(f"The {name.replace('_', ' ')} must be at least {least:g}, not {value:g}.")
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
-        if self.spacing is not None and not 0.2 <= self.spacing <= 20:
-            raise InputError(f"The working spacing must be between 0.2 and 20 mm, not {self.spacing:g}.")
+        if self.spacing is not None and not 0 < self.spacing <= 20:
+            raise InputError(f"The working spacing must be above 0 and at most 20 mm, not {self.spacing:g}.")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Settings:
