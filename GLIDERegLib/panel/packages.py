@@ -119,13 +119,16 @@ def _pip(requirements: list[str], requester: str) -> None:
     if not requirements:
         return
     _tell(", ".join(requirements), requester)
-    if (packaging := _packaging()) is None:
+    if (slicerPackaging := _packaging()) is None:
         slicer.util.pip_install(requirements)
     else:
+        from packaging.requirements import Requirement
+
         # Slicer's progress window would tell a failure in a second dialog, also of what is done without.
         # The packages run in a process of their own, so that Slicer need not be restarted for them.
-        packaging.pip_ensure(
-            requirements,
+        slicerPackaging.pip_ensure(
+            # Not their text: Slicer asks each for its marker.
+            [Requirement(text) for text in requirements],
             prompt_install=False,
             prompt_restart=False,
             requester=requester,

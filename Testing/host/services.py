@@ -80,7 +80,7 @@ class Packaging:
         show_progress=True,
     ):
         """Asks, then installs what is missing; RuntimeError where the user says no."""
-        missing = [r for r in self._list(requirements) if not self.pip_check(r)]
+        missing = [str(one) for one in requirements if not self.pip_check(one)]
         if not missing or (skip_in_testing and slicer.app.testingEnabled()):
             return None
         if prompt_install:
@@ -115,16 +115,16 @@ class Packaging:
         self.calls.append(("pip_uninstall", self._list(requirements), {}))
 
     def pip_check(self, req, _seen=None) -> bool:
-        for requirement in map(Requirement, self._list(req)):
-            try:
-                version = self.installed.get(requirement.name) or importlib.metadata.version(requirement.name)
-            except importlib.metadata.PackageNotFoundError:
-                return False
-            if (
-                requirement.marker is None or requirement.marker.evaluate()
-            ) and version not in requirement.specifier:
-                return False
-        return True
+        if isinstance(req, list):
+            return all(self.pip_check(one) for one in req)
+        # As in Slicer: a text has no marker, and ends in AttributeError.
+        if req.marker is not None and not req.marker.evaluate():
+            return True
+        try:
+            version = self.installed.get(req.name) or importlib.metadata.version(req.name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        return version in req.specifier
 
     def load_requirements(self, path) -> list[Requirement]:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]

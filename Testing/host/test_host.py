@@ -8,6 +8,7 @@ from subprocess import CalledProcessError
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 
 def widget(cls: str, name: str, parameter: str = "", properties: str = "") -> str:
@@ -219,12 +220,15 @@ def test_packages_are_asked_for_and_never_installed(slicerHost):
     import slicer
 
     slicerHost.packaging.installed["present-package"] = "1.0"
-    slicer.packaging.pip_ensure(["present-package>=0.5"])
+    slicer.packaging.pip_ensure([Requirement("present-package>=0.5")])
     assert slicerHost.packaging.calls == []
+    missing = [Requirement("no-such-package-anywhere>=1")]
+    with pytest.raises(AttributeError):
+        slicer.packaging.pip_ensure(["no-such-package-anywhere>=1"])
     slicerHost.dialogs.answers += [qt.QMessageBox.Cancel, qt.QMessageBox.Ok]
     with pytest.raises(RuntimeError, match="declined"):
-        slicer.packaging.pip_ensure("no-such-package-anywhere>=1", requester="Probe")
-    slicer.packaging.pip_ensure("no-such-package-anywhere>=1", requester="Probe")
+        slicer.packaging.pip_ensure(missing, requester="Probe")
+    slicer.packaging.pip_ensure(missing, requester="Probe")
     slicerHost.packaging.setPresent(False)
     assert not hasattr(slicer, "packaging")
     slicer.util.pip_install("no-such-package-anywhere")
@@ -280,10 +284,12 @@ def test_a_failed_installation_is_told_by_slicer_itself_only_with_a_progress_win
 
     slicerHost.packaging.install = fail
     for install in (slicer.util.pip_install, slicer.packaging.pip_install, slicer.packaging.pip_ensure):
-        options = {"prompt_install": False} if install == slicer.packaging.pip_ensure else {}
+        ensures = install == slicer.packaging.pip_ensure
+        what = [Requirement("no-such-package-anywhere")] if ensures else "no-such-package-anywhere"
+        options = {"prompt_install": False} if ensures else {}
         for progress, dialogs in ((True, 1), (False, 0)):
             with pytest.raises(CalledProcessError):
-                install("no-such-package-anywhere", show_progress=progress, **options)
+                install(what, show_progress=progress, **options)
             assert len(slicerHost.dialogs.shown) == dialogs
             slicerHost.dialogs.clear()
     slicerHost.packaging.setPresent(False)
@@ -303,7 +309,8 @@ def test_packages_that_are_in_use_may_end_in_a_restart(slicerHost, asks):
 
     slicerHost.packaging.replacesImported = True
     slicerHost.dialogs.answers += [qt.QMessageBox.Yes] if asks else []
-    slicer.packaging.pip_ensure("no-such-package-anywhere", prompt_install=False, prompt_restart=asks)
+    missing = [Requirement("no-such-package-anywhere")]
+    slicer.packaging.pip_ensure(missing, prompt_install=False, prompt_restart=asks)
     assert [shown.kind for shown in slicerHost.dialogs.shown] == (["message", "restart"] if asks else [])
 
 

@@ -80,7 +80,7 @@ def slicer(request, monkeypatch):
         ):
             assert not prompt_install, "the user has agreed already"
             assert not prompt_restart, "the installation may not be cut in half"
-            pip_install(requirements, show_progress)
+            pip_install([f"{one.name}{one.specifier}" for one in requirements], show_progress)
 
         def pip_install(requirements, show_progress=True):
             try:
