@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class GlideRegError(Exception):
@@ -73,6 +75,15 @@ def of_the_system(error: OSError) -> InputError:
             code="name-too-long",
         )
     return InputError(f"'{shortened(name)}' cannot be used ({reason}).", "Check it.", code="system")
+
+
+@contextmanager
+def system_refusals() -> Iterator[None]:
+    """Turns what the operating system refuses within into InputError; serves as a decorator too."""
+    try:
+        yield
+    except OSError as error:
+        raise of_the_system(error) from error
 
 
 def shortened(text: str, most: int = 120) -> str:

@@ -72,6 +72,8 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
         else:
             each = META_BYTES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
             each *= int(fields.get("ElementNumberOfChannels", "1"))
+        if int(fields["dimension" if nrrd else "NDims"]) != len(size):
+            raise ValueError  # MetaIO crashes on it
         told = fields.get("data file", fields.get("datafile", "")) if nrrd else fields["ElementDataFile"]
     except (KeyError, ValueError) as error:
         raise InputError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.errors import InputError, shortened, system_refusals
 from GLIDERegLib.files.outputs import whole_file
 
 SUFFIXES = (".csv", ".mrk.json", ".fcsv")
@@ -43,6 +43,7 @@ class PointSet:
         return len(self.labels)
 
 
+@system_refusals()
 def read_points(path: str | PathLike) -> PointSet:
     """Reads points from .csv, .mrk.json or .fcsv and turns them into LPS mm; empty labels become P1, P2, ...
 
@@ -57,7 +58,8 @@ def read_points(path: str | PathLike) -> PointSet:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise InputError(f"The points file '{path}' cannot be read: {reason}.") from error
+        name = shortened(str(path), 300)
+        raise InputError(f"The points file '{name}' cannot be read: {reason}.") from error
     labels, points = (
         _parse_json(text, path) if path.name.lower().endswith(".json") else _parse_table(text, path)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.errors import InputError, system_refusals
 from GLIDERegLib.files.elastix import is_elastix, read_elastix
 from GLIDERegLib.files.fields import read_field
 from GLIDERegLib.files.itk import itk_calls
@@ -36,6 +36,7 @@ PLAIN_MATRIX = re.compile(rb"\s*(?:[-+.\deE]+[ \t]+){3}[-+.\deE]+\s*(?:\n[-+.\de
 START_NODES = 12
 
 
+@system_refusals()
 def read_transform(path: str | PathLike) -> sitk.Transform:
     """Reads a 3-D ITK transform (.h5, .tfm, .txt, .mat) or a displacement field stored as a vector image.
 

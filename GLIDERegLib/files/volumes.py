@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import DependencyError, InputError
+from GLIDERegLib.errors import DependencyError, InputError, system_refusals
 from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
@@ -50,6 +50,7 @@ def from_sitk(image: sitk.Image, name: str = "image") -> Volume:
     return Volume(sitk.GetArrayFromImage(image), grid, name)
 
 
+@system_refusals()
 def read_volume(path: str | PathLike, role: str = "fixed") -> Volume:
     """Reads a NIfTI, NRRD or MetaImage file, a folder with one DICOM series, or the series of one DICOM file.
 
@@ -85,6 +86,7 @@ def check_volume(volume: Volume) -> None:
         )
 
 
+@system_refusals()
 def read_labels(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
     """Reads a label map that lies on `grid` (its image's grid): whole numbers, int32, (z, y, x).
 
@@ -94,6 +96,7 @@ def read_labels(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.nda
     return _labels_on(volume, grid)
 
 
+@system_refusals()
 def read_mask(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
     """Reads a mask that lies on `grid` (its image's grid): True where the file is not zero, bool (z, y, x).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -30,6 +31,8 @@ from GLIDERegLib.evaluation.cohort.table import write_table
 from GLIDERegLib.files.outputs import OutputFolder
 
 FEW = 2
+# Bytes of a name on the file systems of Linux, macOS and Windows (there letters).
+LONGEST_NAME = 255
 # Of the free memory, what pairs may take; the rest is for the system and the workers.
 SHARE_OF_MEMORY = 0.9
 STOP_SECONDS = 10.0
@@ -69,6 +72,8 @@ def run_cohort(
     records: dict[str, dict[str, Any]] = {}
     for case in cases:
         try:
+            if len(os.fsencode(case.name)) > LONGEST_NAME:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), case.name)
             _check(case, folder)
             prints[case.name] = fingerprint(case, arguments[case.name])
             records[case.name] = _known(folder / case.name, prints[case.name])
@@ -100,7 +105,7 @@ def run_cohort(
                     # Depends on the machine, so another run tries it again.
                     records[name] = {"status": "failed", "reason": outcome["reason"]}
                 else:
-                    records[name] = write_record(folder / name, prints[name], outcome)
+                    records[name] = _recorded(folder / name, prints[name], outcome)
                 finished(name, records[name])
         except KeyboardInterrupt:
             done = sum(record["status"] == "done" for record in records.values())
@@ -175,6 +180,15 @@ def _check(case: Case, folder: Path) -> None:
                 f"The results of '{case.name}' would go to the folder of its input '{path}'; choose another "
                 "output folder."
             )
+
+
+def _recorded(folder: Path, depends_on: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+    """The record of a pair, written into its folder; one that cannot be written fails that pair alone."""
+    try:
+        return write_record(folder, depends_on, outcome)
+    except (InputError, OSError) as error:
+        reason = of_the_system(error) if isinstance(error, OSError) else error
+        return {"status": "failed", "reason": str(reason)}
 
 
 def _known(folder: Path, depends_on: dict[str, Any]) -> dict[str, Any]:
