@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib.registration import energy, start
+from GLIDERegLib.registration.cells import CellFeatures
 from GLIDERegLib.registration.convex import make_consistent
 from GLIDERegLib.registration.encoders import FeatureStore, SliceEncoder
 from GLIDERegLib.registration.features import (
@@ -201,10 +202,24 @@ def _starts(
     factor = start.cell_factor(settings.cell_size, pair.spacing)
     local = pair.local and [features.cells for features in pair.local]
     if pair.wide is None:
+        passes = settings.search_passes
         fields = start.search(
-            *local, settings.search_range, pair.spacing, stages.step, stretch=settings.search_stretch
+            *local,
+            settings.search_range,
+            pair.spacing,
+            lambda f: stages.step(f / passes),
+            stretch=settings.search_stretch,
         )
-        return [(field, factor) for field in fields[: len(directions)]]
+        found = []
+        for number, (direction, field) in enumerate(zip(directions, fields, strict=False)):
+            fixed = local[number]
+            for again in range(1, passes):
+                warped = _seen_through(direction, field, factor, settings)
+                residual, _ = start.search(fixed, warped, settings.search_range / 2, pair.spacing, _unheard)
+                field = start.compose(field, factor, residual, factor)
+                stages.step((again + (number + 1) / len(directions)) / passes)
+            found.append((field, factor))
+        return found
     wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
     wide = start.search(
         *(pair.wide.cells(image, wide_factor) for image in pair.order),
@@ -217,7 +232,6 @@ def _starts(
         return [(field, wide_factor) for field in wide[: len(directions)]]
     # The local search only mends what the global one left, so half its range will do.
     search_range = settings.search_range / 2
-    margin = math.ceil(search_range / pair.spacing / factor) * factor
     starts, alone = [], None
     for number, direction in enumerate(directions):
         field = wide[number]
@@ -226,8 +240,7 @@ def _starts(
             stages.step(0.5 + 0.5 * (number + fraction) / len(directions))
 
         fixed, moving = local if number == 0 else local[::-1]
-        warped = start.warp(direction.moving, direction.fixed, field, wide_factor, margin)
-        warped = local_features(warped, replace(settings, levels=()), field.device, False).cells
+        warped = _seen_through(direction, field, wide_factor, settings)
         if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
             if alone is None:
                 warnings.append(
@@ -243,6 +256,22 @@ def _starts(
             cells = start.compose(field, wide_factor, residual, factor)
         starts.append((cells, factor))
     return starts
+
+
+def _seen_through(
+    direction: Direction, field: torch.Tensor, field_factor: int, settings: Settings
+) -> CellFeatures:
+    """Local features of the moving image as seen through a cells' field (voxels), half the search range
+    beyond the fixed image.
+    """
+    factor = start.cell_factor(settings.cell_size, direction.spacing)
+    margin = math.ceil(settings.search_range / 2 / direction.spacing / factor) * factor
+    warped = start.warp(direction.moving, direction.fixed, field, field_factor, margin)
+    return local_features(warped, replace(settings, levels=()), field.device, False).cells
+
+
+def _unheard(fraction: float) -> None:
+    """The progress of what is too short to tell of."""
 
 
 def _refined(

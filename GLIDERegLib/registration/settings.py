@@ -20,6 +20,7 @@ CHOICES = {
 _LEAST = {
     "search_range": 1.0,
     "search_stretch": 1.0,
+    "search_passes": 1,
     "encoder_slice_step": 1,
     "encoder_input_size": 64,
     "seed": 0,
@@ -44,8 +45,10 @@ class Settings:
     and slices 12 mm apart on a processor, where a token is then about as high as it is wide.
     search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
     `cell_size`; search_stretch: how many times further it reaches along the body's axis, where a breath moves
-    the lungs' bases most (by more than 48 mm on COPD scans). global_search_range and global_cell_size: the
-    same for the global features, whose differences count `global_coupling` times against the coupling.
+    the lungs' bases most (by more than 48 mm on COPD scans); search_passes: how often it is made, again
+    through what was found before and within half the range, which mends what a first field left too smooth.
+    global_search_range and global_cell_size: the same for the global features, whose differences count
+    `global_coupling` times against the coupling.
     vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
     bending_weight: of the bending energy; it grows with the edge of voxels larger than 1.4 mm.
     noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike. More
@@ -83,6 +86,7 @@ class Settings:
 
     search_range: float = 48.0
     search_stretch: float = 1.5
+    search_passes: int = 2
     cell_size: float = 8.0
     global_search_range: float = 96.0
     global_cell_size: float = 12.0
@@ -137,6 +141,7 @@ class Settings:
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
+        "search_passes": 1,
         "symmetric": False,
         "finest_spacing": 2.0,
         "levels": (Level(4, 4, 32), Level(4, 2, 40)),

@@ -80,14 +80,17 @@ def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor:
 def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:
     """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around."""
     device = field.device
-    image = torch.from_numpy(np.stack([moving.array, moving.valid])).to(device)
+    channels = [moving.array, moving.valid, moving.weight] if moving.masked else [moving.array, moving.valid]
+    image = torch.from_numpy(np.stack(channels)).to(device)
     shape = tuple(n + 2 * margin for n in fixed.array.shape)
-    offset = torch.tensor(moving.offset, dtype=torch.float32, device=device).view(3, 1, 1, 1)
+    offset = np.subtract(moving.offset, fixed.offset)
+    offset = torch.as_tensor(offset, dtype=torch.float32, device=device).view(3, 1, 1, 1)
     size = torch.tensor(moving.array.shape[::-1], device=device).view(3, 1, 1, 1)
     at = [torch.arange(n, dtype=torch.float32, device=device) - margin for n in shape]
     z, y, x = ((position - (factor - 1) / 2) / factor for position in at)
     values = np.empty(shape, np.float32)
     usable = np.empty(shape, bool)
+    wanted = np.empty(shape, bool) if moving.masked else usable
     for first in range(0, shape[0], SLAB):
         # Slab by slab: positions of a whole volume would need more memory than the volume.
         slab = slice(first, min(first + SLAB, shape[0]))
@@ -95,10 +98,11 @@ def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, ma
         position[2] += first
         position += sample_axes(field, (z[slab], y, x)) - offset
         inside = ((position >= -0.5) & (position <= size - 0.5)).all(dim=0)
-        value, valid = sample(image, position)
+        value, valid, *mask = sample(image, position)
         values[slab] = torch.where(inside, value, AIR_HU).cpu().numpy()
         usable[slab] = (inside & (valid > 0.5)).cpu().numpy()
+        for weight in mask:
+            wanted[slab] = usable[slab] & (weight > 0.5).cpu().numpy()
     grid = fixed.grid.resized(fixed.grid.spacing, (margin,) * 3, (margin,) * 3)
-    return replace(
-        moving, array=values, valid=usable, weight=usable, grid=grid, offset=(-margin,) * 3, masked=True
-    )
+    offset = tuple(o - margin for o in fixed.offset)
+    return replace(moving, array=values, valid=usable, weight=wanted, grid=grid, offset=offset, masked=True)

@@ -167,3 +167,19 @@ def test_the_search_reaches_further_along_the_axis_of_the_body():
 
     torch.testing.assert_close(found(1.5), torch.full_like(found(1.5), 64.0), atol=0.1, rtol=0)
     assert float(found(1.0).abs().max()) <= 48.1
+
+
+def test_a_warp_knows_where_both_grids_start_and_keeps_a_mask():
+    """Both directions look through fields onto grids that start elsewhere."""
+    scene = image((30, 32, 34))
+    mask = np.random.default_rng(1).uniform(size=(22, 24, 26)) > 0.3
+    fixed = prepared(scene[4:24, 4:26, 4:28], offset=(4, 4, 4))
+    moving = prepared(scene[:22, :24, :26], offset=(0, 0, 0))
+    moving = start.replace(moving, weight=mask, masked=True)
+    seen = start.warp(moving, fixed, constant_field((1, -2, 3), (5, 6, 6)), 4, 0)
+    assert seen.offset == (4, 4, 4) and seen.array.shape == fixed.array.shape
+    # Fixed voxel (x, y, z) is at + 4 in the moving image, and is read 1, -2, 3 further.
+    inside = (slice(0, 14), slice(0, 20), slice(0, 20))
+    there = (slice(7, 21), slice(2, 22), slice(5, 25))
+    assert np.allclose(seen.array[inside], moving.array[there], atol=0.01)
+    assert np.array_equal(seen.weight[inside], mask[there]) and seen.valid[inside].all()
