@@ -163,7 +163,7 @@ def register_files(
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)
     report = {**result.report, "warnings": list(result.report["warnings"])}
-    report |= _carry_points(points, result, fixed.grid, out, report["warnings"])
+    report |= _carry_points(points, result, (fixed.grid, moving.grid), out, report["warnings"])
     return Registered(fixed, moving, result, report)
 
 
@@ -185,18 +185,35 @@ def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:
 
 
 def _carry_points(
-    points: dict[str, PointSet], result: Registration, grid: Grid, out: OutputFolder, warnings: list[str]
+    points: dict[str, PointSet],
+    result: Registration,
+    grids: tuple[Grid, Grid],
+    out: OutputFolder,
+    warnings: list[str],
 ) -> dict:
     """Writes the points carried to the other image; returns what the report tells of them."""
     from GLIDERegLib.files.points import write_points
     from GLIDERegLib.files.transforms import propagate
 
+    fixed, moving = grids
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         if role not in points:
             continue
         carried, columns = propagate(points[role], result.transform, f"{role}-to-{other}")
-        in_fixed = points[role] if role == "fixed" else carried
-        columns["inside_field"] &= grid.contains(in_fixed.points)
+        in_fixed, in_moving = (points[role], carried) if role == "fixed" else (carried, points[role])
+        columns["inside_field"] &= fixed.contains(in_fixed.points)
+        columns["inside_moving"] = moving.contains(in_moving.points)
+        beyond = [
+            label
+            for label, inside in zip(carried.labels, columns["inside_moving"], strict=True)
+            if not inside
+        ]
+        if beyond:
+            verb = "land" if role == "fixed" else "lie"
+            warnings.append(
+                f"{len(beyond)} {role} points {verb} outside the moving image, where nothing can be "
+                f"compared (inside_moving is false): {', '.join(beyond)}."
+            )
         outside = [
             label for label, inside in zip(carried.labels, columns["inside_field"], strict=True) if not inside
         ]
@@ -207,22 +224,26 @@ def _carry_points(
             )
         for name in POINTS[other]:
             write_points(carried, out / name, columns)
-    return _registration_error(points, result) if len(points) == 2 else {}
+    return _registration_error(points, result, warnings) if len(points) == 2 else {}
 
 
-def _registration_error(points: dict[str, PointSet], result: Registration) -> dict:
+def _registration_error(points: dict[str, PointSet], result: Registration, warnings: list[str]) -> dict:
     """Target registration error before and after, mm, over the labels that both point sets have once."""
+    from GLIDERegLib.errors import InputError
     from GLIDERegLib.evaluation.metrics import target_registration_error
+    from GLIDERegLib.files.points import match_labels
     from GLIDERegLib.files.transforms import map_points
 
-    fixed, moving = (
-        {label: p for label, p in zip(s.labels, s.points, strict=True) if s.labels.count(label) == 1}
-        for s in (points["fixed"], points["moving"])
-    )
-    labels = [label for label in fixed if label in moving]
-    if not labels:
+    try:
+        matching = match_labels(points["fixed"].labels, points["moving"].labels)
+    except InputError:
         return {}
-    start, goal = [fixed[label] for label in labels], [moving[label] for label in labels]
+    if matching.by == "order":
+        return {}
+    warnings += matching.warnings()
+    start, goal = (
+        points[role].points[rows] for role, rows in zip(("fixed", "moving"), matching.columns(), strict=True)
+    )
     error = {"initial": start, "final": map_points(result.transform, start)}
     return {
         "target_registration_error": {

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.files.itk import itk_calls
-from GLIDERegLib.files.points import PointSet
+from GLIDERegLib.files.points import PointSet, match_labels
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.ct import AIR_HU
@@ -88,7 +88,8 @@ def evaluate_transform(
             f"The transform's field leaves out {100 * uncovered:.1f} % of the region and moves nothing there."
         )
     if fixed_points is not None:
-        start, goal, labels, matching = _match(fixed_points, moving_points)
+        start, goal, labels, matching, left_out = _match(fixed_points, moving_points)
+        report["warnings"] += left_out
         report |= _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}
     if fixed_labels is not None:
         before, after = (
@@ -212,30 +213,31 @@ def _round_trip(transform, inverse_transform, grid: Grid, inside: np.ndarray) ->
     }
 
 
-def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict]:
-    """Corresponding fixed and moving points (N, 3), their labels, and how they were matched.
+def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list[str]]:
+    """Corresponding fixed and moving points (N, 3), their labels, how they were matched, and what to warn of.
 
-    By label where both sets have unique labels and share some; else by order where the numbers agree.
+    See `match_labels`; arrays by order.
     """
     sets = [p if isinstance(p, PointSet) else None for p in (fixed, moving)]
     arrays = [np.asarray(p.points if isinstance(p, PointSet) else p, float) for p in (fixed, moving)]
-    if all(sets):
-        rows = [{label: row for row, label in enumerate(s.labels)} for s in sets]
-        common = [label for label in sets[0].labels if label in rows[1]]
-        if common and all(len(r) == len(s) for r, s in zip(rows, sets, strict=True)):
-            start, goal = (a[[r[label] for label in common]] for a, r in zip(arrays, rows, strict=True))
-            alone = {
-                f"only_{name}": [label for label in s.labels if label not in other]
-                for name, s, other in (("fixed", sets[0], rows[1]), ("moving", sets[1], rows[0]))
-            }
-            return start, goal, common, {"matched_by": "label", "n": len(common)} | alone
-    if arrays[0].shape != arrays[1].shape:
-        raise InputError(
-            f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched; "
-            "give corresponding points the same unique label."
-        )
-    labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
-    return arrays[0], arrays[1], labels, {"matched_by": "order", "n": len(labels)}
+    if not all(sets):
+        if arrays[0].shape != arrays[1].shape:
+            raise InputError(
+                f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched; "
+                "give corresponding points the same unique label."
+            )
+        labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
+        return *arrays, labels, {"matched_by": "order", "n": len(labels)}, []
+    matching = match_labels(sets[0].labels, sets[1].labels)
+    start, goal = (array[rows] for array, rows in zip(arrays, matching.columns(), strict=True))
+    labels = [sets[0].labels[row] for row, _ in matching.rows]
+    about = {"matched_by": matching.by, "n": len(labels)}
+    if matching.by == "label":
+        about |= {
+            f"only_{role}": alone for role, alone in zip(("fixed", "moving"), matching.alone, strict=True)
+        }
+        about["repeated"] = list(matching.repeated)
+    return start, goal, labels, about, matching.warnings()
 
 
 def _points_report(start: np.ndarray, carried: np.ndarray, goal: np.ndarray, labels: list[str]) -> dict:

@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 
 from GLIDERegLib.errors import InputError
+from GLIDERegLib.files.points import match_labels
 from GLIDERegLib.scene.geometry import pointsToLps
 from GLIDERegLib.scene.inputs import writeInitialTransform, writeMask, writeTransform, writeVolume
 from GLIDERegLib.worker.messages import Request
@@ -110,15 +111,16 @@ def correspondingPoints(
     (fixedLabels, fixed), (movingLabels, moving) = (_placed(node) for node in (fixedNode, movingNode))
     if not fixedLabels:
         raise InputError(f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.")
-    if sorted(fixedLabels) == sorted(movingLabels) and len(set(fixedLabels)) == len(fixedLabels):
-        order = [movingLabels.index(label) for label in fixedLabels]
-        return fixed, moving[order]
     if len(fixedLabels) != len(movingLabels):
         raise InputError(
             f"'{fixedNode.GetName()}' has {len(fixedLabels)} points and '{movingNode.GetName()}' has "
             f"{len(movingLabels)}: place each point in both scans."
         )
-    return fixed, moving
+    matching = match_labels(fixedLabels, movingLabels)
+    if left := matching.warnings():
+        raise InputError(" ".join(left), "give corresponding points the same unique label")
+    rows = matching.columns()
+    return fixed[rows[0]], moving[rows[1]]
 
 
 def _placed(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[list[str], np.ndarray]:

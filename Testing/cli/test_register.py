@@ -114,6 +114,7 @@ def test_points_outside_the_image_are_flagged_and_told(glidereg, images, tmp_pat
     status, output, _ = glidereg("register", *images, "-o", out, "--fixed-points", points, "--preset", "fast")
     assert status == 0
     assert [row["inside_field"] for row in rows_of(out / "points_moving.csv")] == ["true", "false"]
+    assert [row["inside_moving"] for row in rows_of(out / "points_moving.csv")] == ["true", "false"]
     warnings = json.loads((out / "report.json").read_text())["warnings"]
     assert any("far away" in text for text in warnings)
     assert "Warning:" in output and "far away" in output

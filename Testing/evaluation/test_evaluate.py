@@ -215,9 +215,35 @@ def test_points_are_matched_by_label_and_leftovers_are_named():
     assert result["points"] == {
         "matched_by": "label",
         "n": 2,
+        "repeated": [],
         "only_fixed": ["only here"],
         "only_moving": ["elsewhere"],
     }
+
+
+def test_a_doubled_label_leaves_the_sound_ones_paired_and_is_told():
+    fixed, _ = blocks()
+    points = np.array([[0, 0, 80], [5, 20, 90], [-5, 10, 85]], float)
+    a, b = PointSet(["A", "B", "C"], points), PointSet(["C", "A", "A"], points[[2, 0, 1]])
+    result = evaluate_transform(IDENTITY, fixed, fixed, a, b)
+    assert result["points"] == {
+        "matched_by": "label",
+        "n": 1,
+        "repeated": ["A"],
+        "only_fixed": ["B"],
+        "only_moving": [],
+    }
+    assert result["target_registration_error"]["final"]["mean"] == 0
+    assert any("more than once" in text and "A" in text for text in result["warnings"])
+    assert any("1 fixed points have no partner" in text and "B" in text for text in result["warnings"])
+
+
+def test_labels_that_are_shared_but_never_unique_are_refused():
+    fixed, _ = blocks()
+    points = np.array([[0, 0, 80], [5, 20, 90], [-5, 10, 85]], float)
+    a, b = PointSet(["A", "A", "B"], points), PointSet(["B", "B", "A"], points)
+    with pytest.raises(InputError, match="unique label"):
+        evaluate_transform(IDENTITY, fixed, fixed, a, b)
 
 
 def test_points_with_other_labels_are_matched_by_order():
