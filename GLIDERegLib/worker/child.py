@@ -222,7 +222,8 @@ def describe(error: BaseException) -> dict[str, Any]:
         hint = "Download the checkpoint, choose its file, or use local features."
         return error_event("weights", text.splitlines()[0], hint)
     if isinstance(error, GlideRegError):
-        return error_event("input", *_what_and_remedy(text))
+        halves = (error.message, error.hint) if error.hint else _what_and_remedy(text)
+        return {**error_event("input", *halves), "code": error.code}
     message = f"The registration failed unexpectedly ({type(error).__name__}: {text})."
     return error_event("internal", message, INTERNAL_HINT)
 
