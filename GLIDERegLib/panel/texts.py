@@ -73,7 +73,9 @@ def summary(results: Results, device: str) -> str:
         "global": _("anatomy"),
         "both": _("local structure and anatomy"),
     }[report["features"]]
+    # What casts doubt on the whole result is read first.
     lines = [
+        *report.get("plausibility", {}).get("doubts", ()),
         _("Registered in {time} on {device}, compared by {features}.").format(
             time=_clock(report["seconds"]), device=device, features=compared
         ),

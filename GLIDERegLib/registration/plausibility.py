@@ -79,6 +79,7 @@ def judge(
         "fine_structures": {"initial": before, "final": after},
         "orientations": {name or "as given": round(value, 4) for name, value in turned.items()},
         "plausible": not doubts,
+        "doubts": doubts,
     }
     return measures, doubts
 
