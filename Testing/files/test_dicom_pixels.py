@@ -208,6 +208,12 @@ def test_a_modality_lut_maps_stored_values(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "x").array, expected)
 
 
+@pytest.mark.parametrize("tag", ["BitsStored", "PixelRepresentation"])
+def test_pixels_without_a_tag_they_need_are_refused(tmp_path, tag):
+    a_series(tmp_path / "ct", hu(), each=lambda k: {tag: None} if k > 3 else {})
+    assert f"no {tag} in 2 of 6 slices" in refusal(tmp_path / "ct")
+
+
 @pytest.mark.parametrize(
     "tags, word",
     [

@@ -159,9 +159,9 @@ def test_several_stacks_in_one_series_are_described_and_one_file_chooses(tmp_pat
     np.testing.assert_array_equal(read_volume(next((tmp_path / "ct").glob("*b.dcm"))).array, coronal)
 
 
-@pytest.mark.parametrize("tag", ["PatientID", "FrameOfReferenceUID"])
-def test_slices_of_two_patients_or_frames_are_no_scan(tmp_path, tag):
-    a_series(tmp_path / "ct", hu(), each=lambda k: {tag: "1.2.1" if k < 3 else "1.2.2"})
+@pytest.mark.parametrize("tag", ["PatientID", "FrameOfReferenceUID", "StudyInstanceUID"])
+def test_slices_of_two_patients_studies_or_frames_are_no_scan(tmp_path, tag):
+    a_series(tmp_path / "ct", hu(), each=lambda k: {tag: "1.2.1" if k < 5 else "1.2.2"})
     assert "mixes slices of 2" in refusal(tmp_path / "ct")
 
 
@@ -252,6 +252,16 @@ def test_a_slice_that_was_overwritten_is_refused_by_name(tmp_path, content):
 def test_a_series_uid_for_each_file_is_said(tmp_path):
     a_series(tmp_path / "ct", hu(), each=lambda k: {"SeriesInstanceUID": f"{UID}.{k + 1}"})
     assert "SeriesInstanceUID differs from file to file" in refusal(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_an_outer_slice_with_another_series_uid_is_not_left_out_unsaid(tmp_path, k):
+    uid = {"SeriesInstanceUID": UID + ".1.7"}
+    folder = a_series(tmp_path / "ct", hu(), each=lambda n: uid if n == k else {})
+    assert "is continued by the file" in refusal(folder)
+    assert "is continued by the file" in refusal(
+        next(f for f in folder.iterdir() if f"{k}.dcm" not in f.name)
+    )
 
 
 def test_what_the_tags_say_of_the_scan_is_told(tmp_path):

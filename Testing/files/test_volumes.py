@@ -2,6 +2,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_objects import an_object, save
 
 from GLIDERegLib.errors import InputError
 from GLIDERegLib.files.patients import Patient
@@ -361,10 +362,8 @@ def test_series_that_are_no_single_stack_are_refused(tmp_path):
 
 def test_dicom_objects_without_pixels_do_not_count_as_series(tmp_path):
     array = a_series(tmp_path / "ct", [0, 2, 4])
-    a_series(tmp_path / "ct", [0], uid=UID + ".9", prefix="plan")
-    (plan,) = (tmp_path / "ct").glob("plan*")
-    data = plan.read_bytes()
-    plan.write_bytes(data[: data.index(b"\xe0\x7f\x10\0")])
+    plan = an_object("1.2.840.10008.5.1.4.1.1.481.5", Modality="RTPLAN", SeriesInstanceUID=UID + ".9")
+    save(plan, tmp_path / "ct" / "plan.dcm")
     np.testing.assert_array_equal(read_volume(tmp_path / "ct").array, array)
 
 

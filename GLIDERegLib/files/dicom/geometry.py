@@ -50,7 +50,25 @@ def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
         tuple(positions[0].tolist()),
         tuple(np.column_stack([row, column, normal]).ravel().tolist()),
     )
+    for item in series.beside:
+        if _continues(item, slices[0], grid):
+            raise InputError(
+                f"{name} is continued by the file '{item.header.path.name}', which says it is of another "
+                "series",
+                "Export the series again, or take that file away.",
+                code="dicom-mixed",
+            )
     return slices, grid
+
+
+def _continues(item: Slice, first: Slice, grid: Grid) -> bool:
+    """Whether an image of another series lies where the stack's next, or a missing, slice would."""
+    tags = item.frame.position, item.frame.cosines, item.frame.spacing
+    if item.header.localizer or any(value is None or not np.isfinite(value).all() for value in tags):
+        return False
+    i, j, k = grid.to_index(np.array(item.frame.position))
+    near = max(abs(i), abs(j), abs(k - round(k))) < UNEVEN and -2 < k < grid.size[2] + 1
+    return near and _same_shape(first, item)
 
 
 def _without_pictures(slices: tuple[Slice, ...]) -> list[Slice]:
@@ -100,7 +118,11 @@ def _check_tags(slices: list[Slice], name: str) -> None:
 
 
 def _one_patient_and_frame(slices: list[Slice], name: str) -> list[Slice]:
-    for key, says in (("PatientID", "patients"), ("FrameOfReferenceUID", "frames of reference")):
+    for key, says in (
+        ("PatientID", "patients"),
+        ("StudyInstanceUID", "studies"),
+        ("FrameOfReferenceUID", "frames of reference"),
+    ):
         values = {item.header.texts[key] for item in slices} - {""}
         if len(values) > 1:
             raise InputError(

@@ -25,6 +25,7 @@ MULTIFRAME_WORD, MULTIFRAME_BYTE = "1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008
 FLOATS = {"FloatPixelData": (32, "f4"), "DoubleFloatPixelData": (64, "f8")}
 # A constant slice packs about 2000 to 1 at best; a small file that claims far more is none.
 LARGEST_RATIO, ALLOWED_BYTES = 4000, 32 << 20
+FEWEST_BITS = 8  # of CT, which has 12 to 16 by PS3.3 C.8.2.1; windowed exports have 8
 UNITS_OF_MEASURE = ("CT", "PT", "NM", "RTDOSE")
 
 
@@ -33,6 +34,13 @@ def check_pixels(slices: list[Slice], name: str) -> None:
 
     Nothing is allocated before this has passed.
     """
+    for tag in sorted({tag for item in slices for tag in item.header.pixels.lacking}):
+        count = sum(tag in item.header.pixels.lacking for item in slices)
+        raise InputError(
+            f"{name} has no {tag} in {count} of {len(slices)} slices",
+            "Export the series again.",
+            code="dicom-tags",
+        )
     for header in {item.header.path: item.header for item in slices}.values():
         pixels, file = header.pixels, f"the file '{header.path.name}'"
         if pixels.samples != 1 or not pixels.photometric.startswith("MONOCHROME"):
@@ -46,8 +54,9 @@ def check_pixels(slices: list[Slice], name: str) -> None:
                 "Convert it to NIfTI." if allocated != 1 else "Give an image, not a segmentation of bits.",
                 code="dicom-bits",
             )
+        fewest = FEWEST_BITS if header.texts["Modality"] == "CT" else 1
         if pixels.element == "PixelData" and not (
-            0 < pixels.stored <= allocated and pixels.stored - 1 <= pixels.high < allocated
+            fewest <= pixels.stored <= allocated and pixels.stored - 1 <= pixels.high < allocated
         ):
             raise InputError(
                 f"{name} says {pixels.stored} bits up to bit {pixels.high} of {allocated} in {file}, which "
@@ -70,6 +79,13 @@ def check_pixels(slices: list[Slice], name: str) -> None:
                 raise InputError(
                     f"{name} is damaged: the pixels of {file} are cut off, {there} of {needed} bytes",
                     "Copy or export the series again.",
+                    code="dicom-cut",
+                )
+            if pixels.length >= needed + pixels.columns * allocated // 8:
+                raise InputError(
+                    f"{name} holds {pixels.length} bytes of pixels in {file}, where its {pixels.rows} rows, "
+                    f"{pixels.columns} columns and {pixels.frames} frames take {needed}",
+                    "Export the series again.",
                     code="dicom-cut",
                 )
         elif needed > max(ALLOWED_BYTES, LARGEST_RATIO * there):

@@ -139,9 +139,9 @@ def _check_rescale(slices: list[Slice], name: str) -> None:
         some = any(getattr(item.frame, name_) is not None for item in plain for name_ in (key, other))
         mixed = len(plain) < len(slices)
         if lacking and (some or mixed):
+            others = f", but a Rescale{other.title()}" if lacking == len(slices) else ", while others have it"
             raise InputError(
-                f"{name} has no Rescale{key.title()} in {lacking} of {len(slices)} slices, while others have "
-                "it",
+                f"{name} has no Rescale{key.title()} in {lacking} of {len(slices)} slices{others}",
                 "Export the series again.",
                 code="dicom-tags",
             )

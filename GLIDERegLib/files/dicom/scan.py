@@ -13,7 +13,6 @@ from GLIDERegLib.files.dicom.tags import DamagedDicom, Frame, Header, is_file, r
 
 MOST_FILES, DEEPEST = 100_000, 40
 LISTED = 12
-CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 # Names that say a file is DICOM: without DICOM inside, it is a slice that was damaged.
 DICOM_NAMES = (".dcm", ".ima", ".dicom")
 
@@ -28,10 +27,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class Series:
-    """The images of one series, in no order; `chosen` is the file by which the caller asked for it."""
+    """The images of one series, in no order; `chosen` is the file by which the caller asked for it.
+
+    `beside` are single images of other series in the same folders: with a wrong UID, one of these may be a
+    slice of this series.
+    """
 
     slices: tuple[Slice, ...]
     chosen: Path | None = None
+    beside: tuple[Slice, ...] = ()
 
     @property
     def headers(self) -> list[Header]:
@@ -90,9 +94,10 @@ def find_series(path: Path, what: str) -> Series:
             code="dicom-no-image",
         )
     headers = _headers(_files(path.parent, what, deep=False), path.parent, what)
-    for series in _grouped([*headers, *([wanted] if wanted not in headers else [])], what):
+    found = _grouped([*headers, *([wanted] if wanted not in headers else [])])
+    for series in found:
         if wanted in series.headers:
-            return Series(series.slices, path)
+            return Series(series.slices, path, _singles(found, series))
     raise AssertionError("the file's own series is among them")
 
 
@@ -134,7 +139,7 @@ def _series_in(folder: Path, what: str) -> list[Series]:
         raise InputError(
             f"The folder '{folder}' of the {what} is empty", "Give the folder that holds the DICOM slices."
         )
-    series = _grouped(_headers(files, folder, what), what)
+    series = _grouped(_headers(files, folder, what))
     if not series:
         raise InputError(
             f"The folder '{folder}' of the {what} holds no DICOM images", "Give the folder of the slices."
@@ -171,30 +176,30 @@ def _damaged(files: list[Path], what: str, folder: Path | None = None) -> InputE
     )
 
 
-def _grouped(headers: list[Header], what: str) -> list[Series]:
-    """By study and series; a file of CT without pixels in a series of images is damaged."""
-    groups: dict[tuple[str, str], list[Header]] = {}
+def _grouped(headers: list[Header]) -> list[Series]:
+    """The images by series; by study too where one series UID stands for whole series of several studies."""
+    groups: dict[str, dict[str, list[Header]]] = {}
     for header in headers:
-        groups.setdefault((header.texts["StudyInstanceUID"], header.texts["SeriesInstanceUID"]), []).append(
-            header
-        )
+        if header.pixels and header.frames:
+            studies = groups.setdefault(header.texts["SeriesInstanceUID"], {})
+            studies.setdefault(header.texts["StudyInstanceUID"], []).append(header)
     series = []
-    for members in groups.values():
-        images = [header for header in members if header.pixels]
-        if not images:
-            continue
-        cut = [h.path for h in members if not h.pixels and h.texts["SOPClassUID"] in CT_CLASSES]
-        if cut:
-            raise _damaged(cut, what, cut[0].parent)
-        series.append(Series(tuple(Slice(header, frame) for header in images for frame in header.frames)))
-    return [item for item in series if item.slices]
+    for studies in groups.values():
+        parts = [
+            [Slice(header, frame) for header in part for frame in header.frames] for part in studies.values()
+        ]
+        if min(map(len, parts)) == 1:  # a stray slice of another study is a damaged one
+            parts = [[item for part in parts for item in part]]
+        series += [Series(tuple(part)) for part in parts]
+    return series
 
 
 def _only(root: Path, series: list[Series], what: str) -> Series:
     """The one that can be a volume; where none can, the one there is."""
     volumes = [item for item in series if _may_be_volume(item)]
     if len(volumes) == 1 or (not volumes and len(series) == 1):
-        return (volumes or series)[0]
+        chosen = (volumes or series)[0]
+        return Series(chosen.slices, None, _singles(series, chosen))
     found = volumes or series
     if not volumes and len(series) > 2 and max(len(item.slices) for item in series) == 1:
         raise InputError(
@@ -214,6 +219,10 @@ def _only(root: Path, series: list[Series], what: str) -> Series:
         code="dicom-series",
         series=[item.describe(root) for item in found],
     )
+
+
+def _singles(series: list[Series], chosen: Series) -> tuple[Slice, ...]:
+    return tuple(item.slices[0] for item in series if len(item.slices) == 1 and item is not chosen)
 
 
 def _may_be_volume(series: Series) -> bool:

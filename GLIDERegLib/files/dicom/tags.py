@@ -54,6 +54,8 @@ REPEATS = {
     "AcquisitionTime": "acquisition time",
     "ContentTime": "content time",
 }
+# CT, MR and PET images, single and multi-frame: without pixels they were cut off.
+IMAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "128", "130"))
 TEXTS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality PatientName "
     "PatientID PatientBirthDate StudyDate SeriesDate AcquisitionDate SeriesDescription SeriesNumber "
@@ -65,6 +67,7 @@ NUMBERS = (
     "RescaleIntercept ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing "
     "GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
+REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 WANTED = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
 
 
@@ -105,6 +108,7 @@ class Pixels:
     padding: tuple[int, int] | None
     lut: tuple[int, tuple[float, ...]] | None
     swapped_words: bool = False
+    lacking: tuple[str, ...] = ()
 
     @property
     def native(self) -> bool:
@@ -160,13 +164,22 @@ def _looks_like_dicom(start: bytes) -> bool:
 
 
 class _Bounded:
-    """A binary file that never reads, nor allocates, beyond its end, whatever length is asked for."""
+    """A binary file that never reads, nor allocates, beyond its end, whatever length is asked for.
+
+    `short` says that something was asked for of which only a part is there, as in a file that was cut off.
+    """
 
     def __init__(self, stream: BinaryIO, size: int):
-        self.stream, self.size, self.seek, self.tell = stream, size, stream.seek, stream.tell
+        self.stream, self.size, self.tell, self.short = stream, size, stream.tell, False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        place = self.stream.seek(offset, whence)
+        self.short |= place > self.size
+        return place
 
     def read(self, count: int = -1) -> bytes:
         left = max(0, self.size - self.stream.tell())
+        self.short |= 0 < left < count
         return self.stream.read(left if count < 0 else min(count, left))
 
 
@@ -207,10 +220,17 @@ def _parse(path: Path, size: int, stream: Any, marked: bool) -> Header | None:
         if not syntax and not data.is_little_endian:
             syntax = BIG_ENDIAN
         texts = {name: _text(data, name) for name in TEXTS}
+        texts["SOPClassUID"] = texts["SOPClassUID"] or _text(data.file_meta, "MediaStorageSOPClassUID")
+        if not found and (stream.short or _is_image_class(texts["SOPClassUID"])):
+            raise DamagedDicom("cut off before its pixels")
         pixels = _pixels(data, syntax, *found[0]) if found else None
         frames = tuple(_frames(data, pixels.frames)) if pixels else ()
         imager = "ImagerPixelSpacing" in data
     return Header(path, stream.size, texts, frames, pixels, imager)
+
+
+def _is_image_class(uid: str) -> bool:
+    return any(uid == kind or uid.startswith(f"{kind}.") for kind in IMAGE_CLASSES)
 
 
 def _get(data: Any, name: str) -> Any:
@@ -255,7 +275,10 @@ def _pixels(data: Any, syntax: str, tag: int, vr: str | None, length: int, offse
     element = PIXELS[tag]
     allocated = _whole(data, "BitsAllocated", 0)
     stored = _whole(data, "BitsStored", allocated)
-    signed = _whole(data, "PixelRepresentation", 0) == 1
+    sign = _whole(data, "PixelRepresentation", 0)
+    if sign not in (0, 1):
+        raise DamagedDicom("a PixelRepresentation that is neither 0 nor 1")
+    signed = sign == 1
     padding = _number(data, "PixelPaddingValue")
     limit = _number(data, "PixelPaddingRangeLimit")
     ends = None if padding is None else sorted((int(padding), int(padding if limit is None else limit)))
@@ -276,6 +299,7 @@ def _pixels(data: Any, syntax: str, tag: int, vr: str | None, length: int, offse
         None if ends is None else (ends[0], ends[1]),
         _lut(data, signed),
         syntax == BIG_ENDIAN and allocated == 8 and vr == "OW",
+        tuple(name for name in REQUIRED[: None if element == "PixelData" else 2] if _get(data, name) is None),
     )
 
 
