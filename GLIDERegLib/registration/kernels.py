@@ -157,7 +157,7 @@ def _workers() -> ThreadPoolExecutor:
 class Preparation:
     """Compiles in processes of their own what this machine has not compiled yet; `wait` before the first use.
 
-    needed: whether anything had to be compiled. Without processes (where they cannot be started, or one
+    needed: whether anything has to be compiled still. Without processes (where they cannot be started, or one
     fails) kernels compile at their first call.
     """
 
@@ -190,6 +190,7 @@ class Preparation:
                 self._running = [process for process in self._running if process.poll() is None]
         finally:
             self.close()
+        self.needed = False
 
     def close(self) -> None:
         """Ends what still compiles."""

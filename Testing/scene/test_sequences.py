@@ -27,7 +27,7 @@ import numpy as np
 from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.worker.messages import save_array
 
-folder, request = Path(sys.argv[1]), json.loads(Path(sys.argv[-1]).read_text())
+folder, request = Path(sys.argv[1]), json.loads(Path(sys.argv[-2]).read_text())
 plan = json.loads((folder / "plan.json").read_text())
 header, _, voxels = Path(request["moving"]).read_bytes().partition(b"\\n\\n")
 array = np.frombuffer(voxels, np.int16)
