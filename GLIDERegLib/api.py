@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib import __version__
-from GLIDERegLib.errors import InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.errors import DependencyError, InputError, OutOfMemoryError, WeightsError
 from GLIDERegLib.evaluation.evaluate import evaluate_transform, warp
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
@@ -286,7 +286,7 @@ def choose_device(name: str) -> torch.device:
     missing |= device.type == "mps" and not torch.backends.mps.is_available()
     if missing:
         raise InputError(
-            f"The device '{name}' is not available on this machine: choose --device cpu or auto."
+            f"The device '{name}' is not available on this machine", "Choose cpu or auto.", code="device"
         )
     return device
 
@@ -302,23 +302,29 @@ def choose_encoder(
     if checkpoint is None or not checkpoint.is_file():
         if settings.checkpoint:
             raise WeightsError(
-                f"There is no checkpoint file {settings.checkpoint}: check the path given as --checkpoint."
+                f"There is no checkpoint file {settings.checkpoint}",
+                "Check the path of your checkpoint.",
+                code="checkpoint",
             )
         if settings.features == "auto":
             warnings.append(
                 f"Local features only: the {wanted.title} model {settings.encoder} is not on this computer; "
-                "get it with `glidereg weights`, or under Advanced in 3D Slicer."
+                "download it to use global features too."
             )
             return replace(settings, features="local"), None
-        raise WeightsError(checkpoints.how_to_get(settings.encoder))
+        raise WeightsError(
+            checkpoints.how_to_get(settings.encoder), code="weights-absent", name=settings.encoder
+        )
     try:
         encoder = _encoder(settings, checkpoint, device)
     except ImportError as error:
         if settings.features == "auto":
             warnings.append(f"Local features only: the package {wanted.package} is not installed ({error}).")
             return replace(settings, features="local"), None
-        raise WeightsError(
-            f"Global features need the package {wanted.package}: install it with {wanted.install}."
+        raise DependencyError(
+            f"Global features need the package {wanted.package}",
+            "Install it, or use local features.",
+            code=f"package-{wanted.package}",
         ) from None
     return (replace(settings, features="both") if settings.features == "auto" else settings), encoder
 
@@ -331,7 +337,11 @@ def _encoder(settings: Settings, checkpoint: Path, device: torch.device) -> Slic
 
         return Sam2Encoder(settings.encoder, checkpoint, reading=settings.encoder_reading, **options)
     if settings.encoder_reading != "slice":
-        raise InputError(f"{settings.encoder} has no memory; choose --encoder-reading slice.")
+        raise InputError(
+            f"{settings.encoder} has no memory",
+            "Have it read each slice by itself.",
+            code="encoder-memory",
+        )
     from GLIDERegLib.registration.dino_encoder import DinoEncoder
 
     return DinoEncoder(settings.encoder, checkpoint, **options)
@@ -420,6 +430,6 @@ def _memory_errors() -> Iterator[None]:
         yield
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         raise OutOfMemoryError(
-            "Not enough memory for these settings: use a coarser grid (--spacing 2), --preset fast or "
-            "--features local."
+            "There is not enough memory for these settings",
+            "Use a coarser working resolution, the preset fast or local features.",
         ) from error

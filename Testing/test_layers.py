@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,41 @@ def test_importing_the_package_or_its_command_line_loads_nothing_slow(module):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert not set(done.stdout.split()) & (SLOW | {"numpy"})
+
+
+# What the library says is worded for the command line in cli/, for Slicer in panel/; benchmark, cohort, peers
+# and data sets are reached by their commands only.
+FRONT_ENDS = (
+    "cli",
+    "panel",
+    "evaluation/benchmark",
+    "evaluation/cohort",
+    "evaluation/peers",
+    "evaluation/datasets",
+)
+COMMANDS = re.compile(
+    r"(?<![\w-])--[a-z]{2}|\bglidereg (register|weights|report|cohort|demo)\b|\bpip install\b"
+)
+
+
+def said_to_people(source: str) -> list[str]:
+    """The texts that a module raises or warns with: strings inside raise statements and calls of append."""
+    texts = []
+    for node in ast.walk(ast.parse(source)):
+        warns = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "append"
+        if isinstance(node, ast.Raise) or warns:
+            inside = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+            texts += [value for value in inside if isinstance(value, str)]
+    return texts
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_no_message_of_the_library_names_a_flag_or_a_command(path):
+    if path.relative_to(LIBRARY).as_posix().startswith(FRONT_ENDS):
+        return
+    assert [text for text in said_to_people(path.read_text("utf-8")) if COMMANDS.search(text)] == []
+
+
+def test_a_flag_in_a_message_is_found():
+    planted = 'def f():\n    raise InputError(f"Too big; use --spacing {2}.")'
+    assert [text for text in said_to_people(planted) if COMMANDS.search(text)]

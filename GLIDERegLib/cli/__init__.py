@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from GLIDERegLib import __version__
 from GLIDERegLib.cli import benchmark, cohort, demo, evaluate, propagate, register, report, weights
 from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error, own_streams
+from GLIDERegLib.cli.remedies import worded
 from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
 
 
@@ -63,5 +64,5 @@ def _parser() -> Parser:
 
 
 def _fail(error: GlideRegError) -> int:
-    print("glidereg: error:", " ".join(str(error).split()), file=sys.stderr)
+    print("glidereg: error:", worded(error), file=sys.stderr)
     return error.exit_status

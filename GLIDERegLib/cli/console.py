@@ -150,10 +150,7 @@ def describe_memory_error(error: Exception) -> str | None:
     """One sentence when the error says that memory ran out, on whatever device; None otherwise."""
     texts = ("out of memory", "can't allocate memory", "Failed to allocate memory", "bad_alloc")
     if isinstance(error, MemoryError) or any(text in str(error) for text in texts):
-        return (
-            "There is not enough memory for these images and settings; use --preset fast, a coarser "
-            "--spacing, or --device cpu where the graphics card is small."
-        )
+        return "There is not enough memory for these images and settings."
     return None
 
 

@@ -105,8 +105,8 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / REPORT
     if not path.is_file():
         raise InputError(
-            f"'{folder}' holds no result of a registration (no {REPORT}); give the folder that `glidereg "
-            "register` wrote."
+            f"'{folder}' holds no result of a registration (no {REPORT})",
+            "Give the folder that a registration has written.",
         )
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

@@ -240,8 +240,7 @@ def _known(name: str) -> Checkpoint:
 def how_to_get(name: str) -> str:
     """What to tell a user whose run needs a checkpoint that is not there."""
     entry = _known(name)
-    reason = f"is not here (with network: glidereg weights download {name})"
-    return _by_hand(entry, entry.url, weights_folder(), reason)
+    return _by_hand(entry, entry.url, weights_folder(), "is not here")
 
 
 def _by_hand(entry: Checkpoint, url: str, folder: Path, reason: str) -> str:

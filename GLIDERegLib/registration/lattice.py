@@ -17,9 +17,6 @@ from GLIDERegLib.errors import InputError
 from GLIDERegLib.registration.ct import AIR_HU, MAXIMUM_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield, is_ct
 from GLIDERegLib.registration.geometry import Grid, Volume
 
-NO_OVERLAP = (
-    "The fixed and the moving image do not overlap: use --align center, rigid or affine, or check the files."
-)
 _IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 
 
@@ -73,8 +70,16 @@ def prepare_pair(
     prepared_moving = _prepare(moving, moving_grid, initial, moving_mask, offset, "moving")
     inner = [slice(max(-o, 0), max(n - o, 0)) for o, n in zip(offset, fixed_grid.size, strict=True)][::-1]
     if not prepared_moving.valid[tuple(inner)].any():
-        raise InputError(NO_OVERLAP)
+        raise _no_overlap()
     return prepared_fixed, prepared_moving
+
+
+def _no_overlap() -> InputError:
+    return InputError(
+        "The fixed and the moving image do not overlap",
+        "Align them first, by their centres for instance, or check the files.",
+        code="no-overlap",
+    )
 
 
 def prepare_alone(volume: Volume, grid: Grid, mask: np.ndarray | None, role: str) -> Prepared:
@@ -102,7 +107,7 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     at = moving.to_index(mapped)
     near = np.all((at >= -reach) & (at <= np.asarray(moving.size) - 1 + reach), axis=1)
     if not near.any():
-        raise InputError(NO_OVERLAP)
+        raise _no_overlap()
     low = np.floor(index[near].min(axis=0) / lattice).astype(int) * lattice
     high = np.minimum(index[near].max(axis=0), np.asarray(fixed.size) + margin - 1)
     size = high - low + 1
@@ -127,7 +132,7 @@ def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
     resampled = _resample(_antialias(image, grid.spacing[0]), grid, transform, interpolator, float(low))
     valid = _resample_mask(measured, volume.grid, grid, transform)
     if not valid.any():
-        raise InputError(NO_OVERLAP)
+        raise _no_overlap()
     result = np.clip(sitk.GetArrayFromImage(resampled), np.float32(low), np.float32(high))
     if mask is None:
         weight = valid & foreground(result, valid, grid.spacing[0], ct)

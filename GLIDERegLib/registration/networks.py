@@ -22,7 +22,6 @@ class Network:
     token: int
     step: int
     package: str
-    install: str
     memory: float
 
     def nearest_size(self, pixels: int) -> int:
@@ -33,14 +32,12 @@ class Network:
 def _sam2(name: str, parameters: float) -> Network:
     # What importing and running it takes, and float32 weights twice while they are read.
     memory = 0.5e9 + 2 * 4 * parameters
-    install = "SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps sam2==1.1.0 (see the README)"
-    return Network(name, "SAM2", 256, 16, 32, "sam2", install, memory)
+    return Network(name, "SAM2", 256, 16, 32, "sam2", memory)
 
 
 def _dinov2(name: str, channels: int, parameters: float) -> Network:
     memory = 1e9 + 2 * 4 * parameters
-    install = "pip install 'transformers>=5.20,<6'"
-    return Network(name, "DINOv2", channels, 14, 14, "transformers", install, memory)
+    return Network(name, "DINOv2", channels, 14, 14, "transformers", memory)
 
 
 _ALL = (

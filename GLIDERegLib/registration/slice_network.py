@@ -129,7 +129,9 @@ def half_is_faster(device: torch.device) -> bool:
 
 def no_weights(name: str) -> WeightsError:
     """The error for an encoder that was given neither a checkpoint nor a seed."""
-    return WeightsError(f"{name} needs a checkpoint; get it with: glidereg weights download {name}")
+    return WeightsError(
+        f"{name} needs a checkpoint", "Download it, or use local features.", code="weights-absent", name=name
+    )
 
 
 def read_checkpoint(checkpoint: Path) -> Any:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import re
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GLIDERegLib.errors import Cancelled, GlideRegError, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.errors import (
+    Cancelled,
+    DependencyError,
+    GlideRegError,
+    InputError,
+    OutOfMemoryError,
+    WeightsError,
+)
 from GLIDERegLib.worker.channel import Channel
 from GLIDERegLib.worker.messages import (
     DEPENDENCY_HINT,
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from GLIDERegLib.registration.field import DisplacementField
 
 KEPT_PREVIEWS = 2
+KINDS = {WeightsError: "weights", DependencyError: "dependency"}
+WEIGHTS_HINT = "Download the checkpoint, choose its file, or use local features."
 # Slicer reads a field with cubic interpolation; between nodes this close that is the engine's linear one.
 NODES_MM, MOST_BETWEEN = 2.0, 4
 
@@ -210,28 +218,16 @@ def describe(error: BaseException) -> dict[str, Any]:
     """The error event for an exception."""
     text = str(error)
     if isinstance(error, Cancelled):
-        return error_event("cancelled", "The registration was cancelled.", "")
+        return error_event("cancelled", "The registration was cancelled.", "", error.code)
     if isinstance(error, (MemoryError, OutOfMemoryError)) or is_out_of_memory(text):
-        return error_event("memory", "There is not enough memory for these images and settings.", MEMORY_HINT)
-    # The library tells features whose package is missing as missing weights.
-    cause = error.__context__ if isinstance(error, WeightsError) else error
-    if isinstance(cause, ImportError):
-        message = f"A package that the registration needs cannot be loaded ({cause})."
-        return error_event("dependency", message, DEPENDENCY_HINT)
-    if isinstance(error, WeightsError):
-        hint = "Download the checkpoint, choose its file, or use local features."
-        return error_event("weights", text.splitlines()[0], hint)
+        message = "There is not enough memory for these images and settings."
+        return error_event("memory", message, MEMORY_HINT, "memory")
+    if isinstance(error, ImportError):
+        message = f"A package that the registration needs cannot be loaded ({error})."
+        return error_event("dependency", message, DEPENDENCY_HINT, "dependency")
     if isinstance(error, GlideRegError):
-        halves = (error.message, error.hint) if error.hint else _what_and_remedy(text)
-        return {**error_event("input", *halves), "code": error.code}
+        kind = next((name for cls, name in KINDS.items() if isinstance(error, cls)), "input")
+        hint = error.hint or (WEIGHTS_HINT if kind == "weights" else "")
+        return error_event(kind, error.message.splitlines()[0], hint, error.code)
     message = f"The registration failed unexpectedly ({type(error).__name__}: {text})."
-    return error_event("internal", message, INTERNAL_HINT)
-
-
-def _what_and_remedy(text: str) -> tuple[str, str]:
-    """The halves of a sentence "what is wrong; how to mend it." as two sentences, the second maybe empty."""
-    halves = re.fullmatch(r"(.+)(?:; |: (?=choose |check |use |name ))(.+)", " ".join(text.split()))
-    if halves is None:
-        return text, ""
-    what, remedy = halves.groups()
-    return f"{what}.", remedy[0].upper() + remedy[1:]
+    return error_event("internal", message, INTERNAL_HINT, "internal")

@@ -7,7 +7,7 @@ output:
     progress  stage, fraction (of the stage), overall (of the whole run, never falling), message
     preview   number, field (the registration so far); the files of the two newest are kept
     result    field, warped, transform (path of an ITK transform), report, kept (ended early by the user)
-    error     kind (one of ERROR_KINDS), message (what is wrong), hint (what to do)
+    error     kind (one of ERROR_KINDS), message (what is wrong), hint (what to do), code (the library's)
     ready     no more of this run; the child stays for the next request, whose path it reads from its
               standard input, as JSON on a line
 
@@ -35,7 +35,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "progress": {"stage": str, "fraction": NUMBER, "overall": NUMBER, "message": str},
     "preview": {"number": int, "field": dict},
     "result": {"field": dict, "warped": dict, "transform": str, "report": dict, "kept": bool},
-    "error": {"kind": str, "message": str, "hint": str},
+    "error": {"kind": str, "message": str, "hint": str, "code": str},
     "ready": {},
 }
 ERROR_KINDS = ("input", "memory", "weights", "dependency", "cancelled", "internal")
@@ -98,9 +98,9 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
     return event if all(isinstance(event.get(key), kind) for key, kind in keys.items()) else None
 
 
-def error_event(kind: str, message: str, hint: str) -> dict[str, Any]:
-    """An error as the child would tell it."""
-    return {"event": "error", "kind": kind, "message": message, "hint": hint}
+def error_event(kind: str, message: str, hint: str, code: str = "") -> dict[str, Any]:
+    """An error as the child would tell it; the code is the kind where the library gave none."""
+    return {"event": "error", "kind": kind, "message": message, "hint": hint, "code": code or kind}
 
 
 def is_out_of_memory(text: str) -> bool:

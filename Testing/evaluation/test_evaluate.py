@@ -256,12 +256,12 @@ def test_points_with_other_labels_are_matched_by_order():
 
 
 def test_large_images_are_sampled_and_the_report_says_so():
-    grid = Grid((40, 40, 20), (0.7, 0.7, 3.0))
+    grid = Grid((240, 240, 60), (0.7, 0.7, 3.0))
     image = Volume(np.random.default_rng(0).normal(0, 50, grid.shape).astype(np.float32), grid)
     sampling = evaluate_transform(IDENTITY, image, image)["sampling"]
     assert sampling["every_nth_voxel"] == [2, 2, 1]
     assert sampling["spacing_mm"] == pytest.approx([1.4, 1.4, 3.0])
-    assert sampling["size"] == [20, 20, 20]
+    assert sampling["size"] == [120, 120, 60]
 
 
 def test_voxels_outside_the_scanners_field_of_view_count_as_air():

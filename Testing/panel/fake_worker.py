@@ -67,7 +67,7 @@ class Registration:
                 self.kept = True
                 return
             time.sleep(0.02)
-        self.tell("error", kind="cancelled", message="The registration was cancelled.", hint="")
+        self.tell("error", kind="cancelled", message="Cancelled.", hint="", code="cancelled")
         sys.exit(130)
 
     def stubborn(self) -> None:
@@ -96,7 +96,7 @@ class Registration:
         self.tell(**content)
 
     def error(self, kind: str, message: str, hint: str) -> None:
-        self.tell("error", kind=kind, message=message, hint=hint)
+        self.tell("error", kind=kind, message=message, hint=hint, code=kind)
         sys.exit(1)
 
     def told(self) -> dict:

@@ -102,12 +102,12 @@ def test_the_jacobian_map_has_the_right_colours_at_known_places(studied, red):
     from GLIDERegLib.scene.measures import measure
 
     def displacement(points):
-        """Keeps volume for x > 35, triples it for 15 to 35, shrinks it to 0.2 for -20 to 10 and folds
+        """Keeps volume for x > 35, quadruples it for 15 to 35, shrinks it to 0.2 for -20 to 10 and folds
         below.
         """
         x = np.linspace(-150, 150, 3001)
         knots = (-24, -20, 9, 13, 37, 41)
-        slope = np.interp(x, knots, (-0.6, 0.2, 0.2, 3.0, 3.0, 1.0))
+        slope = np.interp(x, knots, (-0.6, 0.2, 0.2, 4.0, 4.0, 1.0))
         moved = np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * 0.1)])
         moved -= np.interp(0, x, moved)
         result = np.zeros_like(points)
@@ -147,7 +147,7 @@ def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
 def test_the_jacobian_legend_names_the_determinants_values_at_equal_steps_of_their_logarithm(studied, red):
     import slicer
 
-    from GLIDERegLib.scene.colors import FOLDED, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.colors import FOLDED, MORE, NEUTRAL, diverging
     from GLIDERegLib.scene.maps import showMaps
     from GLIDERegLib.scene.measures import measure
 
@@ -165,7 +165,8 @@ def test_the_jacobian_legend_names_the_determinants_values_at_equal_steps_of_the
     # Drawn: white labels beside a bar with the colours that the map has at these values.
     picture = red.grab()
     bar = picture[:, np.argmax((np.abs(picture.astype(int) - 127).max(axis=2) > 60).sum(axis=0))]
-    for color in (FOLDED, LESS, NEUTRAL, MORE):
+    # The lowest value it names is 0.35, one and a half of the two octaves below 1.
+    for color in (FOLDED, diverging(np.array([-0.75]))[0], NEUTRAL, MORE):
         assert np.abs(bar - 255 * np.array(color)).max(axis=1).min() < 12, color
     rows = [np.abs(bar - 255 * np.array(color)).max(axis=1).argmin() for color in (MORE, NEUTRAL, FOLDED)]
     assert rows == sorted(rows), "the larger is not above"

@@ -256,7 +256,7 @@ def test_impossible_settings_are_refused(setting, message):
 
 
 def test_neither_checkpoint_nor_seed_names_the_way_to_get_one():
-    with pytest.raises(WeightsError, match="glidereg weights download dinov2_vitl14_reg"):
+    with pytest.raises(WeightsError, match="dinov2_vitl14_reg needs a checkpoint"):
         DinoEncoder()
 
 

@@ -380,5 +380,5 @@ def test_impossible_settings_are_refused(setting, message):
 
 
 def test_neither_checkpoint_nor_seed_names_the_way_to_get_one():
-    with pytest.raises(WeightsError, match="glidereg weights download sam2.1_hiera_tiny"):
+    with pytest.raises(WeightsError, match="sam2.1_hiera_tiny needs a checkpoint"):
         Sam2Encoder()

@@ -33,9 +33,16 @@ def test_the_first_event_makes_it_running(start, listen):
 
 
 def test_an_error_of_the_child_is_handed_over_as_it_is(start, listen):
-    job = start("say('error', kind='weights', message='No weights.', hint='Get them.'); sys.exit(4)")
+    say = "say('error', kind='weights', message='No weights.', hint='Get them.', code='weights')"
+    job = start(f"{say}; sys.exit(4)")
     assert listen(job) == [
-        {"event": "error", "kind": "weights", "message": "No weights.", "hint": "Get them."}
+        {
+            "event": "error",
+            "kind": "weights",
+            "message": "No weights.",
+            "hint": "Get them.",
+            "code": "weights",
+        }
     ]
     assert job.state is State.FAILED
 

@@ -94,7 +94,7 @@ def test_a_job_that_is_forgotten_takes_its_waiting_process_with_it(make_request,
 @pytest.mark.parametrize(
     "what",
     [
-        "say('error', kind='input', message='No.', hint='')",
+        "say('error', kind='input', message='No.', hint='', code='input')",
         "os._exit(7)",
         "os.kill(os.getpid(), signal.SIGKILL)",
     ],

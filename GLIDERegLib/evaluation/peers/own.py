@@ -130,7 +130,10 @@ class DinoReg(GlideReg):
     def missing(self) -> str | None:
         needed = network(self.encoder)
         if find_spec(needed.package) is None:
-            return f"dino-reg needs the package {needed.package}; install it with {needed.install}."
+            return (
+                f"dino-reg needs the package {needed.package}; install it with `pip install "
+                "'transformers>=5.20,<6'`."
+            )
         if checkpoints.find(self.encoder) is None:
             return (
                 f"dino-reg needs the checkpoint {self.encoder}; get it with glidereg weights download "

@@ -241,6 +241,6 @@ def _check_tilt(positions: np.ndarray, normal: np.ndarray, pixel: float, name: s
         )
     raise InputError(
         f"{name} was taken with a tilted gantry ({tilt:.1f} degrees), so its grid is sheared",
-        "Correct the tilt first, for instance by loading and resampling it in 3D Slicer.",
+        "Correct the tilt first, for instance by resampling the series to a regular grid.",
         code="dicom-tilt",
     )
