@@ -6,6 +6,8 @@ import errno
 import json
 import math
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -20,6 +22,9 @@ from GLIDERegLib.errors import InputError, of_the_system
 
 # Bytes; a disk with less left after a write may have cut the file off, which not every writer of ITK reports.
 FULL_DISK = 4096
+PREFIX, REPLACED = ".glidereg-", ".replaced"
+# Of this machine, as it may stand in a file name: a shared disk has folders of other machines' processes too.
+_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "host"
 
 
 class OutputFolder:
@@ -44,7 +49,7 @@ class OutputFolder:
             for folder in reversed(missing):
                 folder.mkdir()
                 self._made.append(folder)
-            self._temporary = Path(tempfile.mkdtemp(prefix=".glidereg-", dir=self.path))
+            self._temporary = hidden_folder(self.path)
         except OSError as error:
             self._remove_made()
             raise _cannot_write(self.path, error) from error
@@ -79,7 +84,7 @@ class OutputFolder:
 
     def _publish(self) -> None:
         """Moves all files to their places; on any failure the earlier files are put back."""
-        replaced = self._temporary / ".replaced"
+        replaced = self._temporary / REPLACED
         files = sorted(self._temporary.iterdir())
         replaced.mkdir()
         moved: list[str] = []
@@ -106,6 +111,40 @@ class OutputFolder:
                 folder.rmdir()
 
 
+def hidden_folder(parent: Path) -> Path:
+    """Makes a temporary folder in `parent`, named after this process, and removes those of killed ones.
+
+    Raises OSError when it cannot be made.
+    """
+    mine = f"{PREFIX}{_HOST}-"
+    # Windows has no harmless way to ask for a process with the standard library: there it stays.
+    for left in parent.glob(f"{mine}*") if os.name == "posix" else ():
+        pid = left.name.removeprefix(mine).partition("-")[0]
+        if pid.isdecimal() and not _runs(int(pid)):
+            _remove_left(left)
+    return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}-", dir=parent))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes a killed process's folder; earlier results that it had moved aside half way are put back."""
+    with suppress(OSError):
+        replaced = folder / REPLACED
+        half_way = any(file.name != REPLACED for file in folder.iterdir())
+        for file in replaced.iterdir() if half_way and replaced.is_dir() else ():
+            os.replace(file, folder.parent / file.name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def whole_file(path: str | PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with the same ending; it becomes `path` when the block succeeds.
@@ -114,7 +153,7 @@ def whole_file(path: str | PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".glidereg-", dir=path.parent))
+        folder = hidden_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from GLIDERegLib.evaluation.cohort.schedule import (
     remote_client,
 )
 from GLIDERegLib.evaluation.cohort.table import write_table
-from GLIDERegLib.files.outputs import OutputFolder
+from GLIDERegLib.files.outputs import OutputFolder, hidden_folder
 
 FEW = 2
 # Bytes of a name on the file systems of Linux, macOS and Windows (there letters).
@@ -208,7 +207,7 @@ def _told(records: Mapping[str, dict[str, Any]], pending: int, retry_failed: boo
 @contextmanager
 def _scratch(folder: Path):
     """A folder for what is half written, beside the results and gone at the end."""
-    scratch = Path(tempfile.mkdtemp(prefix=".glidereg-", dir=folder))
+    scratch = hidden_folder(folder)
     try:
         yield scratch
     finally:

@@ -1,0 +1,62 @@
+"""Cancelled and killed at random moments: nothing half written, no process left, the next run cleans up."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import kills
+
+from GLIDERegLib.files.outputs import REPLACED, OutputFolder, hidden_folder
+
+# About what a run takes; some signals come too late on a fast machine.
+SECONDS = 6.0
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+
+def test_signals_at_random_moments_leave_nothing_half_written(tmp_path, monkeypatch):
+    # The tool sets the temporary folder of each try; it is put back.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    kills.make_pair(tmp_path)
+    # The time bounds the test on a busy machine.
+    rng, until = random.Random(5), time.monotonic() + 25
+    tries = kills.signals(4, 3, rng)
+    summary = kills.campaign("register", tmp_path, tmp_path, SECONDS, tries, rng, until)
+    assert summary["faults"] == []
+    assert summary["cancels"] or summary["kills"]
+
+
+def killed_pid():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def left_by(pid, folder):
+    mine = hidden_folder(folder)
+    left = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{pid}-"))
+    return mine.rename(left)
+
+
+def test_a_killed_runs_folder_is_removed_and_a_living_ones_stays(tmp_path):
+    living = left_by(os.getppid(), tmp_path)
+    dead = left_by(killed_pid(), tmp_path)
+    with OutputFolder(tmp_path) as out:
+        (out / "new").touch()
+    assert living.exists() and not dead.exists()
+
+
+def test_earlier_results_that_a_killed_run_had_moved_aside_are_put_back(tmp_path):
+    dead = left_by(killed_pid(), tmp_path)
+    (dead / REPLACED).mkdir()
+    (dead / REPLACED / "report.json").write_text("earlier")
+    (dead / "report.json").write_text("later")
+    hidden_folder(tmp_path).rmdir()
+    assert (tmp_path / "report.json").read_text() == "earlier"
+    assert not dead.exists()
