@@ -136,8 +136,9 @@ def _files(folder: Path, what: str, deep: bool = True) -> Iterator[Path]:
 def _series_in(folder: Path, what: str) -> list[Series]:
     files = list(_files(folder, what))
     if not files:
+        found = "holds folders only" if any(entry.is_dir() for entry in os.scandir(folder)) else "is empty"
         raise InputError(
-            f"The folder '{folder}' of the {what} is empty", "Give the folder that holds the DICOM slices."
+            f"The folder '{folder}' of the {what} {found}", "Give the folder that holds the DICOM slices."
         )
     series = _grouped(_headers(files, folder, what))
     if not series:
