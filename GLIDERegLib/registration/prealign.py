@@ -78,7 +78,7 @@ def _shrunk(volume: Volume) -> Volume:
     if is_ct(volume):
         # What was not measured must not be averaged with what was.
         missing = to_image((volume.array <= OUTSIDE_FIELD_OF_VIEW_HU).astype(np.float32), volume.grid)
-        array[sitk.GetArrayViewFromImage(sitk.BinShrink(missing, factors)) > 0] = NOT_MEASURED_HU
+        array[sitk.GetArrayFromImage(sitk.BinShrink(missing, factors)) > 0] = NOT_MEASURED_HU
     grid = Grid(means.GetSize(), means.GetSpacing(), means.GetOrigin(), means.GetDirection())
     return Volume(array, grid, volume.name)
 
