@@ -43,10 +43,10 @@ tell("progress", stage="refinement", fraction=0.5, overall=0.5, message="")
 if phase in plan["wait"]:
     while not Path(request["cancel_file"]).exists():
         time.sleep(0.02)
-    tell("error", kind="cancelled", message="The registration was cancelled.", hint="")
+    tell("error", kind="cancelled", message="Cancelled.", hint="", code="cancelled")
     sys.exit(130)
 if phase in plan["fail"]:
-    tell("error", kind="input", message=plan["fail"][phase], hint="Look at it.")
+    tell("error", kind="input", message=plan["fail"][phase], hint="Look at it.", code="input")
     sys.exit(1)
 # Each field has a size of its own, as those of the engine.
 size = 4 + int(phase) // 25
