@@ -422,5 +422,5 @@ def test_memory_that_runs_out_twice_is_one_clear_error(fine, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(api, "register_pair", fails)
-    with pytest.raises(OutOfMemoryError, match="coarser grid"):
+    with pytest.raises(OutOfMemoryError, match="coarser working resolution"):
         api.register(*fine, Settings.preset("fast", **QUICK))
