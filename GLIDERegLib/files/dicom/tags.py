@@ -23,7 +23,7 @@ from pydicom.tag import Tag
 DEFLATED, EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", ""}
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# A deflated file may grow this many times: scans grow less than 20 times, a bomb 1000 times.
+# A deflated file may grow this many times: a judgement between scans and bombs.
 LARGEST_GROWTH, ALLOWED_BYTES = 50, 64 << 20
 PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Tags by which images of one place differ; the second name is for people. The first ones tell phases apart
