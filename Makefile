@@ -63,7 +63,7 @@ screenshots: .venv/.demo libraries ## draw the pictures of the README again
 # The methods to compare with, each as its users get it; their pins clash with ours.
 peers: .venv-peers/.installed ## install the methods to compare with into .venv-peers
 
-.venv-peers/.installed: GLIDERegLib/evaluation/peers/requirements.txt
+.venv-peers/.installed: GLIDERegLib/studies/peers/requirements.txt
 	@echo "Installing into .venv-peers; the first time this takes some minutes."
 	@$(PYTHON) -m venv .venv-peers
 	@CMAKE_POLICY_VERSION_MINIMUM=3.5 .venv-peers/bin/$(PIP) install -r $<

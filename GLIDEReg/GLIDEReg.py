@@ -38,11 +38,11 @@ ROOT = _HERE if (_HERE / "GLIDERegLib").is_dir() else _HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from GLIDERegLib.scene.outcome import Results  # noqa: E402
-from GLIDERegLib.scene.registration import SceneRegistration  # noqa: E402
-from GLIDERegLib.scene.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
-from GLIDERegLib.scene.sequence_nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
-from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
+from GLIDERegLib.scene.registration.outcome import Results  # noqa: E402
+from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
+from GLIDERegLib.scene.registration.run import SceneRegistration  # noqa: E402
+from GLIDERegLib.scene.sequence.nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
+from GLIDERegLib.scene.sequence.run import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
 
 # Slicer's parameter node wrapper needs the None. Written as Slicer's own modules write it.
 Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
@@ -69,7 +69,7 @@ class GLIDEReg(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self._registerSampleData)
 
     def _registerSampleData(self) -> None:
-        from GLIDERegLib.scene.sample import registerSampleData
+        from GLIDERegLib.scene.registration.sample import registerSampleData
 
         registerSampleData(str(ROOT / "Resources" / "Icons" / "GLIDEReg.png"))
 
@@ -273,7 +273,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
     def start(self, parameters: GLIDERegParameterNode) -> None:
         """Starts what the parameter node says; `self.registration.poll()` must be called until it ends.
 
-        Raises GLIDERegLib.errors.InputError where it cannot be started.
+        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
         """
         self.registration.start(
             inputsOf(parameters),
@@ -286,7 +286,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
     def startCorrection(self, parameters: GLIDERegParameterNode) -> None:
         """Starts mending the registration that the parameter node's output transform holds, at its points.
 
-        Raises GLIDERegLib.errors.InputError where the points do not fit together.
+        Raises GLIDERegLib.core.errors.InputError where the points do not fit together.
         """
         transform = parameters.outputTransform
         points = correspondingPoints(parameters.correctionFixed, parameters.correctionMoving)
@@ -306,7 +306,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         """Starts registering the 4D study that the parameter node says; `self.sequenceRegistration.poll()`
         must be called until it ends.
 
-        Raises GLIDERegLib.errors.InputError where it cannot be started.
+        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
         """
         self.sequenceRegistration.start(
             sequenceInputsOf(parameters), settingsOf(parameters), temporaryFolder=slicer.app.temporaryPath
@@ -342,7 +342,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
                 slicer.util.saveNode(results.transform, f"/data/{name}.h5")
 
         Returns the filled nodes, the propagated points and the engine's report. Raises
-        GLIDERegLib.errors.InputError for inputs that cannot be used, RuntimeError where it failed.
+        GLIDERegLib.core.errors.InputError for inputs that cannot be used, RuntimeError where it failed.
         """
         inputs = Inputs(
             fixedVolumeNode,
@@ -492,7 +492,7 @@ class GLIDERegTest(ScriptedLoadableModuleTest):
     def test_registersTheSamplePair(self):
         import numpy as np
 
-        from GLIDERegLib.scene.sample import makeSamplePair
+        from GLIDERegLib.scene.registration.sample import makeSamplePair
 
         self._skipWithoutPackages()
         fixed, moving, movingNodules, fixedNodules = makeSamplePair()

@@ -14,12 +14,12 @@ _HOME = {
     "register": "GLIDERegLib.api",
     "correct": "GLIDERegLib.api",
     "Registration": "GLIDERegLib.api",
-    "Settings": "GLIDERegLib.registration.settings",
+    "Settings": "GLIDERegLib.core.settings",
     "CancelToken": "GLIDERegLib.registration.progress",
     "Progress": "GLIDERegLib.registration.progress",
     "DisplacementField": "GLIDERegLib.registration.field",
-    "Grid": "GLIDERegLib.registration.geometry",
-    "Volume": "GLIDERegLib.registration.geometry",
+    "Grid": "GLIDERegLib.core.geometry",
+    "Volume": "GLIDERegLib.core.geometry",
     "read_volume": "GLIDERegLib.files.volumes",
 }
 __all__ = ["__version__", *_HOME]

@@ -15,24 +15,24 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib import __version__
-from GLIDERegLib.errors import DependencyError, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, note
+from GLIDERegLib.core.errors import DependencyError, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.networks import network
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.evaluate import evaluate_transform, warp
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import plausibility, scale, small_mask
-from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield, is_ct, note
-from GLIDERegLib.registration.encoders import SliceEncoder
 from GLIDERegLib.registration.energy import fused_available, kernels_on
+from GLIDERegLib.registration.features.encoding import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
-from GLIDERegLib.registration.networks import network
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.prealign import linear_parts, prealign
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
-from GLIDERegLib.registration.settings import Settings
 
 REPORT_SAMPLING_MM = 4.0
 FINEST_SPACING_MM = 0.2
@@ -333,7 +333,7 @@ def _encoder(settings: Settings, checkpoint: Path, device: torch.device) -> Slic
     """Raises ImportError where the network's package is missing."""
     options = {"input_size": settings.slice_size(device.type), "device": device}
     if network(settings.encoder).package == "sam2":
-        from GLIDERegLib.registration.sam2_encoder import Sam2Encoder
+        from GLIDERegLib.registration.features.sam2 import Sam2Encoder
 
         return Sam2Encoder(settings.encoder, checkpoint, reading=settings.encoder_reading, **options)
     if settings.encoder_reading != "slice":
@@ -342,7 +342,7 @@ def _encoder(settings: Settings, checkpoint: Path, device: torch.device) -> Slic
             "Have it read each slice by itself.",
             code="encoder-memory",
         )
-    from GLIDERegLib.registration.dino_encoder import DinoEncoder
+    from GLIDERegLib.registration.features.dinov2 import DinoEncoder
 
     return DinoEncoder(settings.encoder, checkpoint, **options)
 
@@ -417,10 +417,10 @@ def _set_kernel_threads(count: int | None) -> int | None:
     """Returns the number before; None where there are no kernels, for want of numba."""
     if count is None or not fused_available():
         return None
-    from GLIDERegLib.registration import kernels
+    from GLIDERegLib.registration.backends.numba import compiling
 
-    before = kernels.threads()
-    kernels.set_threads(count)
+    before = compiling.threads()
+    compiling.set_threads(count)
     return before
 
 

@@ -53,3 +53,20 @@ def shared_data():
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the real scans in {SHARED_DATA}, which are no part of the project")
     return SHARED_DATA
+
+
+@pytest.fixture
+def glidereg(capfd):
+    """Runs a command line in this process; returns its exit status, standard output and standard error."""
+
+    from GLIDERegLib.cli import main
+
+    def call(*arguments):
+        capfd.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as leaving:
+            status = leaving.code
+        return status, *capfd.readouterr()
+
+    return call

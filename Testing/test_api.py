@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib import api
-from GLIDERegLib.errors import Cancelled, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.core.errors import Cancelled, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
 from GLIDERegLib.files.feature_cache import FeatureCache
-from GLIDERegLib.registration.geometry import Volume
 from GLIDERegLib.registration.progress import CancelToken, Stages
-from GLIDERegLib.registration.refine import Level
-from GLIDERegLib.registration.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -372,13 +371,13 @@ class TestThreads:
 
     def test_without_a_number_all_take_as_many_as_torch(self):
         pytest.importorskip("numba")
-        from GLIDERegLib.registration import kernels
+        from GLIDERegLib.registration.backends.numba import compiling
 
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             with api._threads(None):
-                assert kernels.threads() == sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
+                assert compiling.threads() == sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
             assert torch.get_num_threads() == 1
         finally:
             torch.set_num_threads(before)

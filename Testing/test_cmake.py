@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,8 +53,27 @@ def in_tree(folder: str, pattern: str) -> list[str]:
     return sorted(path for path in found if "__pycache__" not in path)
 
 
-def test_every_python_file_of_the_library_is_installed_and_listed_once():
-    assert sorted(listed("SCRIPTS")) == in_tree("GLIDERegLib", "*.py")
+def test_every_python_file_of_the_library_but_the_studies_is_installed_and_listed_once():
+    library = in_tree("GLIDERegLib", "*.py")
+    studies = [path for path in library if path.startswith("GLIDERegLib/studies/")]
+    assert studies
+    assert sorted(listed("SCRIPTS")) == [path for path in library if path not in studies]
+
+
+def test_the_command_line_works_without_the_studies(tmp_path):
+    """As in the extension: what is not installed there is not offered, and nothing else misses it."""
+    for path in listed("SCRIPTS"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    done = subprocess.run(
+        [sys.executable, "-c", "from GLIDERegLib import cli; cli.main(['--help'])"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "register" in done.stdout and "benchmark" not in done.stdout
 
 
 def test_every_resource_but_what_the_readme_shows_is_installed():

@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module, util
+from types import ModuleType
 
 from GLIDERegLib import __version__
-from GLIDERegLib.cli import benchmark, cohort, demo, evaluate, propagate, register, report, weights
+from GLIDERegLib.cli import demo, evaluate, propagate, register, report, weights
 from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error, own_streams
 from GLIDERegLib.cli.remedies import worded
-from GLIDERegLib.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
+from GLIDERegLib.core.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
 
 
 def run() -> None:
@@ -58,9 +60,17 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"glidereg {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for module in (register, propagate, evaluate, report, demo, benchmark, cohort, weights):
+    for module in _commands():
         module.add_parser(commands)
     return parser
+
+
+def _commands() -> Iterator[ModuleType]:
+    """Those of this folder, then those of the studies, which stand above it and are not in the extension."""
+    yield from (register, propagate, evaluate, report, demo, weights)
+    studies = "GLIDERegLib.studies"
+    if util.find_spec(studies) is not None:
+        yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))
 
 
 def _fail(error: GlideRegError) -> int:

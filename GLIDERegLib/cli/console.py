@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from GLIDERegLib.errors import Cancelled
+from GLIDERegLib.core.errors import Cancelled
 
 if TYPE_CHECKING:
     from GLIDERegLib.registration.progress import CancelToken, Progress, ProgressCallback

@@ -12,9 +12,9 @@ from GLIDERegLib.cli.options import settings_of, settings_options
 from GLIDERegLib.cli.register import REPORT, TRANSFORM, Inputs, print_summary, register_files
 
 if TYPE_CHECKING:
+    from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.outputs import OutputFolder
     from GLIDERegLib.registration.progress import CancelToken, ProgressCallback
-    from GLIDERegLib.registration.settings import Settings
 
 FIGURE = "figure.png"
 
@@ -111,9 +111,9 @@ def _demo(
 
 
 def _download(encoder: str, quiet: bool) -> None:
-    from GLIDERegLib.errors import WeightsError
+    from GLIDERegLib.core.errors import WeightsError
+    from GLIDERegLib.core.networks import network
     from GLIDERegLib.files.checkpoints import download
-    from GLIDERegLib.registration.networks import network
 
     try:
         download(encoder, progress=not quiet)

@@ -48,11 +48,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(paths: dict[str, Path]) -> dict:
+    from GLIDERegLib.core.geometry import Volume
     from GLIDERegLib.evaluation.evaluate import evaluate_transform
     from GLIDERegLib.files.points import read_points
     from GLIDERegLib.files.transforms import read_transform
     from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume
-    from GLIDERegLib.registration.geometry import Volume
 
     transform = read_transform(paths["transform"])
     points = {

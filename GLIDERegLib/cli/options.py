@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from GLIDERegLib.registration.settings import Settings
+    from GLIDERegLib.core.settings import Settings
 
 # Name, type, unit and help; the values are checked by `Settings`, so that every caller gets the checks.
 OPTIONS: tuple[tuple[str, type, str, str], ...] = (
@@ -48,7 +48,7 @@ def settings_options() -> argparse.ArgumentParser:
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The preset with what the options change; raises InputError for values that no setting may have."""
-    from GLIDERegLib.registration.settings import Settings
+    from GLIDERegLib.core.settings import Settings
 
     names = {item.name for item in fields(Settings)}
     changes = {name: value for name, value in vars(options).items() if name in names}

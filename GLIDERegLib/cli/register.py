@@ -15,11 +15,11 @@ from GLIDERegLib.cli.options import settings_of, settings_options
 
 if TYPE_CHECKING:
     from GLIDERegLib.api import Registration
+    from GLIDERegLib.core.geometry import Grid, Volume
+    from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.outputs import OutputFolder
     from GLIDERegLib.files.points import PointSet
-    from GLIDERegLib.registration.geometry import Grid, Volume
     from GLIDERegLib.registration.progress import CancelToken, ProgressCallback
-    from GLIDERegLib.registration.settings import Settings
 
 TRANSFORM, WARPED, REPORT = "transform.h5", "warped.nii.gz", "report.json"
 # Where the scans lie, for `glidereg report` on this machine; no part of what is passed on.
@@ -108,7 +108,7 @@ def study_dates(inputs: Inputs, any_patient: bool) -> dict[str, str]:
 
     Raises InputError where DICOM says that they are of different patients, unless any_patient.
     """
-    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.core.errors import InputError
     from GLIDERegLib.files.patients import different_patients
     from GLIDERegLib.files.volumes import scan_identity
 
@@ -170,14 +170,14 @@ def register_files(
 def prepare_kernels(settings: Settings) -> None:
     """Has what a first run lacks compiled beside everything that comes before it is needed."""
     if settings.device in ("auto", "cpu") and find_spec("numba") is not None:
-        from GLIDERegLib.registration.kernels import prepare
+        from GLIDERegLib.registration.backends.numba.compiling import prepare
 
         prepare()
 
 
 def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:
     """What the transform and the warped image take at most."""
-    from GLIDERegLib.registration.lattice import working_spacing
+    from GLIDERegLib.registration.working_grid import working_spacing
 
     spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
     nodes = fixed.grid.extent.prod() / spacing**3
@@ -229,7 +229,7 @@ def _carry_points(
 
 def _registration_error(points: dict[str, PointSet], result: Registration, warnings: list[str]) -> dict:
     """Target registration error before and after, mm, over the labels that both point sets have once."""
-    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.core.errors import InputError
     from GLIDERegLib.evaluation.metrics import target_registration_error
     from GLIDERegLib.files.points import match_labels
     from GLIDERegLib.files.transforms import map_points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from GLIDERegLib.errors import GlideRegError, one_sentence
+from GLIDERegLib.core.errors import GlideRegError, one_sentence
 
 # By the error's code; the facts of the error fill the braces.
 REMEDIES = {

@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.core.errors import InputError
     from GLIDERegLib.evaluation.report import PAGE, TABLE, write_report
 
     folder, page = options.folder, options.output

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.ct import AIR_HU
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.points import PointSet, match_labels
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.ct import AIR_HU
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
-from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import prepare_alone
 from GLIDERegLib.registration.scale import enlarged, enlarged_grid, magnification
+from GLIDERegLib.registration.working_grid import prepare_alone
 
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3

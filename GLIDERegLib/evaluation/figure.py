@@ -18,12 +18,12 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
+from GLIDERegLib.core.ct import is_ct
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.ct import is_ct
 from GLIDERegLib.registration.field import jacobian_determinant
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 # The lung window of every picture, HU: level -600, width 1500.
 CT_WINDOW = (-1350.0, 150.0)

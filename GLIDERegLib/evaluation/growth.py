@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 
 DIAMETER, VOLUME = "diameter", "volume"
 UNITS = {DIAMETER: "mm", VOLUME: "mm³"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 
 
 def target_registration_error(displaced: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, dict]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.agreement import PointMap
 
 REVIEW = "review recommended"

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.thorax import Capsules, Thorax
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 LABELS = {
     1: "lung_left",

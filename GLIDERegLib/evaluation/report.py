@@ -12,7 +12,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib import __version__
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.ct import is_ct
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.core.networks import NETWORKS
 from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.nodules import LARGEST_RESIDUAL_MM as RETURNING_MM
 from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
@@ -28,9 +31,6 @@ from GLIDERegLib.evaluation.report_pictures import (
 from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume, to_sitk
-from GLIDERegLib.registration.ct import is_ct
-from GLIDERegLib.registration.geometry import Volume
-from GLIDERegLib.registration.networks import NETWORKS
 
 REPORT, INPUTS, TRANSFORM = "report.json", "inputs.json", "transform.h5"
 PAGE, TABLE = "report.html", "nodules.csv"

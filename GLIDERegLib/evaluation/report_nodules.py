@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.points import PointSet, read_points
 
 # Where the points of one scan are found in the other one.

@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
+from GLIDERegLib.core.ct import is_ct
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.figure import CT_WINDOW as LUNG_WINDOW
 from GLIDERegLib.evaluation.figure import registration_figure
-from GLIDERegLib.registration.ct import is_ct
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 # An odd number, so that one pixel's centre is the point.
 PIXELS, PIXEL_MM = 241, 0.25

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from GLIDERegLib.errors import InputError, WeightsError
+from GLIDERegLib.core.errors import InputError, WeightsError
 
 _HOST = "https://dl.fbaipublicfiles.com"
 

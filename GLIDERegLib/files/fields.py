@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import NiftiHeader, check_nifti, read_nifti_header
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Grid
 
 RAS = np.array([-1.0, -1.0, 1.0])
 DISPLACEMENTS, POSITIONS, POINTSET, VECTOR = "displacements", "positions", 1006, 1007

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 
 LONGEST_HEADER = 1 << 20
 # A byte of gzip holds at most 1032 bytes: https://zlib.net/zlib_tech.html. bzip2 may hold far more.

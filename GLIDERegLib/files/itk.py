@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError, OutOfMemoryError
+from GLIDERegLib.core.errors import InputError, OutOfMemoryError
 
 
 class _Silence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 
 GZIP = b"\x1f\x8b"
 # Bytes at the start of a file, and what it then is.

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import apply_affine
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import GZIP
-from GLIDERegLib.registration.geometry import apply_affine
 
 SUFFIXES = (".nii", ".nii.gz")
 # NIfTI datatype codes of floating-point values.

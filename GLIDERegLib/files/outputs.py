@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError, of_the_system
+from GLIDERegLib.core.errors import InputError, of_the_system
 
 # Bytes; a disk with less left after a write may have cut the file off, which not every writer of ITK reports.
 FULL_DISK = 4096

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError, shortened, system_refusals
+from GLIDERegLib.core.errors import InputError, shortened, system_refusals
 from GLIDERegLib.files.outputs import whole_file
 
 SUFFIXES = (".csv", ".mrk.json", ".fcsv")

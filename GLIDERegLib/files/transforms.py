@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError, system_refusals
+from GLIDERegLib.core.errors import InputError, system_refusals
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.elastix import is_elastix, read_elastix
 from GLIDERegLib.files.fields import read_field
 from GLIDERegLib.files.itk import itk_calls
@@ -20,7 +21,6 @@ from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
-from GLIDERegLib.registration.geometry import Grid
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import DependencyError, InputError, system_refusals
+from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
@@ -21,7 +22,6 @@ from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.patients import Patient
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 if TYPE_CHECKING:
     from GLIDERegLib.files.dicom.read import DicomInfo

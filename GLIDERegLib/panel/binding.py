@@ -7,7 +7,7 @@ from collections.abc import Callable
 import slicer
 import vtk
 
-from GLIDERegLib.scene.selections import Selections
+from GLIDERegLib.scene.mrml.selections import Selections
 
 
 class ParameterBinding:

@@ -6,18 +6,18 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
-from GLIDERegLib.scene import overlay
-from GLIDERegLib.scene.crosshair import Position
-from GLIDERegLib.scene.drawing import CONTOURS
-from GLIDERegLib.scene.maps import KINDS, findMap, showMaps
-from GLIDERegLib.scene.measures import measure
-from GLIDERegLib.scene.numbers import fieldRows, fillTable, insideOf, landmarkRows, overlapRows
-from GLIDERegLib.scene.pair import Pair, makePair, pairProblem, registeredVolumes
+from GLIDERegLib.scene.quality.maps import KINDS, findMap, showMaps
+from GLIDERegLib.scene.quality.measures import measure
+from GLIDERegLib.scene.quality.numbers import fieldRows, fillTable, insideOf, landmarkRows, overlapRows
+from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem, registeredVolumes
+from GLIDERegLib.scene.views import overlay
+from GLIDERegLib.scene.views.crosshair import Position
+from GLIDERegLib.scene.views.drawing import CONTOURS
 
 TABLE = "vtkMRMLTableNode"
 BLINK_MILLISECONDS = 500

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from GLIDERegLib.scene import overlay
-from GLIDERegLib.scene.crosshair import Position
-from GLIDERegLib.scene.drawing import ARROWS, CONTOURS, GRID
-from GLIDERegLib.scene.review_table import written
+from GLIDERegLib.scene.review.table import written
+from GLIDERegLib.scene.views import overlay
+from GLIDERegLib.scene.views.crosshair import Position
+from GLIDERegLib.scene.views.drawing import ARROWS, CONTOURS, GRID
 
 LAYOUT_CHOICES = [
     ("Axial", _("Axial"), ""),

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import slicer
 import slicer.util
 
-from GLIDERegLib.scene import overlay
-from GLIDERegLib.scene.borrowed import Borrowed
-from GLIDERegLib.scene.copies import MovingCopies
-from GLIDERegLib.scene.crosshair import Position, SynchronizedReading
-from GLIDERegLib.scene.drawing import OutlineDrawing, TransformDrawing
-from GLIDERegLib.scene.layout import (
+from GLIDERegLib.scene.mrml.borrowed import Borrowed
+from GLIDERegLib.scene.mrml.copies import MovingCopies
+from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.views import overlay
+from GLIDERegLib.scene.views.crosshair import Position, SynchronizedReading
+from GLIDERegLib.scene.views.drawing import OutlineDrawing, TransformDrawing
+from GLIDERegLib.scene.views.layout import (
     FIXED,
     MOVING,
     WARPED,
@@ -20,8 +21,7 @@ from GLIDERegLib.scene.layout import (
     ordinaryViews,
     sameScale,
 )
-from GLIDERegLib.scene.overlay import Overlay
-from GLIDERegLib.scene.pair import Pair
+from GLIDERegLib.scene.views.overlay import Overlay
 
 
 class CheckViews:

@@ -9,19 +9,19 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.report import ReportButton
-from GLIDERegLib.scene.identity import describePair, patientMismatch, scanNames
-from GLIDERegLib.scene.pair import makePair, registeredVolumes
-from GLIDERegLib.scene.report_folder import ReportInputs
-from GLIDERegLib.scene.review import Judge
-from GLIDERegLib.scene.review_matching import describeMatching, matchLists, writeMatching
-from GLIDERegLib.scene.review_nodes import Review, setEditable, takeMoves
-from GLIDERegLib.scene.review_sizes import daysBetween, grown, measureRows
-from GLIDERegLib.scene.review_table import NOT_REVIEWED, Row, readRows, writeRows
-from GLIDERegLib.scene.review_views import showNodule
+from GLIDERegLib.scene.registration.identity import describePair, patientMismatch, scanNames
+from GLIDERegLib.scene.registration.pair import makePair, registeredVolumes
+from GLIDERegLib.scene.report.folder import ReportInputs
+from GLIDERegLib.scene.review.judging import Judge
+from GLIDERegLib.scene.review.matching import describeMatching, matchLists, writeMatching
+from GLIDERegLib.scene.review.nodes import Review, setEditable, takeMoves
+from GLIDERegLib.scene.review.sizes import daysBetween, grown, measureRows
+from GLIDERegLib.scene.review.table import NOT_REVIEWED, Row, readRows, writeRows
+from GLIDERegLib.scene.views.review_views import showNodule
 
 CHANGED = _("The transform or the nodules have changed: press Review nodules to bring the table up to date.")
 DIFFERENT_PATIENTS = _("{reason} A comparison means nothing then. Review them all the same?")

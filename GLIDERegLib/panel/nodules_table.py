@@ -8,7 +8,7 @@ from dataclasses import replace
 import qt
 from slicer.i18n import tr as _
 
-from GLIDERegLib.scene.review_table import ACCEPTED, REJECTED, UNSURE, Row, describeRow, uncertaintyText
+from GLIDERegLib.scene.review.table import ACCEPTED, REJECTED, UNSURE, Row, describeRow, uncertaintyText
 
 COLUMNS = (_("Nodule"), _("Position"), _("Status"), _("Moved by"))
 WIDTHS = (82, 118, 90)

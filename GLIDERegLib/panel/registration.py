@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.choices import ChoiceBox
@@ -17,8 +17,8 @@ from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS, Prerequisites, ne
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
 from GLIDERegLib.panel.weights_control import WeightsControl
-from GLIDERegLib.scene.checks import defaultVolumes, inputProblem, inputWarnings
-from GLIDERegLib.scene.outcome import Results
+from GLIDERegLib.scene.registration.checks import defaultVolumes, inputProblem, inputWarnings
+from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.worker.job import State
 
 BUSY = _("A registration is running already; cancel it or wait for its end.")

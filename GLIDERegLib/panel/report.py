@@ -8,10 +8,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
-from GLIDERegLib.scene.report import SceneReport
-from GLIDERegLib.scene.report_folder import ReportInputs
+from GLIDERegLib.scene.report.folder import ReportInputs
+from GLIDERegLib.scene.report.run import SceneReport
 
 POLL_MILLISECONDS = 200
 

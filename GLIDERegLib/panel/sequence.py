@@ -8,14 +8,14 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
-from GLIDERegLib.scene.sequence_nodes import (
+from GLIDERegLib.scene.sequence.nodes import (
     SequenceResults,
     browserOf,
     frameText,
@@ -23,7 +23,7 @@ from GLIDERegLib.scene.sequence_nodes import (
     shownVolume,
     usualReference,
 )
-from GLIDERegLib.scene.sequence_views import showChart, showFrames
+from GLIDERegLib.scene.views.sequence_views import showChart, showFrames
 from GLIDERegLib.worker.job import State
 
 AUTOMATIC = "0"

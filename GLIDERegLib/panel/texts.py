@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from GLIDERegLib.scene.outcome import Results
-from GLIDERegLib.scene.registration import SceneRegistration
-from GLIDERegLib.scene.sequences import SequenceRegistration
+from GLIDERegLib.scene.registration.outcome import Results
+from GLIDERegLib.scene.registration.run import SceneRegistration
+from GLIDERegLib.scene.sequence.run import SequenceRegistration
 
 # mm; a point that does not come back to itself within this lies where the field cannot be inverted.
 DOUBTFUL_RESIDUAL_MM = 0.5

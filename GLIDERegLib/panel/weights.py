@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from GLIDERegLib.errors import Cancelled, GlideRegError
+from GLIDERegLib.core.errors import Cancelled, GlideRegError
 from GLIDERegLib.panel.child import Child
 from GLIDERegLib.worker.channel import Channel
 from GLIDERegLib.worker.watch import end_with_parent

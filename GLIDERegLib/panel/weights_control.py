@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from GLIDERegLib.errors import GlideRegError
+from GLIDERegLib.core.errors import GlideRegError
 from GLIDERegLib.panel.weights import Download, confirmDownload, removeCheckpoint
 
 

@@ -13,16 +13,16 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial import cKDTree
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
+from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.registration import pipeline
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
-from GLIDERegLib.registration.geometry import Grid, Volume, apply_affine
-from GLIDERegLib.registration.lattice import Prepared, prepare_pair, working_spacing
+from GLIDERegLib.registration.instance_optimisation import PointTerm
 from GLIDERegLib.registration.prealign import to_affine
 from GLIDERegLib.registration.progress import Stages
-from GLIDERegLib.registration.refine import Level, PointTerm
-from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.registration.working_grid import Prepared, prepare_pair, working_spacing
 
 LEVELS = (Level(4, 2, 40), Level(2, 1, 48))
 REACH_MM = 60.0

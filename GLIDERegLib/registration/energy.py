@@ -27,29 +27,29 @@ def fused_available() -> bool:
 
 @lru_cache
 def tensor_kernels_on(device: torch.device) -> ModuleType:
-    """The module of kernels for tensors on a device: `gpu_kernels` where CUDA, Triton and a C compiler are,
-    else `tensor_kernels`.
+    """The module of kernels for tensors on a device: `triton_kernels` where CUDA, Triton and a C compiler
+    are, else `torch_kernels`.
     """
-    from GLIDERegLib.registration import tensor_kernels
+    from GLIDERegLib.registration.backends import torch_kernels
 
     if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
         try:
-            from GLIDERegLib.registration import gpu_kernels
+            from GLIDERegLib.registration.backends import triton_kernels
 
-            gpu_kernels.try_on(device)
-            return gpu_kernels
+            triton_kernels.try_on(device)
+            return triton_kernels
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:  # compilers and drivers fail in many ways; the remedy is the same
             logging.getLogger(__name__).info("Triton cannot be used: %s", error)
-    return tensor_kernels
+    return torch_kernels
 
 
 def kernels_on(device: torch.device) -> str:
     """What the refinement computes with on a device, in a word: numba, triton or torch."""
     if device.type == "cpu" and fused_available():
         return "numba"
-    return {"gpu_kernels": "triton", "tensor_kernels": "torch"}[
+    return {"triton_kernels": "triton", "torch_kernels": "torch"}[
         tensor_kernels_on(device).__name__.rpartition(".")[2]
     ]
 

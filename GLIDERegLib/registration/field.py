@@ -9,8 +9,8 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
+from GLIDERegLib.core.geometry import Grid, apply_affine
 from GLIDERegLib.registration.energy import fused_available
-from GLIDERegLib.registration.geometry import Grid, apply_affine
 from GLIDERegLib.registration.sampling import sample
 
 INVERSE_TOLERANCE_MM = 1e-3
@@ -157,7 +157,7 @@ def _fixed_points(
     3), in index units like start (..., 3).
     """
     if fused_available():
-        from GLIDERegLib.registration.field_kernels import invert
+        from GLIDERegLib.registration.backends.numba.field_kernels import invert
 
         offset = np.empty_like(start)
         largest = invert(

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration import energy
-from GLIDERegLib.registration.cells import grown
-from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.mind import box_mean
+from GLIDERegLib.registration.features.mind import box_mean
+from GLIDERegLib.registration.features.pooled_features import grown
 
 # A determinant of a twentieth is far below what tissue does, and far above rounding.
 LEAST_DETERMINANT = 0.05
@@ -37,9 +37,9 @@ def without_folds(vectors: np.ndarray, grid: Grid) -> np.ndarray:
 def _repaired(u: torch.Tensor, spacing: float) -> torch.Tensor:
     """The field (3, Z, Y, X) repaired, or itself where nothing folds."""
     if energy.fused_available():
-        from GLIDERegLib.registration import fold_kernels
+        from GLIDERegLib.registration.backends.numba import folding_kernels
 
-        return _repaired_near_folds(u, spacing, fold_kernels)
+        return _repaired_near_folds(u, spacing, folding_kernels)
     folded = folded_nodes(u, spacing)
     for _ in range(ROUNDS):
         if not folded.any():

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.lattice import working_spacing
-from GLIDERegLib.registration.networks import network
-from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.networks import network
+from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.registration.working_grid import working_spacing
 
 GIB = 2**30
-# Fitted from above to peaks measured on the processor with two threads; see evaluation/cohort/README.md.
+# Fitted from above to peaks measured on the processor with two threads; see studies/cohort/README.md.
 BASE = 0.5e9
 BYTES_PER_GIVEN_VOXEL = 20  # of the two images: reading and resampling them
 # Of the coupled convex optimisation, its costs for all displacements: 925 at 48 mm, times the stretch.

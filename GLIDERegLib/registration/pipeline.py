@@ -10,35 +10,34 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.registration import energy, start
-from GLIDERegLib.registration.cells import CellFeatures
-from GLIDERegLib.registration.convex import make_consistent
-from GLIDERegLib.registration.encoders import FeatureStore, SliceEncoder
-from GLIDERegLib.registration.features import (
+from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
+from GLIDERegLib.core.settings import Level, Settings
+from GLIDERegLib.registration import energy, initial_displacement
+from GLIDERegLib.registration.coupled_convex import make_consistent
+from GLIDERegLib.registration.features.encoding import FeatureStore, SliceEncoder
+from GLIDERegLib.registration.features.pair_features import (
     GlobalFeatures,
     LocalFeatures,
     displacement_reader,
     encode_pair,
     usable_voxels,
 )
+from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.features.reduction import Reduction, ReductionTrainer
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
-from GLIDERegLib.registration.geometry import Grid, Volume, apply_affine
-from GLIDERegLib.registration.lattice import Prepared, prepare_pair, working_spacing
-from GLIDERegLib.registration.prealign import linear_parts, prealign
-from GLIDERegLib.registration.progress import Stages
-from GLIDERegLib.registration.reduction import Reduction, ReductionTrainer
-from GLIDERegLib.registration.refine import (
+from GLIDERegLib.registration.instance_optimisation import (
     ControlGrid,
     Energy,
-    Level,
     PointTerm,
     Term,
     fill_unmeasured,
     refine_level,
     to_coefficients,
 )
-from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.registration.prealign import linear_parts, prealign
+from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.working_grid import Prepared, prepare_pair, working_spacing
 
 # Distance of a preview's nodes: enough for the eye, and quick to hand over.
 PREVIEW_MM = 6.0
@@ -98,12 +97,12 @@ def register_pair(
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         wanted = encoder is not None and settings.features in ("both", "global")
         factors = [
-            start.cell_factor(settings.cell_size, spacing),
+            initial_displacement.cell_factor(settings.cell_size, spacing),
             *(v.feature_factor for v in settings.levels),
         ]
         if wanted:
             factors += [
-                start.cell_factor(settings.global_cell_size, spacing),
+                initial_displacement.cell_factor(settings.global_cell_size, spacing),
                 *(v.node_spacing for v in settings.levels),
             ]
         margin = max(
@@ -152,9 +151,9 @@ def _await_kernels(stages: Stages, device: torch.device) -> None:
     """The kernels for the processor must be compiled before the first is called; once on a machine."""
     if device.type != "cpu" or not energy.fused_available():
         return
-    from GLIDERegLib.registration import kernels
+    from GLIDERegLib.registration.backends.numba import compiling
 
-    preparation = kernels.prepare()
+    preparation = compiling.prepare()
     if preparation.needed:
         with stages.stage("kernels"):
             stages.step(0.0, KERNELS_MESSAGE)
@@ -169,7 +168,7 @@ def local_features(
         image,
         usable,
         device,
-        start.cell_factor(settings.cell_size, image.grid.spacing[0]),
+        initial_displacement.cell_factor(settings.cell_size, image.grid.spacing[0]),
         {level.feature_factor for level in settings.levels},
         settings.mind_radius,
         settings.mind_dilation,
@@ -199,11 +198,11 @@ def _starts(
 ) -> list[tuple[torch.Tensor, int]]:
     """Step 5: for each direction the composed start at its fixed cells, in voxels, and their size."""
     pair = directions[0]
-    factor = start.cell_factor(settings.cell_size, pair.spacing)
+    factor = initial_displacement.cell_factor(settings.cell_size, pair.spacing)
     local = pair.local and [features.cells for features in pair.local]
     if pair.wide is None:
         passes = settings.search_passes
-        fields = start.search(
+        fields = initial_displacement.search(
             *local,
             settings.search_range,
             pair.spacing,
@@ -215,13 +214,15 @@ def _starts(
             fixed = local[number]
             for again in range(1, passes):
                 warped = _seen_through(direction, field, factor, settings)
-                residual, _ = start.search(fixed, warped, settings.search_range / 2, pair.spacing, _unheard)
-                field = start.compose(field, factor, residual, factor)
+                residual, _ = initial_displacement.search(
+                    fixed, warped, settings.search_range / 2, pair.spacing, _unheard
+                )
+                field = initial_displacement.compose(field, factor, residual, factor)
                 stages.step((again + (number + 1) / len(directions)) / passes)
             found.append((field, factor))
         return found
-    wide_factor = start.cell_factor(settings.global_cell_size, pair.spacing)
-    wide = start.search(
+    wide_factor = initial_displacement.cell_factor(settings.global_cell_size, pair.spacing)
+    wide = initial_displacement.search(
         *(pair.wide.cells(image, wide_factor) for image in pair.order),
         settings.global_search_range,
         pair.spacing,
@@ -241,19 +242,19 @@ def _starts(
 
         fixed, moving = local if number == 0 else local[::-1]
         warped = _seen_through(direction, field, wide_factor, settings)
-        if start.mismatch(fixed, warped) > start.mismatch(fixed, moving):
+        if initial_displacement.mismatch(fixed, warped) > initial_displacement.mismatch(fixed, moving):
             if alone is None:
                 warnings.append(
                     "The global search made the local features agree less, so its result was left out of the "
                     "start."
                 )
-                alone = start.search(
+                alone = initial_displacement.search(
                     *local, settings.search_range, direction.spacing, step, stretch=settings.search_stretch
                 )
             cells = alone[number]
         else:
-            residual, _ = start.search(fixed, warped, search_range, direction.spacing, step)
-            cells = start.compose(field, wide_factor, residual, factor)
+            residual, _ = initial_displacement.search(fixed, warped, search_range, direction.spacing, step)
+            cells = initial_displacement.compose(field, wide_factor, residual, factor)
         starts.append((cells, factor))
     return starts
 
@@ -264,9 +265,9 @@ def _seen_through(
     """Local features of the moving image as seen through a cells' field (voxels), half the search range
     beyond the fixed image.
     """
-    factor = start.cell_factor(settings.cell_size, direction.spacing)
+    factor = initial_displacement.cell_factor(settings.cell_size, direction.spacing)
     margin = math.ceil(settings.search_range / 2 / direction.spacing / factor) * factor
-    warped = start.warp(direction.moving, direction.fixed, field, field_factor, margin)
+    warped = initial_displacement.warp(direction.moving, direction.fixed, field, field_factor, margin)
     return local_features(warped, replace(settings, levels=()), field.device, False).cells
 
 

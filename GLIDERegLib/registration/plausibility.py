@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import fft, ndimage
 
-from GLIDERegLib.registration.ct import AIR_HU, in_hounsfield
-from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import to_image
+from GLIDERegLib.core.ct import AIR_HU, in_hounsfield
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.registration.scale import magnification
+from GLIDERegLib.registration.working_grid import to_image
 
 DETAIL_MM, COARSE_MM = 3.0, 8.0
 # Beyond these, bone and air would outweigh lung and soft tissue.

@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from GLIDERegLib.registration.ct import OUTSIDE_FIELD_OF_VIEW_HU, is_ct
-from GLIDERegLib.registration.geometry import Grid, Volume
-from GLIDERegLib.registration.lattice import Prepared, prepare_alone, to_image
+from GLIDERegLib.core.ct import OUTSIDE_FIELD_OF_VIEW_HU, is_ct
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.registration.working_grid import Prepared, prepare_alone, to_image
 
 MODES = ("none", "center", "rigid", "affine")
 SPACING_MM = 5.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from GLIDERegLib.errors import Cancelled
+from GLIDERegLib.core.errors import Cancelled
 
 if TYPE_CHECKING:
     from GLIDERegLib.registration.field import DisplacementField

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 # A chest's scan is 250 to 500 mm wide; an infant's 120. Smaller ones with voxels no body scanner makes are
 # animals or specimens; a nodule's crop from a person keeps the scanner's voxels.

@@ -8,10 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
-from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.settings import Settings
 
 # Of the scan's volume. A lobe is 1 to 3 % of a chest's scan, a newborn's lung 2 %, a nodule 0.01 %.
 LEAST_SHARE = 0.005

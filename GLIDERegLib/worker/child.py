@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GLIDERegLib.errors import (
+from GLIDERegLib.core.errors import (
     Cancelled,
     DependencyError,
     GlideRegError,
@@ -117,10 +117,10 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     """
     # Here, so that a missing package is an error that can be told.
     from GLIDERegLib.api import choose_device, correct, register
+    from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import read_transform
     from GLIDERegLib.files.volumes import read_mask, read_volume
     from GLIDERegLib.registration.progress import CancelToken, Progress
-    from GLIDERegLib.registration.settings import Settings
     from GLIDERegLib.worker.probe import device_label
 
     try:

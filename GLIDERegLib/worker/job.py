@@ -26,7 +26,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.worker.messages import LEFT_IDLE, STAY, Request, error_event
 from GLIDERegLib.worker.process import Output, close_input, end, kill_tree, start_process, why_it_ended
 

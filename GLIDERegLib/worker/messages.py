@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 
 NUMBER = (int, float)
 EVENTS: dict[str, dict[str, Any]] = {

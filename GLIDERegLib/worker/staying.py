@@ -53,7 +53,7 @@ def load() -> None:
     import GLIDERegLib.api  # noqa: F401
 
     if find_spec("numba") is not None:
-        from GLIDERegLib.registration.kernels import prepare
+        from GLIDERegLib.registration.backends.numba.compiling import prepare
 
         prepare()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from GLIDERegLib.errors import Cancelled
+from GLIDERegLib.core.errors import Cancelled
 
 LOOK_SECONDS = 0.1
 GRACE_SECONDS = 1.5  # for a cancelled registration to end by itself

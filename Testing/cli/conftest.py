@@ -3,21 +3,6 @@ import pytest
 from GLIDERegLib.cli import main
 
 
-@pytest.fixture
-def glidereg(capfd):
-    """Runs a command line in this process; returns its exit status, standard output and standard error."""
-
-    def call(*arguments):
-        capfd.readouterr()
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            status = leaving.code
-        return status, *capfd.readouterr()
-
-    return call
-
-
 @pytest.fixture(scope="session")
 def images(phantom_folder):
     """The files of the small phantom's fixed and moving image."""

@@ -22,7 +22,7 @@ def test_a_signal_during_refinement_ends_with_130_and_leaves_nothing(images, tmp
     out = tmp_path / "new" / "out"
     # Enough iterations that refinement is certainly running when the signal arrives.
     script = (
-        "import sys, GLIDERegLib.registration.settings as s\n"
+        "import sys, GLIDERegLib.core.settings as s\n"
         "s._PRESETS['paper'] = {'levels': (s.Level(2, 2, 10**6),)}\n"
         "import GLIDERegLib.cli.console as c; c.SECONDS_BETWEEN_LINES = 0\n"
         "from GLIDERegLib.cli import run; run()\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import WeightsError
+from GLIDERegLib.core.errors import WeightsError
 from GLIDERegLib.files.points import read_points
 
 

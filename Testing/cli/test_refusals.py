@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.registration.settings import CHOICES, PRESETS
+from GLIDERegLib.core.settings import CHOICES, PRESETS
 
 
 def image(path, array, spacing=6.0, origin=0.0, **keywords):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 

@@ -8,12 +8,12 @@ import pytest
 import SimpleITK as sitk
 from matplotlib import pyplot
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.evaluation.figure import _landmark_errors, _planes, registration_figure
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 TURN = np.reshape(sitk.VersorTransform((0.2, 0.3, 1.0), 0.5).GetMatrix(), (3, 3))
 DIRECTIONS = {

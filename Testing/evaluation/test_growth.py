@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.growth import (
     DIAMETER,
     VOLUME,

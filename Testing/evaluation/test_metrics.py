@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.registration.field import SLAB, jacobian_determinant
-from GLIDERegLib.registration.geometry import Grid
 
 
 def rotation(axis, degrees):

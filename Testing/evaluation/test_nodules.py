@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.agreement import image_sampler, local_agreement
 from GLIDERegLib.evaluation.nodules import (
     REVIEW,

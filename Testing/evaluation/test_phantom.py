@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation.phantom import LABELS, Breathing, make_phantom
 from GLIDERegLib.evaluation.thorax import grow_tree
-from GLIDERegLib.registration.geometry import Grid
 
 SMALL = {"size": (64, 64, 56), "spacing": (6.0, 6.0, 6.0)}
 

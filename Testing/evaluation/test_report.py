@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from html_page import Page
 from PIL import Image
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import evaluate_transform
 from GLIDERegLib.evaluation.report import write_report
 from GLIDERegLib.evaluation.report_nodules import read_nodules
@@ -31,7 +32,6 @@ from GLIDERegLib.evaluation.report_pictures import (
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.files.transforms import write_transform
 from GLIDERegLib.files.volumes import to_sitk
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 MIDDLE = PIXELS // 2
 TURN = np.reshape(sitk.VersorTransform((0.2, 0.3, 1.0), 0.5).GetMatrix(), (3, 3))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from GLIDERegLib.errors import InputError, WeightsError
+from GLIDERegLib.core.errors import InputError, WeightsError
+from GLIDERegLib.core.networks import NETWORKS
 from GLIDERegLib.files import checkpoints
-from GLIDERegLib.registration.networks import NETWORKS
 
 NAME = "sam2.1_hiera_tiny"
 CONTENT = bytes(range(256)) * 2000
@@ -189,7 +189,7 @@ def test_weights_folder_is_in_the_users_cache_unless_the_environment_says_otherw
 
 
 def test_every_network_has_a_checkpoint_and_every_sam2_one_its_configuration():
-    encoder = pytest.importorskip("GLIDERegLib.registration.sam2_encoder")
+    encoder = pytest.importorskip("GLIDERegLib.registration.features.sam2")
     from importlib import resources
 
     assert list(checkpoints.CHECKPOINTS) == list(NETWORKS)

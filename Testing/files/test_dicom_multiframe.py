@@ -15,7 +15,7 @@ from dicom_objects import (
     with_pixels,
 )
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.volumes import read_volume
 
 ENHANCED_MR, LEGACY_CT = "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.2.2"

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_objects import AXIAL, ORIGIN, SECONDARY, UID, a_series, a_slice, an_object, hu, places, save
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.volumes import dicom_info, read_volume, scan_identity
 
 TURN = np.array(sitk.VersorTransform((0.3, -0.5, 0.7), 0.6).GetMatrix()).reshape(3, 3)

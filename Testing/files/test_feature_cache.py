@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.feature_cache import FeatureCache
-from GLIDERegLib.registration.encoders import encode_volume
-from GLIDERegLib.registration.geometry import Grid, Volume
+from GLIDERegLib.registration.features.encoding import encode_volume
 
 KEYS = "a" * 64, "b" * 64, "c" * 64
 BYTES = 4 * 1000 + 128  # a tensor of 1000 float32 as .npy

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.transforms import map_points, read_transform
 
 AFFINE = np.diag([-5.0, -5.0, 5.0, 1.0])  # voxel to RAS: a grid from LPS (0, 0, 0)

@@ -21,7 +21,7 @@ BODIES = """
 import json, os, resource, sys, time
 from pathlib import Path
 import numpy, SimpleITK
-from GLIDERegLib.errors import GlideRegError
+from GLIDERegLib.core.errors import GlideRegError
 from GLIDERegLib.files.points import read_points
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.volumes import read_volume
 
 VALUES = np.random.default_rng(0).integers(-1000, 100, (9, 10, 11)).astype(np.int16)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files import outputs
 from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting, whole_file, write_json
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.points import PointSet, read_points, write_points
 
 LPS = np.array([[1.5, -2.0, 3.25], [-10.0, 20.0, -30.0]])

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import (
     in_field,
@@ -13,7 +14,6 @@ from GLIDERegLib.files.transforms import (
     read_transform,
     write_transform,
 )
-from GLIDERegLib.registration.geometry import Grid
 
 TURN = tuple(sitk.VersorTransform((0.2, 0.1, 1.0), 0.4).GetMatrix())
 GRID = Grid((31, 31, 31), (4.0, 4.0, 4.0), (-50.0, -60.0, -70.0), TURN)

@@ -4,7 +4,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_objects import an_object, save
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.patients import Patient
 from GLIDERegLib.files.volumes import (
     from_sitk,
@@ -15,7 +16,6 @@ from GLIDERegLib.files.volumes import (
     to_sitk,
     write_volume,
 )
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
 ROTATION = np.array(sitk.VersorTransform((0.3, -0.5, 0.7), 0.6).GetMatrix()).reshape(3, 3)

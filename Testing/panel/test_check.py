@@ -234,7 +234,7 @@ def test_maps_of_a_transform_that_has_changed_since_are_said_to_be_out_of_date(p
 
 def test_a_map_that_is_asked_for_is_made_first(page, study):
     choose(page.ui.checkOverlayCombo, "jacobian")
-    from GLIDERegLib.scene.maps import findMap
+    from GLIDERegLib.scene.quality.maps import findMap
 
     assert findMap(study.transform, "jacobian") is not None
     assert page.ui.checkOverlayCombo.currentData == "jacobian"

@@ -25,8 +25,8 @@ def studied(slicerHost):
     """
     import slicer
 
-    from GLIDERegLib.scene.arrays import gridTransform
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.mrml.arrays import gridTransform
+    from GLIDERegLib.scene.registration.pair import makePair
 
     def make(displacement, fixedGrey=-500, movingGrey=-500):
         bed = np.eye(4)
@@ -83,8 +83,8 @@ def red(slicerHost):
 
 
 def overlayOn(pair, view, mode, **options):
-    from GLIDERegLib.scene.copies import MovingCopies
-    from GLIDERegLib.scene.overlay import Overlay
+    from GLIDERegLib.scene.mrml.copies import MovingCopies
+    from GLIDERegLib.scene.views.overlay import Overlay
 
     copies = MovingCopies(pair)
     overlay = Overlay(pair, copies, [view.mrmlSliceNode()])
@@ -97,9 +97,9 @@ def at(view, point):
 
 
 def test_the_jacobian_map_has_the_right_colours_at_known_places(studied, red):
-    from GLIDERegLib.scene.colors import FOLDED, LESS, MORE, NEUTRAL
-    from GLIDERegLib.scene.maps import showMaps
-    from GLIDERegLib.scene.measures import measure
+    from GLIDERegLib.scene.mrml.colors import FOLDED, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.quality.maps import showMaps
+    from GLIDERegLib.scene.quality.measures import measure
 
     def displacement(points):
         """Keeps volume for x > 35, quadruples it for 15 to 35, shrinks it to 0.2 for -20 to 10 and folds
@@ -125,8 +125,8 @@ def test_the_jacobian_map_has_the_right_colours_at_known_places(studied, red):
 
 
 def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
-    from GLIDERegLib.scene.maps import showMaps
-    from GLIDERegLib.scene.measures import measure
+    from GLIDERegLib.scene.quality.maps import showMaps
+    from GLIDERegLib.scene.quality.measures import measure
 
     pair = studied(bump)
     showMaps(pair, measure(pair))
@@ -147,9 +147,9 @@ def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
 def test_the_jacobian_legend_names_the_determinants_values_at_equal_steps_of_their_logarithm(studied, red):
     import slicer
 
-    from GLIDERegLib.scene.colors import FOLDED, MORE, NEUTRAL, diverging
-    from GLIDERegLib.scene.maps import showMaps
-    from GLIDERegLib.scene.measures import measure
+    from GLIDERegLib.scene.mrml.colors import FOLDED, MORE, NEUTRAL, diverging
+    from GLIDERegLib.scene.quality.maps import showMaps
+    from GLIDERegLib.scene.quality.measures import measure
 
     pair = studied(bump)
     shownMap = showMaps(pair, measure(pair))["jacobian"]
@@ -250,7 +250,7 @@ def _older() -> type:
 def test_the_grid_is_drawn_and_bends_where_the_field_bends(studied, red):
     import slicer
 
-    from GLIDERegLib.scene.drawing import TransformDrawing
+    from GLIDERegLib.scene.views.drawing import TransformDrawing
 
     pair = studied(bump)
     slicer.util.setSliceViewerLayers(background=pair.fixed)
@@ -282,7 +282,7 @@ def test_the_grid_is_drawn_and_bends_where_the_field_bends(studied, red):
 def test_arrows_and_contours_are_drawn_where_the_field_moves_and_nowhere_else(studied, red, kind):
     import slicer
 
-    from GLIDERegLib.scene.drawing import TransformDrawing
+    from GLIDERegLib.scene.views.drawing import TransformDrawing
 
     pair = studied(lambda points: bump(points, width=8.0))
     slicer.util.setSliceViewerLayers(background=pair.fixed)
@@ -368,7 +368,7 @@ def test_the_outline_of_a_structure_is_on_its_border_and_nothing_is_filled(studi
     import slicer
     from check_scene import COLORS, makeSegments
 
-    from GLIDERegLib.scene.drawing import OutlineDrawing
+    from GLIDERegLib.scene.views.drawing import OutlineDrawing
 
     pair = studied(np.zeros_like)
     slicer.util.setSliceViewerLayers(background=pair.fixed)
@@ -391,7 +391,7 @@ def test_the_outline_of_a_structure_is_on_its_border_and_nothing_is_filled(studi
 def test_a_drawing_is_seen_only_in_the_views_it_is_for(studied, red):
     import slicer
 
-    from GLIDERegLib.scene.drawing import TransformDrawing
+    from GLIDERegLib.scene.views.drawing import TransformDrawing
 
     pair = studied(bump)
     green = slicer.app.layoutManager().sliceWidget("Green")
@@ -413,8 +413,8 @@ def reading(studied, slicerHost):
     import check_views
     import slicer
 
-    from GLIDERegLib.scene.crosshair import SynchronizedReading
-    from GLIDERegLib.scene.layout import FIXED, MOVING, WARPED, SideBySide, sameScale
+    from GLIDERegLib.scene.views.crosshair import SynchronizedReading
+    from GLIDERegLib.scene.views.layout import FIXED, MOVING, WARPED, SideBySide, sameScale
 
     with check_views.layouts() as view:
         started = []
@@ -461,7 +461,7 @@ def crossIn(view):
 
 @pytest.mark.parametrize("point", [(5.0, -8.0, 3.0), (-20.0, 14.0, -11.0)])
 def test_the_cross_of_the_moving_scan_agrees_with_the_field_within_half_a_voxel(studied, reading, point):
-    from GLIDERegLib.scene.geometry import ijkToWorld
+    from GLIDERegLib.scene.mrml.geometry import ijkToWorld
 
     pair = studied(field)
     made = reading(pair)

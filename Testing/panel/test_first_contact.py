@@ -303,4 +303,3 @@ def test_a_reload_in_sight_looks_again_at_what_is_installed(slicerHost, fake, op
     module = openModule()
     module.reload()
     slicerHost.waitUntil(lambda: module.ui.encoderCombo.count > 1)
-

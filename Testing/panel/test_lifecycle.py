@@ -146,7 +146,7 @@ def test_neither_another_click_nor_another_panel_nor_a_script_starts_a_second_jo
     import qt
     import slicer
 
-    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.core.errors import InputError
 
     (job,) = children()
     running.ui.applyButton.click()

@@ -52,7 +52,7 @@ def reviewed(page):
 
 
 def rows(page):
-    from GLIDERegLib.scene.review_table import readRows
+    from GLIDERegLib.scene.review.table import readRows
 
     return readRows(page.node.reviewTable)
 
@@ -65,8 +65,8 @@ def shownTexts(page, column):
 def displace(study, shift):
     from nodules_scene import SHIFT, gridAround
 
-    from GLIDERegLib.scene.arrays import gridTransform
-    from GLIDERegLib.scene.results import setDeformation
+    from GLIDERegLib.scene.mrml.arrays import gridTransform
+    from GLIDERegLib.scene.registration.results import setDeformation
 
     setDeformation(study.transform, gridTransform(*gridAround(SHIFT + shift)))
 

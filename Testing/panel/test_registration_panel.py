@@ -204,7 +204,7 @@ def test_each_setting_becomes_one_keyword_of_the_engine(fake, openModule, name):
 
 def test_the_engine_knows_every_keyword_and_nothing_else_is_a_setting(fake, openModule):
     pytest.importorskip("torch")
-    from GLIDERegLib.registration.settings import PRESETS, Settings
+    from GLIDERegLib.core.settings import PRESETS, Settings
 
     module = openModule()
     node = module.logic.getParameterNode()

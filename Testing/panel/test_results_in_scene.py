@@ -25,7 +25,7 @@ def run(slicerSession, recording):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ONE_THREAD.items():
             patch.setenv(name, value)
-        patch.setattr("GLIDERegLib.scene.registration.PREVIEW_SECONDS", 0.0)
+        patch.setattr("GLIDERegLib.scene.registration.run.PREVIEW_SECONDS", 0.0)
         module = host.loadModule(MODULE)
         module.enter()
         node, ui = module.logic.getParameterNode(), module.ui

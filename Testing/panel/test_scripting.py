@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from panel.support import FLIP, MODULE, ONE_THREAD, contents, worldPoints
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_the_modules_own_test_passes_on_a_smaller_pair(slicerHost, monkeypatch):
 
 
 def useSmallPair(monkeypatch) -> None:
-    from GLIDERegLib.scene import sample
+    from GLIDERegLib.scene.registration import sample
 
     monkeypatch.setattr(sample, "SIZE", (96, 96, 84))
     monkeypatch.setattr(sample, "SPACING_MM", 4.0)
@@ -208,7 +208,7 @@ def test_a_4d_study_is_registered_frame_by_frame(slicerHost):
     import slicer
 
     from GLIDERegLib.evaluation.phantom import make_phantom
-    from GLIDERegLib.scene.sample import addPair
+    from GLIDERegLib.scene.registration.sample import addPair
 
     logic = slicerHost.loadModule(MODULE).python.GLIDERegLogic()
     pair = addPair(make_phantom((40, 40, 36), (8.0, 8.0, 8.0)))

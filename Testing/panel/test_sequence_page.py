@@ -87,7 +87,7 @@ def test_the_button_says_why_it_cannot_be_pressed(slicerHost, fake, page, study)
 
 
 def test_a_browser_stands_for_its_sequence_and_end_exhale_for_the_reference(slicerHost, fake, page, study):
-    from GLIDERegLib.scene.sequence_nodes import browserOf
+    from GLIDERegLib.scene.sequence.nodes import browserOf
 
     module, made = page()
     node, combo = module.logic.getParameterNode(), made.ui.referenceCombo
@@ -113,7 +113,7 @@ def test_a_browser_stands_for_its_sequence_and_end_exhale_for_the_reference(slic
 def test_the_usual_reference_is_the_one_frame_named_end_exhale_else_the_first(
     slicerHost, plain, names, expected
 ):
-    from GLIDERegLib.scene.sequence_nodes import usualReference
+    from GLIDERegLib.scene.sequence.nodes import usualReference
 
     assert usualReference(addStudy([plain(name) for name in names], names)) == expected
 
@@ -153,7 +153,7 @@ def test_cancel_is_over_in_time_and_leaves_nothing(slicerHost, fake, page, study
 def test_a_study_and_a_pair_are_not_registered_at_once_and_the_other_page_is_free_afterwards(
     slicerHost, fake, page, study, plain, children
 ):
-    from GLIDERegLib.errors import InputError
+    from GLIDERegLib.core.errors import InputError
 
     module, made = page()
     node = module.logic.getParameterNode()
@@ -215,7 +215,7 @@ def test_results_lie_beside_the_study_and_the_views_step_through_fixed_and_warpe
 ):
     import slicer
 
-    from GLIDERegLib.scene.sequence_nodes import browserOf, shownVolume
+    from GLIDERegLib.scene.sequence.nodes import browserOf, shownVolume
 
     volumes, nodules = breathing
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from GLIDERegLib.errors import GlideRegError
+from GLIDERegLib.core.errors import GlideRegError
 from GLIDERegLib.panel import weights
 
 pytestmark = pytest.mark.skipif(

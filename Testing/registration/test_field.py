@@ -3,8 +3,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from GLIDERegLib.core.geometry import Grid, apply_affine
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
-from GLIDERegLib.registration.geometry import Grid, apply_affine
 
 TILTED = tuple(Rotation.from_euler("xyz", [20, -15, 30], degrees=True).as_matrix().ravel().tolist())
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 1.0, 0.0)

@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.folding import LEAST_DETERMINANT, folded_nodes, without_folds
-from GLIDERegLib.registration.geometry import Grid
 
 SPACING = 3.0
 UPRIGHT = Grid((30, 21, 22), (SPACING,) * 3)
@@ -103,34 +103,40 @@ class TestKernel:
     @pytest.mark.parametrize("corner", energy.CORNERS)
     @pytest.mark.parametrize("shape", [(4, 5, 6), (9, 4, 7), (13, 3, 5), (2, 3, 9)])
     def test_equals_the_plain_penalty_in_value_and_gradient(self, corner, shape):
-        fold_kernels = pytest.importorskip("GLIDERegLib.registration.fold_kernels", exc_type=ImportError)
+        folding_kernels = pytest.importorskip(
+            "GLIDERegLib.registration.backends.numba.folding_kernels", exc_type=ImportError
+        )
         u = np.random.default_rng(1).normal(scale=1.5, size=(3, *shape)).astype(np.float32)
         leaf = torch.from_numpy(u.copy()).requires_grad_(True)
         expected = energy.folding_penalty(leaf, 2.0, corner, 0.3)
         expected.backward()
-        value, gradient, _ = fold_kernels.folding_penalty(u, 2.0, corner, 0.3)
+        value, gradient, _ = folding_kernels.folding_penalty(u, 2.0, corner, 0.3)
         assert expected > 0
         assert value == pytest.approx(float(expected.detach()), rel=1e-4)
         scale = float(leaf.grad.abs().max())
         np.testing.assert_allclose(gradient, leaf.grad.numpy(), atol=1e-5 * scale, rtol=1e-4)
 
     def test_an_unfolded_field_costs_nothing(self):
-        fold_kernels = pytest.importorskip("GLIDERegLib.registration.fold_kernels", exc_type=ImportError)
-        value, gradient, used = fold_kernels.folding_penalty(
+        folding_kernels = pytest.importorskip(
+            "GLIDERegLib.registration.backends.numba.folding_kernels", exc_type=ImportError
+        )
+        value, gradient, used = folding_kernels.folding_penalty(
             np.zeros((3, 5, 6, 7), np.float32), 2.0, (1, -1, 1), 0.3
         )
         assert value == 0 and not gradient.any() and not used.any()
 
     def test_is_the_same_to_the_bit_with_one_thread_and_with_two(self):
         pytest.importorskip("numba")
-        from GLIDERegLib.registration import fold_kernels, kernels
+        from GLIDERegLib.registration.backends.numba import compiling, folding_kernels
 
         u = np.random.default_rng(2).normal(scale=1.5, size=(3, 27, 11, 13)).astype(np.float32)
-        before, results = kernels.threads(), []
+        before, results = compiling.threads(), []
         for threads in (1, 2):
-            kernels.set_threads(threads)
-            results.append([fold_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS])
-        kernels.set_threads(before)
+            compiling.set_threads(threads)
+            results.append(
+                [folding_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS]
+            )
+        compiling.set_threads(before)
         for (value, gradient, _), (other, other_gradient, _) in zip(*results, strict=True):
             assert value == other
             assert np.array_equal(gradient, other_gradient)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from registration.support import AnatomyEncoder
 
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
-from GLIDERegLib.registration.settings import Settings
 
 
 @pytest.fixture(scope="module")

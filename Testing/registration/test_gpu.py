@@ -8,11 +8,11 @@ import torch
 from registration.support import AnatomyEncoder
 
 from GLIDERegLib import api
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration import energy, pipeline
 from GLIDERegLib.registration.memory import estimated_bytes
 from GLIDERegLib.registration.progress import CancelToken
-from GLIDERegLib.registration.settings import Settings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card with CUDA")
 
@@ -62,9 +62,9 @@ def test_the_fused_kernels_are_what_runs(on_card):
 
 
 def test_the_plain_kernels_give_the_same_field(phantom, on_card, monkeypatch):
-    from GLIDERegLib.registration import tensor_kernels
+    from GLIDERegLib.registration.backends import torch_kernels
 
-    monkeypatch.setattr(energy, "tensor_kernels_on", lambda device: tensor_kernels)
+    monkeypatch.setattr(energy, "tensor_kernels_on", lambda device: torch_kernels)
     plain = api.register(phantom.fixed, phantom.moving, settings())
     assert plain.report["device"]["kernels"] == "torch"
     apart = np.linalg.norm(plain.displacement.vectors - on_card.displacement.vectors, axis=-1)

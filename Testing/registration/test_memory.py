@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.files.checkpoints import CHECKPOINTS
-from GLIDERegLib.registration.geometry import Grid
 from GLIDERegLib.registration.memory import BASE, COARSER, coarser, estimated_bytes, fitted, free_bytes
-from GLIDERegLib.registration.settings import Settings
 
 LARGE = Grid((300, 300, 300), (1.0, 1.0, 1.0))
 LOCAL = Settings(features="local")

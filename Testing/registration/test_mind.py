@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from GLIDERegLib.registration import mind
-from GLIDERegLib.registration.mind import CHANNELS, MindSlabs, box_mean, mind_ssc
+from GLIDERegLib.registration.features import mind
+from GLIDERegLib.registration.features.mind import CHANNELS, MindSlabs, box_mean, mind_ssc
 
 SIX_NEIGHBOURS = ((-1, 0, 0), (0, 0, -1), (0, -1, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0))
 PUBLISHED_ORDER = [6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3]

@@ -10,13 +10,13 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.progress import Stages
-from GLIDERegLib.registration.settings import Settings
 
 VOXEL = 4.0  # mm, of the phantom
 FOUND = VOXEL / 3  # mm, mean landmark error of a registration that worked

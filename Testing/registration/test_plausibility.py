@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 import GLIDERegLib as glidereg
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration import plausibility, scale
-from GLIDERegLib.registration.geometry import Grid, Volume
 
 SETTINGS = glidereg.Settings.preset("fast", features="local")
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)

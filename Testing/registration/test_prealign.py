@@ -3,9 +3,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration import prealign as module
-from GLIDERegLib.registration.geometry import Grid, Volume
 from GLIDERegLib.registration.prealign import SPACING_MM, linear_parts, prealign, to_affine
 
 

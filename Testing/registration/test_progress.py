@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from GLIDERegLib.errors import Cancelled
+from GLIDERegLib.core.errors import Cancelled
 from GLIDERegLib.registration.progress import CancelToken, Progress, Stages
 
 

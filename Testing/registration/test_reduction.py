@@ -4,9 +4,15 @@ import torch
 from registration.support import NoWaiting
 from scipy import ndimage
 
-from GLIDERegLib.registration.encoders import FeatureVolume
-from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.reduction import Reduction, ReductionTrainer, TokenPool, Tokens, between_grids
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.registration.features.encoding import FeatureVolume
+from GLIDERegLib.registration.features.reduction import (
+    Reduction,
+    ReductionTrainer,
+    TokenPool,
+    Tokens,
+    between_grids,
+)
 
 CHANNELS, LATENTS = 24, 5
 SHAPE = (6, 8, 9)

@@ -14,7 +14,7 @@ def view(scene):
 
 
 def test_each_property_is_what_it_was_before_the_first_change(view):
-    from GLIDERegLib.scene.borrowed import Borrowed
+    from GLIDERegLib.scene.mrml.borrowed import Borrowed
 
     borrowed = Borrowed()
     for opacity in (0.5, 0.75):
@@ -28,7 +28,7 @@ def test_each_property_is_what_it_was_before_the_first_change(view):
 
 
 def test_what_somebody_else_has_changed_since_stays(view):
-    from GLIDERegLib.scene.borrowed import Borrowed
+    from GLIDERegLib.scene.mrml.borrowed import Borrowed
 
     borrowed = Borrowed()
     borrowed.set(view, ForegroundOpacity=0.5, Compositing=view.Add)
@@ -38,7 +38,7 @@ def test_what_somebody_else_has_changed_since_stays(view):
 
 
 def test_a_volume_that_was_deleted_meanwhile_is_not_shown_again(view, scene):
-    from GLIDERegLib.scene.borrowed import Borrowed
+    from GLIDERegLib.scene.mrml.borrowed import Borrowed
 
     volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     other = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
@@ -51,7 +51,7 @@ def test_a_volume_that_was_deleted_meanwhile_is_not_shown_again(view, scene):
 
 
 def test_a_node_that_has_left_the_scene_is_left_alone(view, scene):
-    from GLIDERegLib.scene.borrowed import Borrowed
+    from GLIDERegLib.scene.mrml.borrowed import Borrowed
 
     borrowed = Borrowed()
     borrowed.set(view, ForegroundOpacity=0.5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import slicer
 
-from GLIDERegLib.scene import checks
-from GLIDERegLib.scene.checks import defaultVolumes, inputProblem, inputWarnings
+from GLIDERegLib.scene.registration import checks
+from GLIDERegLib.scene.registration.checks import defaultVolumes, inputProblem, inputWarnings
 
 OUTPUTS = ["transform"]
 

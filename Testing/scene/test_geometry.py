@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 
-from GLIDERegLib.scene.geometry import (
+from GLIDERegLib.scene.mrml.geometry import (
     applyMatrix,
     gridFromMatrix,
     ijkToWorld,

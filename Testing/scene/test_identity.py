@@ -9,8 +9,8 @@ pytest.importorskip("slicer.util")
 from nodules_scene import makeStudy  # noqa: E402
 
 from GLIDERegLib.files.patients import Patient, different_patients  # noqa: E402
-from GLIDERegLib.scene.identity import describePair, identityOf, patientMismatch, scanNames  # noqa: E402
-from GLIDERegLib.scene.pair import Pair  # noqa: E402
+from GLIDERegLib.scene.registration.identity import describePair, identityOf, patientMismatch, scanNames  # noqa: E402
+from GLIDERegLib.scene.registration.pair import Pair  # noqa: E402
 
 
 @pytest.fixture

@@ -43,15 +43,15 @@ def addFold(scene):
 
 
 def measured(scans, transform, back=None):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.registration.pair import makePair
 
     return measure(makePair(*scans, transform, back))
 
 
 def test_samples_divide_the_box_of_the_voxels_about_4_mm_apart(scans):
-    from GLIDERegLib.scene.geometry import ijkToWorld
-    from GLIDERegLib.scene.sampling import sampling
+    from GLIDERegLib.scene.mrml.geometry import ijkToWorld
+    from GLIDERegLib.scene.mrml.sampling import sampling
 
     samples = sampling(scans[0])
     voxels, spacing = np.array(SHAPE[::-1]), np.array([1.5, 2.0, 3.0])
@@ -64,7 +64,7 @@ def test_samples_divide_the_box_of_the_voxels_about_4_mm_apart(scans):
 
 
 def test_a_large_volume_has_at_most_two_million_samples_and_a_coarse_one_as_many_as_voxels(addVolume):
-    from GLIDERegLib.scene.sampling import sampling
+    from GLIDERegLib.scene.mrml.sampling import sampling
 
     large = sampling(addVolume(np.zeros((100, 100, 100), np.uint8), np.diag([12.0, 12, 12, 1])))
     assert large.size == (100, 100, 100)
@@ -125,7 +125,7 @@ def test_consistency_with_a_transform_of_the_other_direction_is_of_both(scans, a
 def test_the_difference_is_fixed_minus_warped_and_nothing_where_the_scans_match(
     addVolume, addLinear, oblique
 ):
-    from GLIDERegLib.scene.geometry import ijkToWorld
+    from GLIDERegLib.scene.mrml.geometry import ijkToWorld
 
     k, j, i = np.indices(SHAPE)
     ramp = (100 * i + 40 * j - 30 * k).astype(np.float32)
@@ -143,7 +143,7 @@ def test_the_difference_is_fixed_minus_warped_and_nothing_where_the_scans_match(
 
 
 def test_the_body_is_the_tissue_with_its_lungs_also_where_the_scan_cuts_them():
-    from GLIDERegLib.scene.sampling import bodyOf
+    from GLIDERegLib.scene.mrml.sampling import bodyOf
 
     k, j, i = np.indices((20, 30, 30)) - np.array([0, 15, 15]).reshape(3, 1, 1, 1)
     chest = (j**2 + i**2) < 12**2
@@ -156,9 +156,9 @@ def test_the_body_is_the_tissue_with_its_lungs_also_where_the_scan_cuts_them():
 
 @pytest.fixture
 def shown(scans, addWarp):
-    from GLIDERegLib.scene.maps import showMaps
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.quality.maps import showMaps
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.registration.pair import makePair
 
     pair = makePair(*scans, addWarp())
     return pair, lambda: showMaps(pair, measure(pair))
@@ -192,7 +192,7 @@ def test_maps_lie_on_the_fixed_scan_in_a_folder_and_a_second_check_updates_them(
 
 
 def test_the_jacobian_has_its_own_symmetric_colours_and_the_others_rising_ones(shown):
-    from GLIDERegLib.scene.colors import FOLDED, JACOBIAN_RANGE, LESS, MORE, NEUTRAL
+    from GLIDERegLib.scene.mrml.colors import FOLDED, JACOBIAN_RANGE, LESS, MORE, NEUTRAL
 
     maps = shown[1]()
     display = maps["jacobian"].GetScalarVolumeDisplayNode()
@@ -220,7 +220,7 @@ def test_the_jacobian_has_its_own_symmetric_colours_and_the_others_rising_ones(s
 
 
 def test_the_jacobian_s_legend_ends_where_its_colours_end():
-    from GLIDERegLib.scene import colors
+    from GLIDERegLib.scene.mrml import colors
 
     assert colors.LARGEST_JACOBIAN == 2**colors.LEGEND_OCTAVES
     legend = colors.jacobianLegendColors()
@@ -231,7 +231,7 @@ def test_the_jacobian_s_legend_ends_where_its_colours_end():
 
 
 def test_titles_of_maps_say_direction_and_unit():
-    from GLIDERegLib.scene.maps import KINDS
+    from GLIDERegLib.scene.quality.maps import KINDS
 
     assert "moving / fixed" in KINDS["jacobian"].title and "HU" in KINDS["difference"].title
     body = np.ones((2, 2, 2), bool)

@@ -10,15 +10,15 @@ pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
 from nodules_scene import propagateNodules  # noqa: E402
 
-from GLIDERegLib.errors import InputError  # noqa: E402
-from GLIDERegLib.registration.geometry import Grid  # noqa: E402
-from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
-from GLIDERegLib.scene.nodules import (  # noqa: E402
+from GLIDERegLib.core.errors import InputError  # noqa: E402
+from GLIDERegLib.core.geometry import Grid  # noqa: E402
+from GLIDERegLib.scene.mrml.arrays import gridTransform  # noqa: E402
+from GLIDERegLib.scene.registration.results import matrixFromGrid, setDeformation  # noqa: E402
+from GLIDERegLib.scene.review.nodules import (  # noqa: E402
     INSIDE_FIELD,
     RESIDUAL,
     isInside,
 )
-from GLIDERegLib.scene.results import matrixFromGrid, setDeformation  # noqa: E402
 
 LPS = np.array([-1.0, -1.0, 1.0])
 TO_FIXED, TO_MOVING = "moving-to-fixed", "fixed-to-moving"

@@ -20,7 +20,7 @@ def scans(addVolume):
 @pytest.fixture
 def shifted(scans, addLinear):
     """A pair whose fixed points lead 8 mm to the left of the moving scan's array, (-8, 0, 0) mm."""
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.registration.pair import makePair
 
     shift = np.eye(4)
     shift[0, 3] = 8
@@ -60,9 +60,9 @@ def values(rows):
 
 
 def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, addWarp):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import fieldRows
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import fieldRows
+    from GLIDERegLib.scene.registration.pair import makePair
 
     found = measure(makePair(*scans, addWarp()))
     inside = found.displacement > np.median(found.displacement)
@@ -84,9 +84,9 @@ def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, a
 
 
 def test_a_round_trip_is_judged_only_where_both_ways_are_independent(scans, addLinear):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import fieldRows
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import fieldRows
+    from GLIDERegLib.scene.registration.pair import makePair
 
     there, back = addLinear(np.eye(4)), addLinear(np.eye(4))
     for way, usual in ((None, "computed inverse"), (back, "2 to 3 mm")):
@@ -97,9 +97,9 @@ def test_a_round_trip_is_judged_only_where_both_ways_are_independent(scans, addL
 
 
 def test_similarity_rises_where_the_transform_is_right(addVolume, addLinear):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import fieldRows
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import fieldRows
+    from GLIDERegLib.scene.registration.pair import makePair
 
     voxels = np.random.default_rng(0).integers(0, 200, SHAPE).astype(np.int16)
     shift = np.eye(4)
@@ -119,8 +119,8 @@ def test_similarity_rises_where_the_transform_is_right(addVolume, addLinear):
 def test_a_region_is_a_segment_or_all_of_them_wherever_the_segmentation_stands(
     shifted, addSegments, addLinear, rotation
 ):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import insideOf
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import insideOf
 
     found = measure(shifted)
     # What is left of i = 20 and right of it; a sample is two voxels wide.
@@ -136,9 +136,9 @@ def test_a_region_is_a_segment_or_all_of_them_wherever_the_segmentation_stands(
 
 
 def test_a_region_beside_the_fixed_scan_is_refused(shifted, addSegments):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import fieldRows, insideOf
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import fieldRows, insideOf
 
     away = MATRIX.copy()
     away[:3, 3] = 1000
@@ -151,7 +151,7 @@ def test_a_region_beside_the_fixed_scan_is_refused(shifted, addSegments):
 def test_dice_is_that_of_the_warped_structure_as_simpleitk_counts_it(shifted, addSegments):
     import SimpleITK as sitk
 
-    from GLIDERegLib.scene.numbers import overlapRows
+    from GLIDERegLib.scene.quality.numbers import overlapRows
 
     ball = (
         np.sum((np.indices(SHAPE) - np.array([15, 18, 20]).reshape(3, 1, 1, 1)) ** 2, axis=0) < 90
@@ -173,7 +173,7 @@ def test_dice_is_that_of_the_warped_structure_as_simpleitk_counts_it(shifted, ad
 
 
 def test_the_error_at_landmarks_is_that_of_points_labelled_alike(shifted, addPoints):
-    from GLIDERegLib.scene.numbers import landmarkRows
+    from GLIDERegLib.scene.quality.numbers import landmarkRows
 
     fixed = addPoints({"a": (10, 10, 10), "b": (20, 10, 10), "twice": (0, 0, 0), "twice'": (1, 1, 1)})
     moving = addPoints({"b": (12, 10, 14), "a": (2, 13, 10), "twice": (5, 5, 5), "new": (0, 0, 0)})
@@ -186,7 +186,7 @@ def test_the_error_at_landmarks_is_that_of_points_labelled_alike(shifted, addPoi
 def test_moving_landmarks_and_structures_under_the_transform_count_where_they_lie_without_it(
     shifted, addPoints, addSegments
 ):
-    from GLIDERegLib.scene.numbers import landmarkRows, overlapRows
+    from GLIDERegLib.scene.quality.numbers import landmarkRows, overlapRows
 
     fixed, moving = addPoints({"a": (10, 10, 10)}), addPoints({"a": (2, 10, 10)})
     cube, there = box((10, 10, 12), (20, 20, 22)), box((10, 10, 8), (20, 20, 18))
@@ -198,8 +198,8 @@ def test_moving_landmarks_and_structures_under_the_transform_count_where_they_li
 
 
 def test_nothing_in_common_is_refused_with_a_remedy(shifted, addPoints, addSegments):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.numbers import landmarkRows, overlapRows
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.quality.numbers import landmarkRows, overlapRows
 
     cube = box((1, 1, 1), (9, 9, 9))
     with pytest.raises(InputError, match="give corresponding points the same one"):
@@ -209,8 +209,8 @@ def test_nothing_in_common_is_refused_with_a_remedy(shifted, addPoints, addSegme
 
 
 def test_the_table_says_unit_usual_value_and_source_of_each_number(shifted, scene, addPoints):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import COLUMNS, fieldRows, fillTable, landmarkRows
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import COLUMNS, fieldRows, fillTable, landmarkRows
 
     found = measure(shifted)
     points = addPoints({"a": (10, 10, 10)})
@@ -239,8 +239,8 @@ def test_the_table_says_unit_usual_value_and_source_of_each_number(shifted, scen
 
 
 def test_no_number_changes_the_users_nodes(shifted, addSegments, addPoints):
-    from GLIDERegLib.scene.measures import measure
-    from GLIDERegLib.scene.numbers import insideOf, landmarkRows, overlapRows
+    from GLIDERegLib.scene.quality.measures import measure
+    from GLIDERegLib.scene.quality.numbers import insideOf, landmarkRows, overlapRows
 
     segments, points = addSegments({"a": box((1, 1, 1), (9, 9, 9))}), addPoints({"a": (0, 0, 0)})
     nodes = (shifted.fixed, shifted.moving, shifted.transform, segments, points)

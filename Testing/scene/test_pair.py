@@ -19,13 +19,13 @@ def apply(matrix, points):
 
 
 def carried(transform, points):
-    from GLIDERegLib.scene.geometry import mapPoints
+    from GLIDERegLib.scene.mrml.geometry import mapPoints
 
     return mapPoints(transform, points)
 
 
 def test_a_linear_node_maps_by_its_inverse_matrix_and_its_parents_count(scans, addLinear, rotation):
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.registration.pair import makePair
 
     shift = np.eye(4)
     shift[:3, 3] = [4, 5, -6]
@@ -38,7 +38,7 @@ def test_a_linear_node_maps_by_its_inverse_matrix_and_its_parents_count(scans, a
 
 @pytest.mark.parametrize("storedFromParent", [True, False])
 def test_a_grid_maps_in_its_from_parent_direction_however_it_is_stored(scans, addWarp, storedFromParent):
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.registration.pair import makePair
 
     node = addWarp(storedFromParent)
     pair = makePair(*scans, node)
@@ -51,7 +51,7 @@ def test_a_grid_maps_in_its_from_parent_direction_however_it_is_stored(scans, ad
 def test_a_moving_scan_under_the_transform_is_read_where_it_lies_without_it(
     scans, addWarp, addLinear, rotation
 ):
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.registration.pair import makePair
 
     fixed, moving = scans
     warp = addWarp()
@@ -67,7 +67,7 @@ def test_a_moving_scan_under_the_transform_is_read_where_it_lies_without_it(
 def test_a_moving_scan_under_another_transform_is_read_where_it_stands_in_the_world(
     scans, addWarp, addLinear, rotation
 ):
-    from GLIDERegLib.scene.pair import makePair
+    from GLIDERegLib.scene.registration.pair import makePair
 
     fixed, moving = scans
     moving.SetAndObserveTransformNodeID(addLinear(rotation).GetID())
@@ -76,8 +76,8 @@ def test_a_moving_scan_under_another_transform_is_read_where_it_stands_in_the_wo
 
 
 def test_what_cannot_be_checked_is_refused_with_a_remedy(scans, addWarp, scene):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.pair import makePair, pairProblem
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.registration.pair import makePair, pairProblem
 
     fixed, moving = scans
     warp = addWarp()
@@ -96,8 +96,8 @@ def test_what_cannot_be_checked_is_refused_with_a_remedy(scans, addWarp, scene):
 
 
 def test_the_volumes_of_a_transform_are_those_it_names(scans, addWarp):
-    from GLIDERegLib.scene.pair import registeredVolumes
-    from GLIDERegLib.scene.results import setRegistrationReferences
+    from GLIDERegLib.scene.registration.pair import registeredVolumes
+    from GLIDERegLib.scene.registration.results import setRegistrationReferences
 
     warp = addWarp()
     assert registeredVolumes(warp) == (None, None)

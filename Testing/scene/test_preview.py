@@ -10,11 +10,11 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
 
-from GLIDERegLib.registration.geometry import Grid  # noqa: E402
-from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
-from GLIDERegLib.scene.geometry import ijkToWorld, matrixFromGrid  # noqa: E402
-from GLIDERegLib.scene.preview import LivePreview  # noqa: E402
-from GLIDERegLib.scene.results import setDeformation  # noqa: E402
+from GLIDERegLib.core.geometry import Grid  # noqa: E402
+from GLIDERegLib.scene.mrml.arrays import gridTransform  # noqa: E402
+from GLIDERegLib.scene.mrml.geometry import ijkToWorld, matrixFromGrid  # noqa: E402
+from GLIDERegLib.scene.registration.results import setDeformation  # noqa: E402
+from GLIDERegLib.scene.views.preview import LivePreview  # noqa: E402
 
 ANGLE = np.radians(25)
 TURN = np.array([[np.cos(ANGLE), -np.sin(ANGLE), 0], [np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 1]])

@@ -10,11 +10,11 @@ slicer = pytest.importorskip("slicer")
 pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
 
-from GLIDERegLib.errors import InputError  # noqa: E402
-from GLIDERegLib.registration.geometry import Grid  # noqa: E402
-from GLIDERegLib.scene import results  # noqa: E402
-from GLIDERegLib.scene.arrays import gridTransform, imageOf  # noqa: E402
-from GLIDERegLib.scene.nodules import RESIDUAL  # noqa: E402
+from GLIDERegLib.core.errors import InputError  # noqa: E402
+from GLIDERegLib.core.geometry import Grid  # noqa: E402
+from GLIDERegLib.scene.mrml.arrays import gridTransform, imageOf  # noqa: E402
+from GLIDERegLib.scene.registration import results  # noqa: E402
+from GLIDERegLib.scene.review.nodules import RESIDUAL  # noqa: E402
 
 LPS = np.array([-1.0, -1.0, 1.0])
 

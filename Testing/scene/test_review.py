@@ -12,22 +12,22 @@ pytest.importorskip("slicer.util")
 import vtk  # noqa: E402
 from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy, propagateNodules  # noqa: E402
 
-from GLIDERegLib.errors import InputError  # noqa: E402
+from GLIDERegLib.core.errors import InputError  # noqa: E402
 from GLIDERegLib.evaluation.nodules import REVIEW  # noqa: E402
-from GLIDERegLib.scene.arrays import gridTransform  # noqa: E402
-from GLIDERegLib.scene.nodules import SOURCE_ROLE  # noqa: E402
-from GLIDERegLib.scene.pair import Pair  # noqa: E402
-from GLIDERegLib.scene.results import setDeformation  # noqa: E402
-from GLIDERegLib.scene.review import Judge, insideGrids, planUpdate  # noqa: E402
-from GLIDERegLib.scene.review_matching import (  # noqa: E402
+from GLIDERegLib.scene.mrml.arrays import gridTransform  # noqa: E402
+from GLIDERegLib.scene.registration.pair import Pair  # noqa: E402
+from GLIDERegLib.scene.registration.results import setDeformation  # noqa: E402
+from GLIDERegLib.scene.review.judging import Judge, insideGrids, planUpdate  # noqa: E402
+from GLIDERegLib.scene.review.matching import (  # noqa: E402
     MATCHED,
     OUTSIDE,
     describeMatching,
     matchLists,
 )
-from GLIDERegLib.scene.review_nodes import Review, setEditable, takeMoves  # noqa: E402
-from GLIDERegLib.scene.review_sizes import daysBetween, grown, measureRows  # noqa: E402
-from GLIDERegLib.scene.review_table import (  # noqa: E402
+from GLIDERegLib.scene.review.nodes import Review, setEditable, takeMoves  # noqa: E402
+from GLIDERegLib.scene.review.nodules import SOURCE_ROLE  # noqa: E402
+from GLIDERegLib.scene.review.sizes import daysBetween, grown, measureRows  # noqa: E402
+from GLIDERegLib.scene.review.table import (  # noqa: E402
     ACCEPTED,
     CORRECTED,
     NOT_REVIEWED,
@@ -36,7 +36,7 @@ from GLIDERegLib.scene.review_table import (  # noqa: E402
     readRows,
     writeRows,
 )
-from GLIDERegLib.scene.review_views import showNodule  # noqa: E402
+from GLIDERegLib.scene.views.review_views import showNodule  # noqa: E402
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_to_be_reviewed(pa
 
 def test_each_grid_of_a_chain_must_reach_the_point():
     def grid(halfWidth, shift):
-        from GLIDERegLib.scene.arrays import gridTransform
+        from GLIDERegLib.scene.mrml.arrays import gridTransform
 
         return gridTransform(*gridAround(shift, halfWidth=halfWidth, count=5))
 
@@ -430,7 +430,7 @@ def test_every_view_is_centred_on_the_nodule_in_the_scan_it_shows(pair, study, a
 
 
 def test_synchronised_reading_follows_to_the_nodule(pair, study, addView, scene):
-    from GLIDERegLib.scene.crosshair import SynchronizedReading
+    from GLIDERegLib.scene.views.crosshair import SynchronizedReading
 
     crosshair = scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
     fixedView, movingView = addView("GLIDERegFixedAxial"), addView("GLIDERegMovingAxial")
@@ -448,7 +448,7 @@ def test_synchronised_reading_follows_to_the_nodule(pair, study, addView, scene)
 
 @pytest.mark.parametrize("markedIn", ["moving", "fixed"])
 def test_synchronised_reading_is_at_the_corrected_place_in_both_scans(pair, study, addView, scene, markedIn):
-    from GLIDERegLib.scene.crosshair import SynchronizedReading
+    from GLIDERegLib.scene.views.crosshair import SynchronizedReading
 
     scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
     views = {

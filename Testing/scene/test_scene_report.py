@@ -21,7 +21,7 @@ MARKS = {"a": (2.0, 5.0, -8.0), "b": (-6.0, 12.0, 4.0)}
 @pytest.fixture
 def pair(scene, addVolume, addLinear, oblique):
     """A fixed and a moving scan, and a shift of (4, -3, 6) mm, RAS, from fixed to moving points."""
-    from GLIDERegLib.scene.report_folder import ReportInputs
+    from GLIDERegLib.scene.report.folder import ReportInputs
 
     axis = np.linspace(-1, 1, 24)
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
@@ -50,7 +50,7 @@ def marks(scene):
 
 def written(inputs, folder):
     """Writes the inputs; returns report.json."""
-    from GLIDERegLib.scene.report_folder import writeReportFolder
+    from GLIDERegLib.scene.report.folder import writeReportFolder
 
     folder.mkdir(exist_ok=True)
     writeReportFolder(inputs, folder)
@@ -136,7 +136,7 @@ def test_volumes_are_named_as_in_the_scene_and_the_engines_report_is_kept(pair, 
 def test_nodules_are_where_their_lists_have_them_now(pair, marks, tmp_path):
     from nodules_scene import propagateNodules
 
-    from GLIDERegLib.scene.results import NoduleTask
+    from GLIDERegLib.scene.registration.results import NoduleTask
 
     source, carried = marks(), marks("Carried", {})
     propagateNodules(source, pair.transform, "moving-to-fixed", pair.fixedVolume, carried)
@@ -152,7 +152,7 @@ def test_nodules_are_where_their_lists_have_them_now(pair, marks, tmp_path):
 
 
 def test_nodules_that_were_never_carried_are_carried_now(pair, marks, tmp_path):
-    from GLIDERegLib.scene.results import NoduleTask
+    from GLIDERegLib.scene.registration.results import NoduleTask
 
     written(changed(pair, nodules=[NoduleTask(marks(), "fixed-to-moving", marks("Empty", {}))]), tmp_path)
     expected = np.array(list(MARKS.values())) + (4, -3, 6)
@@ -160,7 +160,7 @@ def test_nodules_that_were_never_carried_are_carried_now(pair, marks, tmp_path):
 
 
 def test_an_empty_list_is_left_out(pair, marks, tmp_path):
-    from GLIDERegLib.scene.results import NoduleTask
+    from GLIDERegLib.scene.registration.results import NoduleTask
 
     task = NoduleTask(marks("None", {}), "fixed-to-moving", marks("Nothing", {}))
     assert "fixed_points" not in written(changed(pair, nodules=[task]), tmp_path)["inputs"]
@@ -189,8 +189,8 @@ def test_any_table_with_labels_is_taken_over(pair, scene, tmp_path):
 
 
 def test_the_review_tables_nodules_take_the_place_of_the_lists(pair, marks, scene, tmp_path):
-    from GLIDERegLib.scene.results import NoduleTask
-    from GLIDERegLib.scene.review_table import Row, writeRows
+    from GLIDERegLib.scene.registration.results import NoduleTask
+    from GLIDERegLib.scene.review.table import Row, writeRows
 
     def row(label, markedIn, fixed, moving, predicted, **words):
         return Row(
@@ -233,9 +233,9 @@ def test_the_review_tables_nodules_take_the_place_of_the_lists(pair, marks, scen
 
 
 def test_what_cannot_be_reported_is_refused_and_leaves_nothing(pair, marks, scene, tmp_path, addWarp):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.report import SceneReport
-    from GLIDERegLib.scene.results import NoduleTask
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.registration.results import NoduleTask
+    from GLIDERegLib.scene.report.run import SceneReport
 
     report = SceneReport(sys.executable)
     held = marks()
@@ -291,7 +291,7 @@ def waitFor(report, seconds=60.0):
     ids=["said why", "crashed", "said nothing"],
 )
 def test_where_there_is_no_report_it_says_why(pair, tmp_path, script, words):
-    from GLIDERegLib.scene.report import SceneReport
+    from GLIDERegLib.scene.report.run import SceneReport
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -303,8 +303,8 @@ def test_where_there_is_no_report_it_says_why(pair, tmp_path, script, words):
 
 
 def test_a_python_that_is_missing_is_told_at_once(pair, tmp_path):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.report import SceneReport
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.report.run import SceneReport
 
     with pytest.raises(InputError, match="cannot be made"):
         SceneReport(str(tmp_path / "no python")).start(pair, tmp_path / "report.html", str(tmp_path))
@@ -312,8 +312,8 @@ def test_a_python_that_is_missing_is_told_at_once(pair, tmp_path):
 
 
 def test_closing_ends_the_process_and_removes_its_files(pair, tmp_path):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.report import SceneReport
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.report.run import SceneReport
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -334,8 +334,8 @@ def test_closing_ends_the_process_and_removes_its_files(pair, tmp_path):
 def test_the_engine_makes_the_page_while_the_scene_goes_on(pair, marks, scene, tmp_path):
     if ENGINE is None and importlib.util.find_spec("torch") is None:
         pytest.skip("needs the engine here or in the Python that GLIDEREG_PYTHON names")
-    from GLIDERegLib.scene.report import SceneReport
-    from GLIDERegLib.scene.results import NoduleTask
+    from GLIDERegLib.scene.registration.results import NoduleTask
+    from GLIDERegLib.scene.report.run import SceneReport
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()

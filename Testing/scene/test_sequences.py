@@ -24,7 +24,7 @@ FAKE = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.worker.messages import save_array
 
 folder, request = Path(sys.argv[1]), json.loads(Path(sys.argv[-2]).read_text())
@@ -151,8 +151,8 @@ def nodeIds(scene) -> set[str]:
 
 
 def startedRun(python, inputs, tmp_path):
-    from GLIDERegLib.scene.registration import SceneRegistration
-    from GLIDERegLib.scene.sequences import SequenceRegistration
+    from GLIDERegLib.scene.registration.run import SceneRegistration
+    from GLIDERegLib.scene.sequence.run import SequenceRegistration
 
     run = SequenceRegistration(SceneRegistration(python))
     run.start(inputs, {"name": "fast", "seed": 3}, temporaryFolder=str(tmp_path / "temporary"))
@@ -160,13 +160,13 @@ def startedRun(python, inputs, tmp_path):
 
 
 def select(sequence, number) -> None:
-    from GLIDERegLib.scene.sequence_nodes import browserOf
+    from GLIDERegLib.scene.sequence.nodes import browserOf
 
     browserOf(sequence).SetSelectedItemNumber(number)
 
 
 def proxy(volumes, sequence):
-    from GLIDERegLib.scene.sequence_nodes import browserOf
+    from GLIDERegLib.scene.sequence.nodes import browserOf
 
     return browserOf(volumes).GetProxyNode(sequence)
 
@@ -179,7 +179,7 @@ def positions(node) -> np.ndarray:
 @pytest.fixture
 def finished(study, nodules, plan, tmp_path):
     """The study registered to its second frame, everything wanted, with the nodules."""
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     run = startedRun(plan(), SequenceInputs(study, 1, nodules, warpedVolumes=True), tmp_path)
     runToEnd(run)
@@ -322,7 +322,7 @@ def test_the_transforms_are_the_same_after_saving_and_loading_the_scene(
 
 
 def test_a_frame_that_fails_is_recorded_and_the_others_go_on(study, nodules, plan, tmp_path):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     python = plan(fail={"50": "The moving image is too dark."})
     run = startedRun(python, SequenceInputs(study, 0, nodules), tmp_path)
@@ -348,7 +348,7 @@ def test_a_frame_that_fails_is_recorded_and_the_others_go_on(study, nodules, pla
 
 
 def test_where_every_frame_fails_the_run_fails_and_leaves_nothing(study, plan, tmp_path, sequenceScene):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     before = nodeIds(sequenceScene)
     run = startedRun(plan(fail=dict.fromkeys(PHASES, "No.")), SequenceInputs(study), tmp_path)
@@ -360,7 +360,7 @@ def test_where_every_frame_fails_the_run_fails_and_leaves_nothing(study, plan, t
 
 
 def test_a_frame_that_cannot_be_used_is_a_failure_of_that_frame_only(study, plan, tmp_path):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     study.GetNthDataNode(1).SetAndObserveImageData(None)
     run = startedRun(plan(), SequenceInputs(study), tmp_path)
@@ -372,7 +372,7 @@ def test_a_frame_that_cannot_be_used_is_a_failure_of_that_frame_only(study, plan
 
 @pytest.mark.parametrize("phase", ["25", "75"], ids=["in the first frame", "in a later frame"])
 def test_cancelling_ends_soon_and_leaves_nothing(study, nodules, plan, tmp_path, sequenceScene, phase):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     before = nodeIds(sequenceScene)
     run = startedRun(plan(wait=[phase]), SequenceInputs(study, 0, nodules), tmp_path)
@@ -392,7 +392,7 @@ def test_cancelling_ends_soon_and_leaves_nothing(study, nodules, plan, tmp_path,
 
 
 def test_closing_kills_at_once_and_another_run_can_start(study, plan, tmp_path, sequenceScene):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     before = nodeIds(sequenceScene)
     run = startedRun(plan(wait=["25"]), SequenceInputs(study), tmp_path)
@@ -410,8 +410,8 @@ def test_a_sequence_under_a_linear_transform_is_registered_where_it_stands(
     import slicer
     import slicer.util
 
-    from GLIDERegLib.scene.sequence_nodes import shownVolume
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.nodes import shownVolume
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     shift = np.eye(4)
     shift[:3, 3] = (5, -7, 11)
@@ -426,10 +426,10 @@ def test_a_sequence_under_a_linear_transform_is_registered_where_it_stands(
 
 
 def test_what_is_no_sequence_of_scans_is_refused(study, nodules, plan, tmp_path, sequenceScene, addWarp):
-    from GLIDERegLib.errors import InputError
-    from GLIDERegLib.scene.registration import SceneRegistration
-    from GLIDERegLib.scene.sequence_nodes import shownVolume
-    from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.scene.registration.run import SceneRegistration
+    from GLIDERegLib.scene.sequence.nodes import shownVolume
+    from GLIDERegLib.scene.sequence.run import SequenceInputs, SequenceRegistration
 
     python = plan()
     single = addStudy(sequenceScene, [frameArray(0)], phases=["0"])
@@ -457,7 +457,7 @@ def test_what_is_no_sequence_of_scans_is_refused(study, nodules, plan, tmp_path,
 
 
 def test_labels_that_occur_twice_get_lines_of_their_own(study, plan, tmp_path, sequenceScene):
-    from GLIDERegLib.scene.sequences import SequenceInputs
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     twins = sequenceScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Twins")
     for point in NODULES.values():
@@ -475,8 +475,8 @@ def test_two_frames_of_a_breathing_chest_by_the_engine(sequenceScene, tmp_path):
     if ENGINE is None and importlib.util.find_spec("torch") is None:
         pytest.skip("needs the engine here or in the Python that GLIDEREG_PYTHON names")
     from GLIDERegLib.evaluation.phantom import make_phantom
-    from GLIDERegLib.scene.registration import SceneRegistration
-    from GLIDERegLib.scene.sequences import SequenceInputs, SequenceRegistration
+    from GLIDERegLib.scene.registration.run import SceneRegistration
+    from GLIDERegLib.scene.sequence.run import SequenceInputs, SequenceRegistration
 
     phantom = make_phantom((40, 40, 36), (8.0, 8.0, 8.0))
     study = addStudy(

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from GLIDERegLib import api
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.outputs import write_json
 from GLIDERegLib.files.transforms import write_transform
 from GLIDERegLib.files.volumes import read_volume, write_volume
-from GLIDERegLib.registration.lattice import foreground
-from GLIDERegLib.registration.settings import Settings
-from GLIDERegLib.registration.slice_network import half_is_faster
+from GLIDERegLib.registration.features.slice_network import half_is_faster
+from GLIDERegLib.registration.working_grid import foreground
 
 ARRAY_FLOATS = {"cpu": 2**26, "cuda": 2**28}  # 256 MB and 1 GB: larger than any cache
 MATRIX = {"cpu": 2048, "cuda": 8192}
@@ -110,7 +110,7 @@ def register(
 
 def _encoder(settings: Settings, device: torch.device):
     """The seeded SAM2 encoder, which counts the slices it sees."""
-    from GLIDERegLib.registration.sam2_encoder import Sam2Encoder
+    from GLIDERegLib.registration.features.sam2 import Sam2Encoder
 
     class Counting(Sam2Encoder):
         slices = 0

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from GLIDERegLib import api
-from GLIDERegLib.errors import GlideRegError
-from GLIDERegLib.evaluation.benchmark.about import stamp
-from GLIDERegLib.evaluation.cases import Method, Task
-from GLIDERegLib.evaluation.peers.runner import run_method
+from GLIDERegLib.core.errors import GlideRegError
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.files.outputs import write_json
-from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.studies.benchmark.about import stamp
+from GLIDERegLib.studies.cases import Method, Task
+from GLIDERegLib.studies.peers.runner import run_method
 from speed import model, stages
 
 CHILD = Path(__file__).with_name("child.py")

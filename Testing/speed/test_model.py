@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from GLIDERegLib.registration.refine import Level
-from GLIDERegLib.registration.settings import Settings
+from GLIDERegLib.core.settings import Level, Settings
 from speed.model import Cost, Run, costs
 
 # 512 voxels of 4 mm; 64 cells of two voxels each way, 33 displacements within two cells.

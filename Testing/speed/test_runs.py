@@ -7,10 +7,10 @@ import pytest
 import torch
 from bench import RUNS, main
 
-from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import Grid
-from GLIDERegLib.registration.settings import Settings
-from GLIDERegLib.registration.start import cell_factor
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.registration.initial_displacement import cell_factor
 from speed import child, model
 from speed.model import Run
 from speed.runs import Bench, Failed, better, spacing_of, with_floors

@@ -18,10 +18,10 @@ from speed.runs import FIELD_MM, Bench, better, with_floors  # noqa: E402
 from speed.tables import document  # noqa: E402
 
 from GLIDERegLib.api import choose_device  # noqa: E402
-from GLIDERegLib.errors import GlideRegError, InputError  # noqa: E402
-from GLIDERegLib.evaluation.benchmark.about import about  # noqa: E402
-from GLIDERegLib.evaluation.peers import choose_methods  # noqa: E402
+from GLIDERegLib.core.errors import GlideRegError, InputError  # noqa: E402
 from GLIDERegLib.files.outputs import whole_file, write_json  # noqa: E402
+from GLIDERegLib.studies.benchmark.about import about  # noqa: E402
+from GLIDERegLib.studies.peers import choose_methods  # noqa: E402
 
 PEERS = ("glidereg-fast", "glidereg-default", "convexadam", "greedy")
 # Preset and features, and the edges of their grids; both features are SAM2's network with seeded weights.

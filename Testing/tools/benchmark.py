@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from GLIDERegLib.cli.console import progress_reporter
-from GLIDERegLib.evaluation.benchmark.about import about
-from GLIDERegLib.evaluation.benchmark.plots import write_plots
-from GLIDERegLib.evaluation.benchmark.run import Plan, run_benchmark
-from GLIDERegLib.evaluation.benchmark.tables import write_tables
-from GLIDERegLib.evaluation.cases import Case
-from GLIDERegLib.evaluation.datasets import find_cases, phantoms, warped_scans
-from GLIDERegLib.evaluation.peers import choose_methods
 from GLIDERegLib.files.points import PointSet, read_points, write_points
+from GLIDERegLib.studies.benchmark.about import about
+from GLIDERegLib.studies.benchmark.plots import write_plots
+from GLIDERegLib.studies.benchmark.run import Plan, run_benchmark
+from GLIDERegLib.studies.benchmark.tables import write_tables
+from GLIDERegLib.studies.cases import Case
+from GLIDERegLib.studies.datasets import find_cases, phantoms, warped_scans
+from GLIDERegLib.studies.peers import choose_methods
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = SHARED / "lung_right"

@@ -74,7 +74,7 @@ def _row(view, place, first: bool = False) -> np.ndarray:
     if first:
         import slicer
 
-        from GLIDERegLib.scene.layout import sameScale
+        from GLIDERegLib.scene.views.layout import sameScale
 
         for shown in views:
             shown.resize(VIEW, VIEW)
@@ -91,10 +91,10 @@ def _study() -> dict:
     from check_scene import makeSegments
 
     from GLIDERegLib.evaluation.phantom import make_phantom
-    from GLIDERegLib.scene.arrays import gridTransform
-    from GLIDERegLib.scene.geometry import RAS_LPS
-    from GLIDERegLib.scene.results import setRegistrationReferences
-    from GLIDERegLib.scene.sample import addPair
+    from GLIDERegLib.scene.mrml.arrays import gridTransform
+    from GLIDERegLib.scene.mrml.geometry import RAS_LPS
+    from GLIDERegLib.scene.registration.results import setRegistrationReferences
+    from GLIDERegLib.scene.registration.sample import addPair
 
     phantom = make_phantom(SIZE, (SPACING,) * 3)
     pair = addPair(phantom)

@@ -19,8 +19,8 @@ def makeStudy(scene, shape, spacing: float) -> dict:
     """
     import slicer
 
-    from GLIDERegLib.scene.arrays import gridTransform
-    from GLIDERegLib.scene.results import setRegistrationReferences
+    from GLIDERegLib.scene.mrml.arrays import gridTransform
+    from GLIDERegLib.scene.registration.results import setRegistrationReferences
 
     k, j, i = (spacing * (index - (n - 1) / 2) for index, n in zip(np.indices(shape), shape, strict=True))
     matrix = np.diag([spacing] * 3 + [1.0])

@@ -33,7 +33,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    from GLIDERegLib.errors import GlideRegError
+    from GLIDERegLib.core.errors import GlideRegError
 
     try:
         run(host, options.folder, "small" if options.small else "full")
@@ -49,7 +49,7 @@ def run(host, folder: Path, size: str) -> None:
     from GLIDERegLib.evaluation.phantom import make_phantom
     from GLIDERegLib.files.outputs import OutputFolder, write_json
     from GLIDERegLib.files.transforms import read_transform
-    from GLIDERegLib.scene.sample import addPair
+    from GLIDERegLib.scene.registration.sample import addPair
 
     fetchWeights()
     module = host.loadModule(str(MODULE))
@@ -71,7 +71,7 @@ def run(host, folder: Path, size: str) -> None:
 
 def fetchWeights() -> None:
     """SAM2's smallest checkpoint, so that the first run is the whole method where the network allows it."""
-    from GLIDERegLib.errors import WeightsError
+    from GLIDERegLib.core.errors import WeightsError
     from GLIDERegLib.files.checkpoints import download
 
     try:

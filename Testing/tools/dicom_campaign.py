@@ -22,7 +22,7 @@ import pydicom
 from dicom_objects import AXIAL, a_series, hu, multiframe, places, save
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from GLIDERegLib.errors import GlideRegError
+from GLIDERegLib.core.errors import GlideRegError
 from GLIDERegLib.files.volumes import read_volume
 
 SLICES = 6

@@ -4,7 +4,8 @@ import dataclasses
 
 import torch
 
-from GLIDERegLib.registration import dino_encoder, networks
+from GLIDERegLib.core import networks
+from GLIDERegLib.registration.features import dinov2
 
 SMALL, REGISTERS, GIANT = "dinov2_vits14", "dinov2_vits14_reg", "dinov2_vitg14_reg"
 # Channels and blocks that these networks have here; the giant's blocks are of another kind.
@@ -15,7 +16,7 @@ def shrink(patch) -> None:
     """Gives the three networks these shapes while a `pytest.MonkeyPatch` lasts."""
     for variant in SMALL, REGISTERS, GIANT:
         size = variant[len("dinov2_vit")]
-        patch.setitem(dino_encoder._SIZES, size, SHAPES[size])
+        patch.setitem(dinov2._SIZES, size, SHAPES[size])
         smaller = dataclasses.replace(networks.NETWORKS[variant], channels=SHAPES[size][0])
         patch.setitem(networks.NETWORKS, variant, smaller)
 

@@ -23,7 +23,7 @@ def draw(folder: Path) -> None:
 
     module = host.loadModule(ROOT / "GLIDEReg" / "GLIDEReg.py")
     module.enter()
-    from GLIDERegLib.scene.sample import makeSamplePair
+    from GLIDERegLib.scene.registration.sample import makeSamplePair
 
     pair = makeSamplePair()
     results = module.logic.registerVolumes(

@@ -34,8 +34,8 @@ def makeStudy(scene) -> SimpleNamespace:
     import slicer.util
     from scipy.ndimage import gaussian_filter
 
-    from GLIDERegLib.scene.arrays import gridTransform
-    from GLIDERegLib.scene.results import setDeformation, setRegistrationReferences
+    from GLIDERegLib.scene.mrml.arrays import gridTransform
+    from GLIDERegLib.scene.registration.results import setDeformation, setRegistrationReferences
 
     texture = gaussian_filter(np.random.default_rng(4).standard_normal((SIZE,) * 3), 1.5)
     array = (texture / texture.std() * 200 - 600).astype(np.int16)
@@ -108,7 +108,7 @@ def makePage(root, node=None) -> SimpleNamespace:
 
 def propagateNodules(sourceNode, transformNode, direction, fixedVolumeNode, outputNode):
     """Carries a list through a transform node and into another list, as an import does; what was carried."""
-    from GLIDERegLib.scene.nodules import checkNodules, fillNodules, propagatePoints
+    from GLIDERegLib.scene.review.nodules import checkNodules, fillNodules, propagatePoints
 
     checkNodules(sourceNode, transformNode, direction, outputNode)
     fixedToMoving = transformNode.GetTransformFromParent()

@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     host = start()
     module = host.loadModule(str(demo.MODULE))
     module.enter()
-    from GLIDERegLib.scene.sample import makeSamplePair
+    from GLIDERegLib.scene.registration.sample import makeSamplePair
 
     pair = makeSamplePair()
     pair.fixedNodules.GetDisplayNode().SetVisibility(False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.worker.child import MOST_BETWEEN, NODES_MM
 from GLIDERegLib.worker.job import State
 from GLIDERegLib.worker.messages import load_array
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_run_gives_the_bits_of_the_library_and_tells_its_way(images, quick, start, listen, small_phantom):
     from GLIDERegLib.api import register
+    from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import map_points, read_transform
     from GLIDERegLib.files.volumes import read_volume
     from GLIDERegLib.registration.field import DisplacementField
-    from GLIDERegLib.registration.settings import Settings
 
     job = start(**images, settings=quick, preview_seconds=0.0)
     previews, error_of_previews = [], []
@@ -116,10 +116,10 @@ def test_a_correction_gives_what_the_library_gives(images, quick, start, listen,
     import SimpleITK as sitk
 
     from GLIDERegLib.api import correct
+    from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import write_transform
     from GLIDERegLib.files.volumes import read_volume
     from GLIDERegLib.registration.field import DisplacementField
-    from GLIDERegLib.registration.settings import Settings
 
     present = sitk.TranslationTransform(3, (2.0, -1.0, 3.0))
     write_transform(present, tmp_path / "present.h5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from GLIDERegLib.errors import Cancelled, DependencyError, InputError, OutOfMemoryError, WeightsError
+from GLIDERegLib.core.errors import Cancelled, DependencyError, InputError, OutOfMemoryError, WeightsError
 from GLIDERegLib.worker.child import describe
 from GLIDERegLib.worker.job import State
 from GLIDERegLib.worker.messages import ERROR_KINDS

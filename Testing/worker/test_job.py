@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.worker.job import RegistrationJob, State
 from GLIDERegLib.worker.process import LOG_COLUMNS, LOG_LINES
 

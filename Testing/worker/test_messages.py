@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from GLIDERegLib.errors import InputError
-from GLIDERegLib.registration.geometry import Grid
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.worker.messages import Request, is_out_of_memory, load_array, parse_event, save_array
 
 ROOT = Path(__file__).resolve().parents[2]

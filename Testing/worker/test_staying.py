@@ -137,7 +137,7 @@ def test_one_that_waits_too_long_or_while_memory_is_short_goes(monkeypatch):
     monkeypatch.setattr(staying, "memory_is_short", lambda: True)
     assert requests.next(idle_seconds=60) is None
     requests.take(b'"/a/b')
-    requests.take("ü\\n\"\n\"c\"\n".encode())
+    requests.take('ü\\n"\n"c"\n'.encode())
     assert [requests.next(), requests.next()] == ["/a/bü\n", "c"]
 
 

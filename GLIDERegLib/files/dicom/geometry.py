@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.repeats import one_image_a_place
 from GLIDERegLib.files.dicom.scan import Series, Slice
-from GLIDERegLib.registration.geometry import Grid
 
 # Share of the spacing by which a slice may be off its place: rounding passes, a missing slice does not.
 UNEVEN = 0.1

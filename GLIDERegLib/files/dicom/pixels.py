@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, generate_uid
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.scan import Slice
 from GLIDERegLib.files.dicom.tags import Frame, Header, Pixels, unpacked
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.geometry import regular_stack
 from GLIDERegLib.files.dicom.pixels import (
     FrameReader,
@@ -20,7 +21,6 @@ from GLIDERegLib.files.dicom.pixels import (
 from GLIDERegLib.files.dicom.scan import Slice, day, find_series
 from GLIDERegLib.files.dicom.tags import DamagedDicom, is_file, read_header
 from GLIDERegLib.files.patients import Patient
-from GLIDERegLib.registration.geometry import Grid
 
 AIR, LOWEST_WITHOUT_AIR = -1024, -200  # HU; a scan without anything below the latter is not in HU
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.scan import LISTED, Slice
 from GLIDERegLib.files.dicom.tags import PHASES, REPEATS
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from GLIDERegLib.errors import InputError
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.tags import DamagedDicom, Frame, Header, is_file, read_header
 
 MOST_FILES, DEEPEST = 100_000, 40

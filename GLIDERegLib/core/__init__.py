@@ -1,0 +1,1 @@
+"""What all layers share: errors, settings, geometry, the meaning of a CT's numbers. Loads no torch."""

@@ -1,0 +1,1 @@
+"""The same computations by numba, Triton and plain PyTorch."""

@@ -1,0 +1,183 @@
+"""Step 5: coupled convex optimisation over a window of discrete displacements, with inverse consistency.
+
+Heinrich et al., "Non-parametric discrete registration with convex optimisation", WBIR 2014; Siebert et al.,
+"ConvexAdam", 2024. All lengths are in cells: the voxels of a feature image pooled to some millimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from GLIDERegLib.registration.energy import fused_available
+from GLIDERegLib.registration.features.mind import box_mean
+from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.sampling import sample_field
+
+COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+CONSISTENCY_ITERATIONS = 15
+_LABELS = 64  # that are smoothed at a time
+
+
+def search_window(reach: tuple[float, float, float]) -> np.ndarray:
+    """Displacements (L, 3), x y z, inside the ellipsoid with half axes `reach` (cells); the middle one is
+    zero.
+    """
+    ranges = [np.arange(-int(np.floor(r)), int(np.floor(r)) + 1) for r in reach]
+    z, y, x = np.meshgrid(*ranges[::-1], indexing="ij")
+    labels = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    inside = ((labels / np.maximum(np.asarray(reach), 0.5)) ** 2).sum(axis=1) <= 1.0 + 1e-6
+    return np.ascontiguousarray(labels[inside])
+
+
+def register_cells(
+    fixed: CellFeatures,
+    moving: CellFeatures,
+    reach: tuple[float, float, float],
+    step: Callable[[float], None] = lambda fraction: None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Displacements in cells, inverse to each other: u (3, Z, Y, X) of the fixed cells, such that moving at x
+    + u(x) looks like fixed at x, and the same of the moving cells.
+    """
+    labels = search_window(reach)
+    # One piece of memory for both costs: the first touch of fresh memory takes longer than the work in it.
+    cells = max(fixed.weight.numel(), moving.weight.numel())
+    room = torch.empty(cells * len(labels), device=fixed.weight.device)
+    forward = best_displacement(fixed, moving, labels, room)
+    step(0.5)
+    backward = best_displacement(moving, fixed, labels, room)
+    del room
+    step(0.9)
+    offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device)
+    offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device)
+    return make_consistent(forward, backward, offset.view(3, 1, 1, 1))
+
+
+def best_displacement(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+) -> torch.Tensor:
+    """One direction by itself: displacement (3, Z, Y, X) of the fixed cells, in cells."""
+    return coupled_convex(match_cost(fixed, moving, labels, room), labels, fixed.shape)
+
+
+def make_consistent(
+    forward: torch.Tensor, backward: torch.Tensor, offset: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both fields after fixed-point steps that make them inverse: u = (u - v o (id + u)) / 2, and the
+    reverse.
+
+    offset (3, 1, 1, 1): the first cell of the backward field's grid, in cells of the forward field's grid.
+    """
+    for _ in range(CONSISTENCY_ITERATIONS):
+        new_forward = 0.5 * (forward - sample_field(backward, forward, -offset))
+        backward = 0.5 * (backward - sample_field(forward, backward, offset))
+        forward = new_forward
+    return forward, backward
+
+
+def match_cost(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Squared feature difference of every fixed cell to the moving cell at each label, smoothed: (Z, Y, X, L)
+    float32.
+
+    A label that leaves the moving image's valid part costs what the cell's other labels cost on average: no
+    opinion. Costs count by the share of the fixed cell that is to be matched. room: float32 memory for the
+    result, at least its size.
+    """
+    shape = (*fixed.shape, len(labels))
+    size = math.prod(shape)
+    room = torch.empty(size, device=fixed.values.device) if room is None else room
+    smooth = room[:size].view(shape)
+    shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
+    if fixed.values.device.type == "cpu" and fused_available():
+        from GLIDERegLib.registration.backends.numba import convex_kernels
+
+        convex_kernels.match_cost(
+            fixed.channels_last(),
+            moving.channels_last(),
+            fixed.weight.numpy(),
+            moving.weight.numpy() > 0.5,
+            shift,
+            labels,
+            smooth.numpy(),
+        )
+        convex_kernels.smooth_cost(smooth.numpy())
+        return smooth
+    cost = raw_cost(fixed, moving, labels, shift)
+    for first in range(0, len(labels), _LABELS):
+        part = slice(first, first + _LABELS)
+        smooth[..., part] = box_mean(box_mean(cost[part], 1), 1).permute(1, 2, 3, 0)
+    return smooth
+
+
+def raw_cost(
+    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray
+) -> torch.Tensor:
+    """The unsmoothed cost in plain PyTorch, (L, Z, Y, X); one label at a time bounds the memory."""
+    z, y, x = fixed.shape
+    low = np.minimum(shift + labels.min(axis=0), 0)
+    size = np.asarray(moving.shape[::-1])
+    high = np.maximum(shift + labels.max(axis=0) + np.asarray(fixed.shape[::-1]) - size, 0)
+    padding = [int(n) for axis in range(3) for n in (-low[axis], high[axis])]
+    values = F.pad(moving.values, padding)
+    usable = F.pad((moving.weight > 0.5).to(values.dtype), padding)
+    cost = torch.empty((len(labels), z, y, x), dtype=torch.float32, device=values.device)
+    valid = torch.empty((len(labels), z, y, x), dtype=torch.bool, device=values.device)
+    total = torch.zeros((z, y, x), device=values.device)
+    for number, label in enumerate(labels):
+        i, j, k = (shift + label - low).tolist()
+        window = (slice(k, k + z), slice(j, j + y), slice(i, i + x))
+        cost[number] = (fixed.values - values[(slice(None), *window)]).square().sum(dim=0)
+        valid[number] = usable[window] > 0
+        total += torch.where(valid[number], cost[number], 0.0)
+    mean = total / valid.sum(dim=0).clamp(min=1)
+    return torch.where(valid, cost, mean, out=cost).mul_(fixed.weight)
+
+
+def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Alternates argmin_l cost(l) + c |l - d|^2 and d = smooth(argmin) with growing c: (3, Z, Y, X) in cells.
+
+    Cells whose labels all cost the same (far from anything to match) have no say in the smoothing; the others
+    fill them.
+    """
+    table = torch.as_tensor(labels, dtype=torch.float32, device=cost.device)
+    flat = cost.view(-1, len(labels))
+    most, least = flat.amax(dim=1), flat.amin(dim=1)
+    say = (most - least > 1e-5 * most).to(torch.float32).reshape(1, *shape).clamp_(min=1e-3)
+
+    def smooth(chosen: torch.Tensor, times: int) -> torch.Tensor:
+        field = torch.cat([table[chosen].T.reshape(3, *shape) * say, say])
+        for _ in range(times):
+            field = box_mean(field, 1)
+        return field[:3] / field[3:]
+
+    # The tiny coupling only decides between equals: cells without an opinion start at zero, not at the first
+    # label.
+    chosen = _argmin(flat, table, flat.new_zeros((len(flat), 3)), 1e-6)
+    for coupling in COUPLING:
+        chosen = _argmin(flat, table, smooth(chosen, 2).reshape(3, -1).T.contiguous(), coupling)
+    return smooth(chosen, 1)
+
+
+def _argmin(cost: torch.Tensor, labels: torch.Tensor, center: torch.Tensor, coupling: float) -> torch.Tensor:
+    """argmin over labels of cost + coupling |label - center|^2, in chunks of cells: (N,) int64."""
+    if cost.device.type == "cpu" and fused_available():
+        from GLIDERegLib.registration.backends.numba import convex_kernels
+
+        chosen = convex_kernels.coupled_argmin(
+            cost.numpy(), labels.numpy(), center.numpy(), np.float32(coupling)
+        )
+        return torch.from_numpy(chosen)
+    squares = coupling * labels.square().sum(dim=1)
+    chunks = []
+    for start in range(0, len(cost), 65536):
+        part = slice(start, start + 65536)
+        chunks.append(
+            torch.addmm(cost[part] + squares, center[part], labels.T, alpha=-2 * coupling).argmin(dim=1)
+        )
+    return torch.cat(chunks)

@@ -1,0 +1,207 @@
+"""Steps 2 to 4 for a prepared pair: local (MIND) and global (encoder, reduced) features at any resolution of
+the lattice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
+from GLIDERegLib.registration.features.mind import MindSlabs
+from GLIDERegLib.registration.features.pooled_features import CellFeatures, PackedFeatures, pool
+from GLIDERegLib.registration.features.reduction import Reduction, TokenPool, Tokens, between_grids
+from GLIDERegLib.registration.instance_optimisation import ControlGrid
+from GLIDERegLib.registration.sampling import sample, sample_axes
+from GLIDERegLib.registration.working_grid import Prepared
+
+# Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's
+# range.
+_BYTE_SCALE = 0.2
+# A cell or feature voxel counts where at least half of its voxels do.
+_LEAST_SHARE = 0.5
+# Descriptors of fewer slices at a time would compute too much of their neighbours again.
+_LEAST_SLICES = 8
+
+
+@dataclass
+class LocalFeatures:
+    """MIND of one image, averaged over blocks of voxels: cells for the search, and packed by block size (in
+    voxels) for the refinement. At full size and precision it would need three times the memory.
+    """
+
+    cells: CellFeatures
+    packed: dict[int, PackedFeatures]
+
+    @classmethod
+    def of(
+        cls,
+        image: Prepared,
+        usable: np.ndarray,
+        device: torch.device,
+        cell_factor: int,
+        factors: Iterable[int],
+        radius: int,
+        dilation: int,
+        noise: float,
+    ) -> LocalFeatures:
+        """usable: bool (Z, Y, X), where descriptors can be trusted. factors: block sizes of the refinement.
+
+        A packed voxel's weight is V / (V + noise * median V), V the local variance: where there is only
+        noise, noise must not steer.
+        """
+        array, usable = torch.from_numpy(image.array).to(device), torch.from_numpy(usable).to(device)
+        blocks = sorted({cell_factor, *factors})
+        whole = math.lcm(*blocks)
+        slabs = MindSlabs(array, radius, dilation, whole * -(-_LEAST_SLICES // whole))
+        typical = slabs.variance[usable].median() if usable.any() else slabs.variance.median()
+        confidence = slabs.variance / (slabs.variance + noise * typical)
+        values, shares, packed = [], [], {factor: [] for factor in factors}
+        for first, descriptors in slabs:
+            part = slice(first, first + descriptors.shape[1])
+            for factor in blocks:
+                means, share = pool(descriptors, usable[part], factor)
+                if factor == cell_factor:
+                    values.append(means)
+                    shares.append(share)
+                if factor in packed:
+                    weight = pool(confidence[None, part], usable[part], factor)[0][0]
+                    weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
+                    packed[factor].append(PackedFeatures.pack(means, weight, factor).data)
+
+        def offset(factor: int) -> tuple[int, ...]:
+            return tuple(o // factor for o in image.offset)
+
+        cells = CellFeatures(torch.cat(values, dim=1), torch.cat(shares), cell_factor, offset(cell_factor))
+        packed = {f: PackedFeatures(torch.cat(parts), f, offset(f)) for f, parts in packed.items()}
+        return cls(cells, packed)
+
+
+def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
+    """Where similarity is measured: inside the mask (the fixed image's: inside the body), `reach` voxels off
+    the scan's border.
+
+    Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that
+    keep all.
+    """
+    allowed = image.weight if is_fixed or image.masked else image.valid
+    # Most scans were measured everywhere, and an erosion takes longer than all else here.
+    if image.valid.all():
+        inner = np.zeros_like(image.valid)
+        inner[(slice(reach, -reach),) * 3] = True
+    else:
+        inner = ndimage.binary_erosion(image.valid, iterations=reach)
+    usable = allowed & inner
+    return usable if usable.sum() > 0.25 * allowed.sum() else allowed
+
+
+class GlobalFeatures:
+    """Encoder tokens of a pair and their present reduction, read out on the lattice of working voxels."""
+
+    def __init__(
+        self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int
+    ):
+        self.images = images
+        tokens = [
+            Tokens.of(volume, _foreground_tokens(image, volume.grid).to(volume.features.device))
+            for image, volume in zip(images, volumes, strict=True)
+        ]
+        self.pool = TokenPool(*tokens, seed)
+        self.reduction: Reduction | None = None
+        self._maps: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._shares: dict[tuple[int, int], torch.Tensor] = {}
+
+    def refresh(self) -> None:
+        """Recomputes the reduced features of both images from the reduction as it is now."""
+        self._maps = self.reduction.reduced()
+
+    def cells(self, image: int, factor: int) -> CellFeatures:
+        """Reduced features at the centres of cells; differences of random cells have a mean square of two."""
+        values, share, offset = self._on(image, factor)
+        return CellFeatures(values, share, factor, offset)
+
+    def packed(self, image: int, factor: int) -> PackedFeatures:
+        values, share, offset = self._on(image, factor)
+        return PackedFeatures.pack(
+            0.5 + _BYTE_SCALE * values, (share >= _LEAST_SHARE).float(), factor, offset
+        )
+
+    @staticmethod
+    def packed_weight(weight: float) -> float:
+        """The weight that makes the SSD of packed features that of the reduced ones."""
+        return weight / _BYTE_SCALE**2
+
+    def _on(self, image: int, factor: int):
+        prepared, tokens, reduced = self.images[image], self.pool.images[image], self._maps[image]
+        share = self._share(image, factor)
+        grid = _cell_grid(prepared.grid, factor, share.shape)
+        index = torch.arange(max(share.shape), dtype=torch.float32, device=reduced.device).expand(3, -1)
+        # Both grids have the same axes, so that an index along one depends on none of the others.
+        positions = between_grids(grid, tokens.grid, index).flip(0)
+        values = sample_axes(reduced, [p[:n] for p, n in zip(positions, share.shape, strict=True)])
+        return values, share, tuple(o // factor for o in prepared.offset)
+
+    def _share(self, image: int, factor: int) -> torch.Tensor:
+        """The share of each cell (Z, Y, X) that is usable; the reduction does not change it."""
+        if (image, factor) not in self._shares:
+            usable = torch.from_numpy(usable_voxels(self.images[image], image == 0, 1))
+            usable = usable.to(self._maps[image].device)
+            self._shares[image, factor] = pool(usable[None].float(), usable, factor)[1]
+        return self._shares[image, factor]
+
+
+def encode_pair(
+    images: tuple[Prepared, Prepared], encoder: SliceEncoder, slice_step: int, cache, step, cancel
+) -> tuple[FeatureVolume, FeatureVolume]:
+    """Step 2: encoder features of both images, slices padded to squares of the same side."""
+    side = max(max(image.grid.size[:2]) * image.grid.spacing[0] for image in images)
+    volumes = []
+    for number, image in enumerate(images):
+        volume = Volume(image.array, image.grid, ("fixed", "moving")[number])
+
+        def progress(fraction: float, done: int = number) -> None:
+            step((done + fraction) / 2)
+
+        volumes.append(
+            encode_volume(volume, image.weight, encoder, side, slice_step, cache, progress, cancel)
+        )
+    return volumes[0], volumes[1]
+
+
+def displacement_reader(
+    nodes: torch.Tensor, grid: ControlGrid, fixed: Prepared, tokens: Grid
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The present field for `ReductionTrainer`: token indices (3, N) of the fixed image to mm along its axes.
+
+    nodes: the field (3, Z, Y, X) in voxels at the nodes of `grid`.
+    """
+    spacing = fixed.grid.spacing[0]
+
+    def displacement_at(index: torch.Tensor) -> torch.Tensor:
+        voxel = between_grids(tokens, fixed.grid, index)
+        first = (grid.spacing - 1) / 2 - grid.spacing
+        return sample(nodes, (voxel - first) / grid.spacing) * spacing
+
+    return displacement_at
+
+
+def _cell_grid(grid: Grid, factor: int, shape: tuple[int, int, int]) -> Grid:
+    """The centres of cells of `factor` voxels."""
+    origin = grid.to_physical(np.full(3, (factor - 1) / 2))
+    spacing = tuple(s * factor for s in grid.spacing)
+    return Grid(tuple(shape[::-1]), spacing, tuple(origin.tolist()), grid.direction)
+
+
+def _foreground_tokens(image: Prepared, tokens: Grid) -> torch.Tensor:
+    """Which tokens (Z, H, W) have their centre in the body."""
+    z, y, x = np.meshgrid(*[np.arange(n) for n in tokens.shape], indexing="ij")
+    index = np.rint(image.grid.to_index(tokens.to_physical(np.stack([x, y, z], axis=-1)))).astype(int)
+    inside = ((index >= 0) & (index < np.asarray(image.grid.size))).all(axis=-1)
+    i, j, k = np.moveaxis(np.where(inside[..., None], index, 0), -1, 0)
+    return torch.from_numpy(inside & image.weight[k, j, i])

@@ -1,0 +1,1 @@
+"""Maps and numbers that show what a transform does."""

@@ -1,0 +1,1 @@
+"""A registration of the scene's nodes: what goes in, the run, what comes out."""

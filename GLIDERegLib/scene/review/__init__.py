@@ -1,0 +1,1 @@
+"""Nodules of two scans: propagated, judged, matched, sized, decided on."""

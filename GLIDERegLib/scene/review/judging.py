@@ -1,0 +1,216 @@
+"""Nodules to review: carried through any transform, judged, and merged with what the reader has decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import slicer
+import vtk
+
+from GLIDERegLib.evaluation.agreement import PointMap, image_sampler, local_agreement
+from GLIDERegLib.evaluation.nodules import Evidence, advice, volume_ratios
+from GLIDERegLib.scene.mrml.geometry import mapPoints
+from GLIDERegLib.scene.mrml.sampling import quietVtk
+from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.review.nodules import PropagatedPoint, checkNodules, propagatePoints
+from GLIDERegLib.scene.review.table import NOT_REVIEWED, Point, Row
+
+# A prediction that moved less than this is taken for the same.
+SAME_PLACE_MM = 1.0
+DIRECTIONS = {"moving": "moving-to-fixed", "fixed": "fixed-to-moving"}
+
+
+class Judge:
+    """Judges nodules that the transform of a pair carries between its scans."""
+
+    def __init__(self, pair: Pair):
+        self._pair = pair
+        self._toMoving = pair.toMoving()
+        self._map = partial(mapPoints, self._toMoving)
+        placements = ((pair.fixed, pair.fixedIndex), (pair.moving, pair.movingIndex))
+        self._samplers = [image_sampler(slicer.util.arrayFromVolume(v), index) for v, index in placements]
+        edges = [_voxelEdges(volume, index) for volume, index in placements]
+        self._voxel = max(float(np.prod(edge) ** (1 / 3)) for edge in edges)
+        self._edge = max(float(edge.max()) for edge in edges)
+
+    def carry(self, listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str) -> list[PropagatedPoint]:
+        """The placed points of a list marked in the "moving" or "fixed" scan, with their predictions.
+
+        Raises InputError for a list that stands under the transform.
+        """
+        checkNodules(listNode, self._pair.transform, DIRECTIONS[markedIn], None)
+        with quietVtk():
+            return propagatePoints(listNode, self._toMoving, DIRECTIONS[markedIn], self._pair.fixed)
+
+    def row(
+        self, point: PropagatedPoint, markedIn: str, identifier: str, carried: Point | None = None
+    ) -> Row:
+        """The row of a carried point; `carried`: where the reader says that it really is."""
+        landing = point.result if carried is None else carried
+        fixed, moving = (landing, point.source) if markedIn == "moving" else (point.source, landing)
+        with quietVtk():
+            found = local_agreement(*self._samplers, self._map, fixed, moving, self._voxel)
+            ratios = volume_ratios(self._map, np.asarray(fixed))
+        pair = self._pair
+        evidence = Evidence(
+            _isInside(pair.fixed, pair.fixedIndex, fixed) and insideGrids(self._toMoving, fixed),
+            _isInside(pair.moving, pair.movingIndex, moving),
+            point.residual,
+            *ratios,
+            found.agreement,
+            found.shift,
+            found.spread,
+            self._voxel,
+            self._edge,
+        )
+        recommended, reason = advice(evidence)
+        return Row(
+            point.label,
+            markedIn,
+            tuple(fixed),
+            tuple(moving),
+            tuple(point.result),
+            float(np.linalg.norm(np.subtract(moving, fixed))),
+            100 * evidence.volume_ratio,
+            evidence.residual,
+            evidence.agreement,
+            evidence.uncertainty or 0.0,
+            "yes" if evidence.inside_fixed and evidence.inside_moving else "no",
+            recommended,
+            reason,
+            point=identifier,
+        )
+
+    def moved(self, row: Row, carried: Point) -> Row:
+        """The row with its nodule elsewhere in the other scan; what the reader decided stays."""
+        source = row.moving if row.markedIn == "moving" else row.fixed
+        point = PropagatedPoint(row.label, "", source, row.predicted, row.residual, row.insideField == "yes")
+        return keepDecision(self.row(point, row.markedIn, row.point, carried), row, row.status)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A table made anew. rows: without any decision. old: the rows before, by list and point.
+
+    moved: labels of decided nodules whose prediction is now elsewhere; lost: of those whose mark is gone.
+    """
+
+    judge: Judge
+    rows: list[Row]
+    old: dict[tuple[str, str], Row]
+    moved: list[str]
+    lost: list[str]
+
+    def merged(self, keepMoved: bool) -> list[Row]:
+        """The new rows with the decisions, corrected positions, comments and sizes of the old ones.
+
+        keepMoved: False takes status and correction from those that moved; their comments and sizes stay.
+        """
+        rows = []
+        for row in self.rows:
+            old = self.old.get(_key(row))
+            if old is not None and not keepMoved and _hasMoved(old, row):
+                row = keepDecision(row, old, NOT_REVIEWED)
+            elif old is not None:
+                row = self.judge.moved(row, old.carried) if old.isCorrected else row
+                row = keepDecision(row, old, old.status)
+            rows.append(row)
+        return rows
+
+
+def planUpdate(
+    judge: Judge,
+    lists: dict[str, slicer.vtkMRMLMarkupsFiducialNode],
+    oldRows: Sequence[Row],
+    strangers: Sequence[Row] = (),
+) -> Update:
+    """Carries and judges the lists ("moving", "fixed") anew; changes nothing in the scene.
+
+    oldRows: of the same lists, before. strangers: of other lists, which the table will no longer hold.
+    Raises InputError for a list that cannot be carried.
+    """
+    rows = []
+    for markedIn, listNode in lists.items():
+        points = judge.carry(listNode, markedIn)
+        identifiers = placedPoints(listNode)
+        rows += [judge.row(p, markedIn, name) for p, name in zip(points, identifiers, strict=True)]
+    old = {_key(row): row for row in oldRows}
+    new = {_key(row): row for row in rows}
+    decided = {key: row for key, row in old.items() if row.isDecided}
+    moved = [row.label for key, row in decided.items() if key in new and _hasMoved(row, new[key])]
+    lost = [row for key, row in decided.items() if key not in new]
+    lost += [row for row in strangers if row.isDecided]
+    return Update(judge, rows, old, moved, [row.label for row in lost])
+
+
+def keepDecision(row: Row, old: Row, status: str) -> Row:
+    """A row with the reader's words and sizes of another one, and a status."""
+    return replace(
+        row,
+        status=status,
+        comment=old.comment,
+        fixedDiameter=old.fixedDiameter,
+        fixedDiameterFrom=old.fixedDiameterFrom,
+        movingDiameter=old.movingDiameter,
+        movingDiameterFrom=old.movingDiameterFrom,
+        growth=old.growth,
+        doublingDays=old.doublingDays,
+    )
+
+
+def placedPoints(listNode: slicer.vtkMRMLMarkupsFiducialNode) -> list[str]:
+    """The identifiers of the points of a list that have a position, in its order."""
+    return [
+        listNode.GetNthControlPointID(n)
+        for n in range(listNode.GetNumberOfControlPoints())
+        if listNode.GetNthControlPointPositionStatus(n) == listNode.PositionDefined
+    ]
+
+
+def insideGrids(transform: vtk.vtkAbstractTransform, point: Sequence[float]) -> bool:
+    """False where a displacement grid in the transform does not reach the point, so that it only guesses."""
+    # An inverse knows its parts only then.
+    transform.Update()
+    if isinstance(transform, vtk.vtkGeneralTransform):
+        for n in range(transform.GetNumberOfConcatenatedTransforms()):
+            part = transform.GetConcatenatedTransform(n)
+            if not insideGrids(part, point):
+                return False
+            point = part.TransformPoint(point)
+        return True
+    if not isinstance(transform, vtk.vtkGridTransform):
+        return True
+    if transform.GetInverseFlag():
+        point = transform.TransformPoint(point)
+    image = transform.GetDisplacementGrid()
+    offset = np.subtract(point, image.GetOrigin())
+    if isinstance(transform, slicer.vtkOrientedGridTransform) and transform.GetGridDirectionMatrix():
+        axes = slicer.util.arrayFromVTKMatrix(transform.GetGridDirectionMatrix())[:3, :3]
+        offset = np.linalg.solve(axes, offset)
+    index = offset / image.GetSpacing()
+    return bool(np.all((index >= -0.5) & (index <= np.asarray(image.GetDimensions()) - 0.5)))
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row.markedIn, row.point
+
+
+def _hasMoved(old: Row, new: Row) -> bool:
+    return bool(np.linalg.norm(np.subtract(old.predicted, new.predicted)) >= SAME_PLACE_MM)
+
+
+def _isInside(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap, point: Point) -> bool:
+    index = toIndex(np.asarray([point]))[0]
+    return bool(np.all((index >= -0.5) & (index <= np.array(volume.GetImageData().GetDimensions()) - 0.5)))
+
+
+def _voxelEdges(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap) -> np.ndarray:
+    """Edges (3,) in mm of the voxels in the middle of the volume, wherever its parents put it."""
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    ends = bounds.reshape(3, 2).mean(axis=1) + np.concatenate([np.eye(3), -np.eye(3)])
+    index = toIndex(ends)
+    return np.linalg.norm(np.linalg.inv((index[:3] - index[3:]).T / 2), axis=0)

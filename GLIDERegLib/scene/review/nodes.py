@@ -1,0 +1,95 @@
+"""One review in the scene: the pair, the reader's lists, the carried lists and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import slicer
+import slicer.util
+
+from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.registration.results import createOutput
+from GLIDERegLib.scene.review.judging import DIRECTIONS, Judge, Update, planUpdate
+from GLIDERegLib.scene.review.nodules import SOURCE_ROLE, PropagatedPoint, fillNodules
+from GLIDERegLib.scene.review.table import CORRECTED, TINY_MM, Row, readRows, writeRows
+
+# The table names the lists whose points its rows are.
+LIST_ROLES = {"moving": "GLIDEReg.MovingNodules", "fixed": "GLIDEReg.FixedNodules"}
+Lists = dict[str, slicer.vtkMRMLMarkupsFiducialNode]
+
+
+@dataclass(frozen=True)
+class Review:
+    """lists: what the reader marked in the "moving" and the "fixed" scan, one or both."""
+
+    pair: Pair
+    lists: Lists
+
+    def plan(self, tableNode: slicer.vtkMRMLTableNode | None) -> Update:
+        """What a table made anew would hold; changes nothing. Raises InputError where it cannot be made."""
+        rows = readRows(tableNode) if tableNode else []
+        # Points of another list are other nodules, even if they have the same identifiers.
+        own = [row for row in rows if self._isOf(tableNode, row.markedIn)]
+        strangers = [row for row in rows if row not in own]
+        return planUpdate(Judge(self.pair), self.lists, own, strangers)
+
+    def isStale(self, tableNode: slicer.vtkMRMLTableNode) -> bool:
+        """True where the transform or the reader's lists have changed since the table was made."""
+        predicted = [row.predicted for row in readRows(tableNode)]
+        judge = Judge(self.pair)
+        found = [point.result for scan, node in self.lists.items() for point in judge.carry(node, scan)]
+        return len(found) != len(predicted) or not np.allclose(found, predicted, rtol=0, atol=TINY_MM)
+
+    def carriedList(self, markedIn: str, present: slicer.vtkMRMLMarkupsFiducialNode | None):
+        """The list for the carried points of one of the reader's: `present` if it is that already, or new."""
+        source = self.lists[markedIn]
+        if present is not None and present.GetNodeReference(SOURCE_ROLE) is source:
+            return present
+        scan = self.pair.fixed if markedIn == "moving" else self.pair.moving
+        return createOutput("vtkMRMLMarkupsFiducialNode", f"{source.GetName()} in {scan.GetName()}", scan)
+
+    def apply(self, rows: Sequence[Row], tableNode: slicer.vtkMRMLTableNode, carried: Lists) -> None:
+        """Writes rows into the table and, locked, into the carried lists."""
+        writeRows(tableNode, rows)
+        for markedIn, role in LIST_ROLES.items():
+            source = self.lists.get(markedIn)
+            tableNode.SetNodeReferenceID(role, source.GetID() if source else None)
+            if source:
+                points = [_point(row, source) for row in rows if row.markedIn == markedIn]
+                fillNodules(carried[markedIn], points, source, DIRECTIONS[markedIn])
+
+    def _isOf(self, tableNode: slicer.vtkMRMLTableNode, markedIn: str) -> bool:
+        source = self.lists.get(markedIn)
+        return source is not None and tableNode.GetNodeReference(LIST_ROLES[markedIn]) is source
+
+
+def takeMoves(
+    judge: Judge, rows: Sequence[Row], listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str
+) -> list[Row]:
+    """The rows after the reader moved points of a carried list: those are judged anew and "corrected"."""
+    positions = slicer.util.arrayFromMarkupsControlPoints(listNode, world=True)
+    places = [n for n, row in enumerate(rows) if row.markedIn == markedIn]
+    rows = list(rows)
+    # Where points were added or removed, nobody knows which is which: the next update puts that right.
+    if len(places) == len(positions):
+        for n, position in zip(places, positions.tolist(), strict=True):
+            if np.linalg.norm(np.subtract(rows[n].carried, position)) > TINY_MM:
+                rows[n] = replace(judge.moved(rows[n], tuple(position)), status=CORRECTED)
+    return rows
+
+
+def setEditable(listNode: slicer.vtkMRMLMarkupsFiducialNode, editable: bool) -> None:
+    """Lets the points of a carried list be dragged, but not added or removed; or locks them."""
+    with slicer.util.NodeModify(listNode):
+        listNode.SetFixedNumberOfControlPoints(True)
+        listNode.SetLocked(not editable)
+
+
+def _point(row: Row, source: slicer.vtkMRMLMarkupsFiducialNode) -> PropagatedPoint:
+    marked = row.moving if row.markedIn == "moving" else row.fixed
+    description = source.GetNthControlPointDescription(source.GetNthControlPointIndexByID(row.point))
+    return PropagatedPoint(
+        row.label, description, marked, row.carried, row.residual, row.insideField == "yes"
+    )

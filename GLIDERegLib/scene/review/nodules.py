@@ -1,0 +1,161 @@
+"""Nodules from one scan to the other, each with what tells whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.scene.mrml.geometry import standsUnder, volumeToWorld
+
+DIRECTIONS = ("moving-to-fixed", "fixed-to-moving")
+# Names of the values of each point, for `slicer.util.arrayFromMarkupsControlPointData(node, name)`.
+RESIDUAL, INSIDE_FIELD = "round-trip residual", "inside field"
+SOURCE_ROLE, DIRECTION_ATTRIBUTE = "GLIDEReg.Source", "GLIDEReg.Direction"
+COLOR = (1.0, 0.75, 0.0)
+
+
+@dataclass(frozen=True)
+class PropagatedPoint:
+    """A nodule in both scans.
+
+    source, result: world RAS mm. residual: mm between the source and where the result leads back to.
+    insideField: whether it lies in the fixed volume, beyond which nothing was registered.
+    """
+
+    label: str
+    description: str
+    source: tuple[float, float, float]
+    result: tuple[float, float, float]
+    residual: float
+    insideField: bool
+
+
+def checkNodules(
+    sourceNode: slicer.vtkMRMLMarkupsFiducialNode,
+    transformNode: slicer.vtkMRMLTransformNode | None,
+    direction: str,
+    outputNode: slicer.vtkMRMLMarkupsFiducialNode,
+) -> None:
+    """Raises InputError where points cannot be carried: for an unknown direction, the same list as source and
+    output, or points that stand under the very transform, which has moved them already.
+    """
+    if direction not in DIRECTIONS:
+        raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
+    if sourceNode is outputNode:
+        raise InputError(f"The list '{sourceNode.GetName()}' would be overwritten; choose another output.")
+    if transformNode and standsUnder(sourceNode, transformNode):
+        raise InputError(
+            f"The list '{sourceNode.GetName()}' stands under the transform '{transformNode.GetName()}', "
+            "which moves it already; take it out of that transform."
+        )
+
+
+def propagatePoints(
+    sourceNode: slicer.vtkMRMLMarkupsFiducialNode,
+    fixedToMoving: vtk.vtkAbstractTransform,
+    direction: str,
+    fixedVolumeNode: slicer.vtkMRMLVolumeNode,
+) -> list[PropagatedPoint]:
+    """The source's placed points in the other scan, by world RAS coordinates; changes no node.
+
+    fixedToMoving: maps world points. direction: "fixed-to-moving" takes it, "moving-to-fixed" its inverse.
+    The residual comes from going back the other way: in folds, where no inverse exists, it is large.
+    """
+    maps = [fixedToMoving, fixedToMoving.GetInverse()]
+    there, back = maps if direction == "fixed-to-moving" else maps[::-1]
+    points = []
+    for n in range(sourceNode.GetNumberOfControlPoints()):
+        if sourceNode.GetNthControlPointPositionStatus(n) != sourceNode.PositionDefined:
+            continue
+        source = sourceNode.GetNthControlPointPositionWorld(n)
+        result = there.TransformPoint(source)
+        points.append(
+            PropagatedPoint(
+                sourceNode.GetNthControlPointLabel(n),
+                sourceNode.GetNthControlPointDescription(n),
+                tuple(source),
+                tuple(result),
+                float(np.linalg.norm(np.subtract(back.TransformPoint(result), source))),
+                isInside(fixedVolumeNode, source if direction == "fixed-to-moving" else result),
+            )
+        )
+    return points
+
+
+def fillNodules(
+    outputNode: slicer.vtkMRMLMarkupsFiducialNode,
+    points: Sequence[PropagatedPoint],
+    sourceNode: slicer.vtkMRMLMarkupsFiducialNode,
+    direction: str,
+) -> None:
+    """Replaces the points of a list: same labels, locked, under no transform, each point's reliability in
+    words in its description and in numbers (RESIDUAL in mm, INSIDE_FIELD 0 or 1) among its measurements.
+
+    The list names its source by a node reference. An empty one also gets an appearance of its own.
+    """
+    wasEmpty = outputNode.GetNumberOfControlPoints() == 0
+    with slicer.util.NodeModify(outputNode):
+        outputNode.SetLocked(False)
+        outputNode.SetFixedNumberOfControlPoints(False)
+        outputNode.SetAndObserveTransformNodeID(None)
+        outputNode.RemoveAllControlPoints()
+        for point in points:
+            n = outputNode.AddControlPoint(point.result, point.label)
+            outputNode.SetNthControlPointDescription(n, describe(point))
+            # The colour of unselected points is the one that sets carried points apart.
+            outputNode.SetNthControlPointSelected(n, False)
+        _setPointData(outputNode, RESIDUAL, "mm", [point.residual for point in points])
+        _setPointData(outputNode, INSIDE_FIELD, "", [point.insideField for point in points])
+        outputNode.SetNodeReferenceID(SOURCE_ROLE, sourceNode.GetID())
+        outputNode.SetAttribute(DIRECTION_ATTRIBUTE, direction)
+        outputNode.SetLocked(True)
+    if wasEmpty:
+        _setAppearance(outputNode)
+
+
+def describe(point: PropagatedPoint) -> str:
+    """What a reader must know of a carried point, after the description its source had."""
+    where = "inside the registered field" if point.insideField else "OUTSIDE the registered field"
+    reliability = f"round-trip residual {point.residual:.3f} mm; {where}"
+    return f"{point.description}; {reliability}" if point.description else reliability
+
+
+def isInside(volumeNode: slicer.vtkMRMLVolumeNode, point: Sequence[float]) -> bool:
+    """Whether a world RAS point lies in the volume, voxel faces included, wherever its parents put it."""
+    index = np.asarray(volumeToWorld(volumeNode).GetInverse().TransformPoint(point))
+    size = np.asarray(volumeNode.GetImageData().GetDimensions())
+    return bool(np.all((index >= -0.5) & (index <= size - 0.5)))
+
+
+def _setPointData(
+    node: slicer.vtkMRMLMarkupsFiducialNode, name: str, units: str, values: Sequence[float]
+) -> None:
+    """One number for each point, which Slicer saves with the list."""
+    for n in reversed(range(node.GetNumberOfMeasurements())):
+        if node.GetNthMeasurement(n).GetName() == name:
+            node.RemoveNthMeasurement(n)
+    array = vtk.vtkDoubleArray()
+    array.SetName(name)
+    for value in values:
+        array.InsertNextValue(value)
+    measurement = slicer.vtkMRMLStaticMeasurement()
+    measurement.SetName(name)
+    measurement.SetUnits(units)
+    measurement.SetControlPointValues(array)
+    node.AddMeasurement(measurement)
+
+
+def _setAppearance(node: slicer.vtkMRMLMarkupsFiducialNode) -> None:
+    node.CreateDefaultDisplayNodes()
+    display = node.GetMarkupsDisplayNode()
+    with slicer.util.NodeModify(display):
+        display.SetColor(COLOR)
+        display.SetSelectedColor(COLOR)
+        display.SetGlyphType(display.Diamond2D)
+        display.SetSliceProjection(False)

@@ -1,0 +1,1 @@
+"""A 4D study registered frame by frame."""

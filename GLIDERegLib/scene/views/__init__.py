@@ -1,0 +1,1 @@
+"""What slice views show, and giving it back."""

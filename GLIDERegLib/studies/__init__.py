@@ -1,0 +1,1 @@
+"""Benchmark, ablation, cohorts, other methods and data sets: above the command line, not in the extension."""
