@@ -11,7 +11,17 @@ from importlib import import_module, util
 from types import ModuleType
 
 from GLIDERegLib import __version__
-from GLIDERegLib.cli import demo, evaluate, propagate, register, report, weights
+from GLIDERegLib.cli import (
+    check,
+    consistency,
+    demo,
+    evaluate,
+    propagate,
+    record,
+    register,
+    report,
+    weights,
+)
 from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error, own_streams
 from GLIDERegLib.cli.remedies import worded
 from GLIDERegLib.core.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
@@ -67,7 +77,7 @@ def _parser() -> Parser:
 
 def _commands() -> Iterator[ModuleType]:
     """Those of this folder, then those of the studies, which stand above it and are not in the extension."""
-    yield from (register, propagate, evaluate, report, demo, weights)
+    yield from (register, propagate, evaluate, check, consistency, record, report, demo, weights)
     studies = "GLIDERegLib.studies"
     if util.find_spec(studies) is not None:
         yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))

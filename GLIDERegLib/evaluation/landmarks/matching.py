@@ -1,0 +1,164 @@
+"""Pairs of landmarks: keypoints of the fixed scan and their matches in the moving one.
+
+Matched by normalised cross-correlation of patches of two sizes about a rough estimate (`guide`), there and
+back. No transform under test is known here, and no MIND: what a registration got wrong by its features is not
+got wrong the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.landmarks.correlation import Progress, peak, search, second
+from GLIDERegLib.evaluation.landmarks.guide import Guide, estimate, picture
+from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
+from GLIDERegLib.evaluation.landmarks.regions import BODY, Regions, find_regions
+
+FINEST_MM, COARSEST_MM = 1.0, 2.0
+# Half of the two patches and the reach of the search, in steps of about a voxel.
+HALVES, REACH = (5, 8), 8
+LEAST_CORRELATION = 0.6
+# A second place as good as this share of the best, farther than APART steps from it: ambiguous.
+MOST_SECOND, APART = 0.9, 3.5
+# Voxels: the way back ends where it began; both sizes of patch find one place.
+MOST_BACK, MOST_BETWEEN = 1.0, 1.0
+# A landmark that its neighbours' local map contradicts by more was matched with something else.
+OUTLIER_MM = 6.0
+COUNT, LUNG_SHARE = 300, 0.8
+# Places tried for each one wanted: half of them can be matched, and the best are kept.
+CANDIDATES = 5
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """fixed, moving: (N, 3) LPS mm, row by row; confidence: 0 to 1; regions: the name of each one's region;
+    near_pleura: bool (N). voxel_mm: edge of the coarser scan's voxels, within which a match can be told.
+    candidates: how many places were tried.
+    """
+
+    fixed: np.ndarray
+    moving: np.ndarray
+    confidence: np.ndarray
+    regions: list[str]
+    near_pleura: np.ndarray
+    voxel_mm: float
+    candidates: int
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    @property
+    def labels(self) -> list[str]:
+        """L001, L002, ..."""
+        return [f"L{number:03d}" for number in range(1, len(self) + 1)]
+
+
+def find_landmarks(
+    fixed: Volume,
+    moving: Volume,
+    count: int = COUNT,
+    regions: Regions | None = None,
+    progress: Progress = lambda share: None,
+) -> Landmarks:
+    """Up to `count` pairs of landmarks of two CT scans of a patient, four fifths of them in the lungs.
+
+    regions: of the fixed scan, if they are known. progress is told the share that is done. Raises InputError
+    where the scans do not overlap or no place can be matched.
+    """
+    regions = find_regions(fixed) if regions is None else regions
+    lungs = round(count * (LUNG_SHARE if regions.lungs().any() else 0))
+    points = find_keypoints(fixed, regions, CANDIDATES * lungs, CANDIDATES * (count - lungs))
+    progress(0.1)
+    guide = estimate(fixed, moving, points, lambda share: progress(0.1 + 0.4 * share))
+    matched, confidence = _match(fixed, moving, points, guide)
+    progress(1.0)
+    kept = np.flatnonzero(confidence > 0)
+    if not len(kept):
+        raise InputError(
+            "No place of the fixed scan was found again in the moving one",
+            "Check that both show the same part of one patient.",
+            code="no-landmarks",
+        )
+    kept = _best(kept, confidence, regions.at(points), count, lungs)
+    return Landmarks(
+        points[kept],
+        matched[kept],
+        confidence[kept],
+        regions.at(points[kept]),
+        regions.near_pleura(points[kept]),
+        _edge(fixed, moving),
+        len(points),
+    )
+
+
+def _edge(fixed: Volume, moving: Volume) -> float:
+    return max(float(np.prod(v.grid.spacing)) ** (1 / 3) for v in (fixed, moving))
+
+
+def _match(fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide) -> tuple[np.ndarray, np.ndarray]:
+    """Moving points (N, 3) and a confidence (N) that is 0 where the match was dropped."""
+    step = float(np.clip(_edge(fixed, moving), FINEST_MM, COARSEST_MM))
+    pictures = [picture(volume, step) for volume in (fixed, moving)]
+    expected, shapes = guide.at(points)
+    there = _found(*pictures, points, expected, shapes, step)
+    matched = expected + np.einsum("nij,nj->ni", shapes, there.shifts * step)
+    back = _found(*pictures[::-1], matched, points, np.linalg.inv(shapes), step)
+    inverse = np.einsum("nij,nj->ni", np.linalg.inv(shapes), back.shifts * step)
+    loop = np.linalg.norm(inverse, axis=1)
+    # Half of the loop is the way there's: the mean of both ways is the better match.
+    matched = matched - 0.5 * np.einsum("nij,nj->ni", shapes, inverse)
+    sure = there.sure & back.sure & (loop <= MOST_BACK * step) & moving.grid.contains(matched)
+    confidence = np.where(sure, np.minimum(there.confidence, back.confidence), 0.0)
+    return matched, _without_outliers(points, matched, confidence, guide)
+
+
+@dataclass(frozen=True)
+class _Found:
+    shifts: np.ndarray
+    sure: np.ndarray
+    confidence: np.ndarray
+
+
+def _found(here, there, points, expected, shapes, step: float) -> _Found:
+    """One way: shifts (N, 3) in steps, whether each is one clear place, and how clear."""
+    volumes = search(here, there, points, expected, shapes, HALVES, REACH, step)
+    shifts, sure, confidence = np.zeros((len(points), 3)), np.zeros(len(points), bool), np.zeros(len(points))
+    for n, sizes in enumerate(zip(*volumes, strict=True)):
+        both = (sizes[0] + sizes[1]) / 2
+        shifts[n], height = peak(both)
+        between = max(np.linalg.norm(peak(size)[0] - shifts[n]) for size in sizes)
+        rival = second(both, APART) / max(height, 1e-6)
+        sure[n] = (
+            height >= LEAST_CORRELATION
+            and np.abs(shifts[n]).max() < REACH - 0.5
+            and between <= MOST_BETWEEN
+            and rival <= MOST_SECOND
+        )
+        confidence[n] = height * (1 - max(rival, 0.0))
+    return _Found(shifts, sure, confidence)
+
+
+def _without_outliers(points, matched, confidence: np.ndarray, guide: Guide) -> np.ndarray:
+    """Confidence (N), 0 where the other landmarks' local map says another place."""
+    residuals = matched - points @ guide.matrix.T - guide.offset
+    for _ in range(3):
+        kept = np.flatnonzero(confidence > 0)
+        local = Guide(guide.matrix, guide.offset, points[kept], residuals[kept], np.ones(len(kept)))
+        off = np.linalg.norm(matched[kept] - local.at(points[kept])[0], axis=1)
+        limit = max(OUTLIER_MM, 3 * np.percentile(off, 80)) if len(off) else 0
+        confidence = confidence.copy()
+        confidence[kept[off > limit]] = 0
+    return confidence
+
+
+def _best(kept: np.ndarray, confidence, names: list[str], count: int, lungs: int) -> np.ndarray:
+    """The surest, so many in the lungs and the rest outside, in the order of the candidates."""
+    order = kept[np.argsort(-confidence[kept], kind="stable")]
+    outside = np.array([names[n] == BODY for n in order])
+    inside, beyond = order[~outside], order[outside]
+    chosen = np.concatenate([inside[:lungs], beyond[: count - min(len(inside), lungs)]])
+    return np.sort(chosen[:count])
