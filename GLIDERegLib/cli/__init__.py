@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,9 +21,16 @@ from GLIDERegLib.cli import (
     report,
     weights,
 )
-from GLIDERegLib.cli.console import WORKER_THREAD, Parser, describe_memory_error, own_streams
+from GLIDERegLib.cli.console import (
+    WORKER_THREAD,
+    Parser,
+    describe_memory_error,
+    heed_signals,
+    ignore_signals,
+    own_streams,
+)
 from GLIDERegLib.cli.remedies import worded
-from GLIDERegLib.core.errors import Cancelled, GlideRegError, OutOfMemoryError, of_the_system
+from GLIDERegLib.core.errors import Cancelled, GlideRegError, InputError, OutOfMemoryError, of_the_system
 
 
 def run() -> None:
@@ -32,12 +38,15 @@ def run() -> None:
     # Threads that spin while they wait lose several times the time beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     own_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = main()
+    heed_signals()
+    try:
+        status = main()
+    except SystemExit as end:  # of the parser: a wrong option, --help
+        status = end.code
+    ignore_signals()
+    status = _flushed(status)
     if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
         # A native call that could not be stopped: Python's own way out would wait for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     if sys.stderr is not sys.__stderr__:
         # HDF5 complains once more, of a damaged file, while the process ends.
@@ -47,13 +56,16 @@ def run() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (0 done, 2 input, 3 memory, 4 weights, 130 cancelled)."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
     except KeyboardInterrupt:
         return _fail(Cancelled("Cancelled; nothing was written."))
     except GlideRegError as error:
         return _fail(error)
+    except BrokenPipeError:
+        # Who closed the pipe, as `head` does, has read enough.
+        return 0
     except OSError as error:
         return _fail(of_the_system(error))
     except Exception as error:
@@ -81,6 +93,20 @@ def _commands() -> Iterator[ModuleType]:
     studies = "GLIDERegLib.studies"
     if util.find_spec(studies) is not None:
         yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))
+
+
+def _flushed(status: int) -> int:
+    """Writes out what was printed; the exit status, another where that fails, as on a full disk."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Python's own way out would try again, and complain in lines of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if status or isinstance(error, BrokenPipeError):
+            return status
+        return _fail(InputError(f"Standard output cannot be written ({error.strerror}).", code="system"))
+    return status
 
 
 def _fail(error: GlideRegError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ Row = tuple[str, "float | None", "float | None"]
 WORKER_THREAD = "glidereg-work"
 # How long a cancelled step may take to end by itself; the process is gone within two seconds.
 GRACE_SECONDS = 1.2
+# How long after a signal further ones are not heeded.
+CLEANING_SECONDS = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS_BETWEEN_LINES = 10.0
 WORTH_A_LINE = 0.5
 
@@ -52,11 +56,40 @@ def own_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+class Stop:
+    """A handler of signals that raises KeyboardInterrupt, once: a second Ctrl-C of somebody impatient would
+    only disturb the cleaning up after the first.
+    """
+
+    def __init__(self):
+        self._last = -math.inf
+
+    def __call__(self, *_) -> None:
+        now, before = time.monotonic(), self._last
+        self._last = now
+        if now - before > CLEANING_SECONDS:
+            raise KeyboardInterrupt
+
+
+def heed_signals() -> None:
+    """Has Ctrl-C and SIGTERM end this process in order, from here on."""
+    stop = Stop()
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def ignore_signals() -> None:
+    """For the end of a process: what is done is done, and a signal that comes now comes too late."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def interruptible(work: Callable[[CancelToken], T]) -> T:
     """Runs `work` with a cancel token and returns its result; Ctrl-C and SIGTERM raise Cancelled soon.
 
     The work has a thread of its own, because Python reacts to a signal only between steps of the main thread:
-    a long call into native code there would delay it.
+    a long call into native code there would delay it. In a process with `heed_signals`, signals are ignored
+    once the work has ended, so that its results and the exit status agree.
     """
     from GLIDERegLib.registration.progress import CancelToken
 
@@ -69,19 +102,20 @@ def interruptible(work: Callable[[CancelToken], T]) -> T:
             outcome.set_exception(error)
 
     thread = threading.Thread(target=target, name=WORKER_THREAD, daemon=True)
-    signals = (signal.SIGINT, signal.SIGTERM)
-    earlier = {number: signal.signal(number, lambda *_: token.cancel()) for number in signals}
+    earlier = {number: signal.signal(number, lambda *_: token.cancel()) for number in SIGNALS}
     try:
         thread.start()
         while thread.is_alive() and not token.cancelled:
             thread.join(0.1)
         if token.cancelled:
             thread.join(GRACE_SECONDS)
-            raise Cancelled("Cancelled; nothing was written.")
+            # Work that was all but done when the signal came has its result.
+            if not outcome.done() or outcome.exception() is not None:
+                raise Cancelled("Cancelled; nothing was written.")
         return outcome.result()
     finally:
         for number, handler in earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if isinstance(handler, Stop) else handler)
 
 
 @contextmanager

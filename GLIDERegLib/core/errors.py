@@ -66,7 +66,7 @@ def of_the_system(error: OSError) -> InputError:
     """What the operating system refused (a name too long, a folder that cannot be read), with its file."""
     reason = error.strerror or str(error)
     if error.filename is None:
-        return InputError(f"The system refused a file or folder ({reason}).", code="system")
+        return InputError(f"The system refused to read or to write ({reason}).", code="system")
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
     if error.errno == errno.ENAMETOOLONG:
         return InputError(

@@ -62,3 +62,55 @@ def test_a_native_call_that_does_not_return_cannot_hold_the_process(tmp_path):
     assert process.returncode == 130
     assert errors.count("\n") == 1
     assert not out.exists()
+
+
+LATE = (
+    "import os, signal, time\n"
+    "from pathlib import Path\n"
+    "from GLIDERegLib import cli\n"
+    "from GLIDERegLib.files.outputs import OutputFolder\n"
+    "def command(options):\n"
+    "    with OutputFolder({out!r}) as folder:\n"
+    "        def work(cancel):\n"
+    "            (folder / 'result').touch()\n"
+    "            {inside}\n"
+    "        cli.console.interruptible(work)\n"
+    "        {after}\n"
+    "    {at_the_end}\n"
+    "    print('done')\n"
+    "cli.weights.list_weights = command\n"
+    "cli.run()\n"
+)
+SEND = "os.kill(os.getpid(), signal.{name}); time.sleep(0.3)"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["inside", "after", "at_the_end"])
+def test_a_signal_after_the_results_leaves_them_and_the_status_says_so(tmp_path, name, moment):
+    out = tmp_path / "out"
+    places = dict.fromkeys(("inside", "after", "at_the_end"), "pass") | {moment: SEND.format(name=name)}
+    process = start("-c", LATE.format(out=str(out), **places), "weights", "list")
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said, errors) == (0, "done\n", "")
+    assert [path.name for path in out.iterdir()] == ["result"]
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first(tmp_path):
+    script = (
+        "import os, signal, time\n"
+        "from pathlib import Path\n"
+        "from GLIDERegLib import cli\n"
+        "def command(options):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.3)\n"
+        f"        Path({str(tmp_path / 'cleaned')!r}).touch()\n"
+        "cli.weights.list_weights = command\n"
+        "cli.run()\n"
+    )
+    process = start("-c", script, "weights", "list")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count("\n") == 1
+    assert (tmp_path / "cleaned").exists()

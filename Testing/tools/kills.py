@@ -136,16 +136,12 @@ def attempt(kind: str, data: Path, root: Path, number: int, after: float) -> tup
     ending = "finished" if status == 0 else f"status {status}"
     if number != signal.SIGKILL:
         faults += [f"left behind: {path.relative_to(root)}" for path in (*hidden(root), *temporary.iterdir())]
-        # After the command has given the signals back, the results are whole and stay.
-        late = status == -number and all((folder / name).exists() for folder in folders for name in RESULTS)
-        if kind == "register" and status and out.exists() and not late:
+        if kind == "register" and status and out.exists():
             faults.append("cancelled, but the output folder is there")
         # Before Python has taken over the signals, the system's own ending is right, if nothing exists yet.
         early = not out.exists() and (status == -number or (status == 1 and "KeyboardInterrupt" in text))
         if early:
             ending = "before the start"
-        elif late:
-            ending = "after the results"
         elif status not in (0, 130):
             faults.append(f"exit status {status}: {text[-300:]}")
     elif sent and hidden(root):
