@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.core.errors import GlideRegError
+
+if TYPE_CHECKING:
+    from GLIDERegLib.core.geometry import Grid
+
+ROLES = ("fixed", "moving")
+# In a folder of results, where the scans that were registered are named.
+TRANSFORM, INPUTS = "transform.h5", "inputs.json"
 
 LARGE_RESIDUAL_MM = 0.1
 
@@ -32,6 +43,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         choices=("fixed-to-moving", "moving-to-fixed"),
         help="which image the points lie in, and which they go to",
     )
+    for role, other in (("fixed", "the motion is not known"), ("moving", "nothing can be compared")):
+        text = f"the {role} image, to tell points outside of it, where {other}; found by itself where T lies "
+        text += "in a folder of `glidereg register`"
+        add(f"--{role}", type=Path, metavar="FILE", help=text)
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="points file to write, in LPS mm")
     add("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
@@ -42,19 +57,43 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.points import read_points, write_points
     from GLIDERegLib.files.transforms import propagate, read_transform
 
-    refuse_overwriting([options.points, options.transform], [options.output])
+    given = [getattr(options, role) for role in ROLES if getattr(options, role)]
+    refuse_overwriting([options.points, options.transform, *given], [options.output])
     with whole_file(options.output) as temporary:
         points = read_points(options.points)
         transform = read_transform(options.transform)
-        carried, columns = interruptible(lambda cancel: propagate(points, transform, options.direction))
+        carried, columns = interruptible(
+            lambda cancel: propagate(points, transform, options.direction, **_grids(options))
+        )
         write_points(carried, temporary, columns)
     if options.quiet:
         return
     print(f"{len(carried)} points in {options.output}")
-    for text, chosen in (
-        ("outside the transform's field, which moves nothing there", ~columns["inside_field"]),
-        (f"not to be carried back within {LARGE_RESIDUAL_MM} mm", columns["residual_mm"] > LARGE_RESIDUAL_MM),
-    ):
+    doubts = {
+        "outside the transform's field or the fixed image, where no motion is known": ~columns[
+            "inside_field"
+        ],
+        f"not to be carried back within {LARGE_RESIDUAL_MM} mm": columns["residual_mm"] > LARGE_RESIDUAL_MM,
+    }
+    if "inside_moving" in columns:
+        doubts["outside the moving image, where nothing can be compared"] = ~columns["inside_moving"]
+    for text, chosen in doubts.items():
         if chosen.any():
             labels = [label for label, shown in zip(carried.labels, chosen, strict=True) if shown]
             print(f"Warning: {len(labels)} points are {text}: {', '.join(labels)}.")
+
+
+def _grids(options: argparse.Namespace) -> dict[str, Grid]:
+    """Where the images' voxels are: of those given, else of those that were registered, if they are there."""
+    from GLIDERegLib.files.grids import read_grid
+
+    found = {role: read_grid(path, role) for role in ROLES if (path := getattr(options, role))}
+    folder = options.transform.parent
+    if options.transform.name != TRANSFORM or not (folder / INPUTS).is_file():
+        return found
+    with suppress(OSError, ValueError, KeyError, TypeError, GlideRegError):
+        registered = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+        for role in ROLES:
+            if role not in found:
+                found[role] = read_grid(registered[role], role)
+    return found

@@ -199,10 +199,7 @@ def _carry_points(
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         if role not in points:
             continue
-        carried, columns = propagate(points[role], result.transform, f"{role}-to-{other}")
-        in_fixed, in_moving = (points[role], carried) if role == "fixed" else (carried, points[role])
-        columns["inside_field"] &= fixed.contains(in_fixed.points)
-        columns["inside_moving"] = moving.contains(in_moving.points)
+        carried, columns = propagate(points[role], result.transform, f"{role}-to-{other}", fixed, moving)
         beyond = [
             label
             for label, inside in zip(carried.labels, columns["inside_moving"], strict=True)

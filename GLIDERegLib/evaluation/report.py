@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def write_report(
     transform = read_transform(folder / TRANSFORM)
     fixed, moving = (_read_image(role, paths[role], report) for role in ROLES)
     sources = {role: paths[f"{role}_points"] for role in ROLES if f"{role}_points" in paths}
-    nodules = read_nodules(folder, sources, "target_registration_error" in report)
+    nodules = [
+        replace(nodule, inside_moving=bool(moving.grid.contains(nodule.moving)))
+        for nodule in read_nodules(folder, sources, "target_registration_error" in report)
+    ]
     check()
     if not all(name in report for name in MEASURES):
         report = evaluate_transform(transform, fixed, moving) | report

@@ -15,6 +15,7 @@ from GLIDERegLib.files.points import PointSet, read_points
 
 # Where the points of one scan are found in the other one.
 CARRIED = {"fixed": "points_moving.csv", "moving": "points_fixed.csv"}
+KNOWN = {"true": True, "false": False}
 OTHER = {"fixed": "moving", "moving": "fixed"}
 REVIEW, LABEL, MARKED_IN = "review.csv", "Label", "Marked in"
 HEADER = (
@@ -24,6 +25,7 @@ HEADER = (
     "displacement_mm",
     "there_and_back_mm",
     "inside_field",
+    "inside_moving",
     "distance_to_own_mark_mm",
 )
 
@@ -33,8 +35,9 @@ class Nodule:
     """A point marked in one scan and carried to the other.
 
     marked_in: "fixed" or "moving". fixed, moving: LPS mm (3). residual_mm: there and back. inside_field:
-    whether the registration reaches there. own_mark_mm: from the carried point to where the same label was
-    marked in the other scan. review: what the reader noted, by column. None for what is not known.
+    whether the registration reaches there. inside_moving: whether it lies in the moving scan. own_mark_mm:
+    from the carried point to where the same label was marked in the other scan. review: what the reader
+    noted, by column. None for what is not known.
     """
 
     label: str
@@ -43,6 +46,7 @@ class Nodule:
     moving: np.ndarray
     residual_mm: float | None = None
     inside_field: bool | None = None
+    inside_moving: bool | None = None
     own_mark_mm: float | None = None
     review: dict[str, str] = field(default_factory=dict)
 
@@ -81,7 +85,7 @@ def read_nodules(folder: Path, sources: dict[str, Path], corresponding: bool) ->
                     start if role == "fixed" else end,
                     end if role == "fixed" else start,
                     _number(row.get("residual_mm")),
-                    {"true": True, "false": False}.get(row.get("inside_field") or ""),
+                    *(KNOWN.get(row.get(name) or "") for name in ("inside_field", "inside_moving")),
                     None if mark is None else float(np.linalg.norm(end - mark)),
                     _notes(review, label, role, given.labels[:n].count(label)),
                 )
@@ -100,14 +104,14 @@ def write_table(nodules: Iterable[Nodule], path: str | PathLike) -> None:
         writer.writerow([*HEADER, *columns])
         for nodule in nodules:
             measured = (nodule.displacement_mm, nodule.residual_mm)
-            inside = "" if nodule.inside_field is None else str(nodule.inside_field).lower()
+            inside = (nodule.inside_field, nodule.inside_moving)
             writer.writerow(
                 [
                     nodule.label,
                     nodule.marked_in,
                     *(f"{value:.3f}" for value in (*nodule.fixed, *nodule.moving)),
                     *("" if value is None else f"{value:.3f}" for value in measured),
-                    inside,
+                    *("" if value is None else str(value).lower() for value in inside),
                     "" if nodule.own_mark_mm is None else f"{nodule.own_mark_mm:.3f}",
                     *(nodule.review.get(name, "") for name in columns),
                 ]

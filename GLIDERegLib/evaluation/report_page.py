@@ -136,13 +136,13 @@ Positions are in mm towards the patient's right or left (R, L), front or back (A
 to be compared with how two readers differ.{% endif %}</p>
 <table class="data"><thead><tr><th>Label</th><th>Marked in</th><th>In the fixed scan</th>
 <th>In the moving scan</th><th class="value">Displacement<br>(mm)</th>
-<th>Inside<br>the field</th>
+<th>Inside<br>the field</th><th>Inside<br>the moving<br>scan</th>
 {%- if own_marks %}<th class="value">Own mark<br>(mm)</th>{% endif %}</tr></thead><tbody>
 {%- for entry in nodules %}{% set nodule = entry.nodule %}
 <tr><td>{{ nodule.label }}</td><td>{{ nodule.marked_in }}</td>
 <td class="place">{{ nodule.fixed | position }}</td><td class="place">{{ nodule.moving | position }}</td>
 <td class="value">{{ nodule.displacement_mm | measure(1) }}</td>
-<td>{{ nodule.inside_field | known }}</td>
+<td>{{ nodule.inside_field | known }}</td><td>{{ nodule.inside_moving | known }}</td>
 {%- if own_marks %}<td class="value">{{ nodule.own_mark_mm | measure(1) }}</td>{% endif %}</tr>
 {%- endfor %}
 </tbody></table>
@@ -155,6 +155,8 @@ warped). The cross marks the point. Black to white: {{ window[0] | measure(0) }}
 <p class="muted">Marked in the {{ nodule.marked_in }} scan. Fixed {{ nodule.fixed | position }}; moving
 {{ nodule.moving | position }}.
 {%- if nodule.inside_field is false %} <b>Outside the registered field, where the motion is not known.</b>
+{%- endif %}
+{%- if nodule.inside_moving is false %} <b>Outside the moving scan, where nothing could be compared.</b>
 {%- endif %}
 {%- if nodule.residual_mm is not none and nodule.residual_mm > returning_mm %} <b>There and back leads
 {{ nodule.residual_mm | measure(1) }} mm away: the transform is inconsistent here.</b>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,8 @@ class _Silence:
     """What native code prints to standard error (HDF5, MetaIO, NrrdIO) goes nowhere while someone is inside.
 
     Several threads may be: the first turns it off, the last on. Python's own `sys.stderr` is not concerned in
-    the command line, which has a descriptor of its own for it.
+    the command line, which has a descriptor of its own for it. Where the program has put something else in
+    its place, as 3D Slicer does, the descriptor is the program's and is left alone.
     """
 
     def __init__(self):
@@ -27,8 +29,9 @@ class _Silence:
             self._inside += 1
             if self._inside > 1:
                 return
-            # A program without a console has no such descriptor.
-            with suppress(OSError):
+            # A program without a console has no such descriptor, and one with its own console no such stream.
+            with suppress(OSError, AttributeError, ValueError):
+                sys.stderr.fileno()
                 self._kept = os.dup(2)
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, 2)

@@ -160,13 +160,18 @@ def field_grid(transform: sitk.Transform) -> Grid | None:
 
 
 def propagate(
-    points: PointSet, transform: sitk.Transform, direction: str
+    points: PointSet,
+    transform: sitk.Transform,
+    direction: str,
+    fixed: Grid | None = None,
+    moving: Grid | None = None,
 ) -> tuple[PointSet, dict[str, np.ndarray]]:
     """Carries points "fixed-to-moving" through the transform or "moving-to-fixed" through its inverse.
 
-    Returns the points and two columns with one value per point: residual_mm, the distance (mm) between a
-    given point and itself after going there and back; inside_field, whether the transform is defined there
-    (see `in_field`).
+    fixed, moving: where the images' voxels are, if that is known. Returns the points and columns with one
+    value per point: residual_mm, the distance (mm) between a given point and itself after going there and
+    back; inside_field, whether the transform is defined there (see `in_field`) and the fixed image reaches
+    there; with `moving`, inside_moving: whether the moving image does.
     Raises InputError for another direction.
     """
     if direction not in DIRECTIONS:
@@ -180,7 +185,13 @@ def propagate(
         back, _ = inverse_points(transform, mapped)
         residual = np.linalg.norm(back - given, axis=1)
         inside = in_field(transform, given)
-    return PointSet(list(points.labels), mapped), {"residual_mm": residual, "inside_field": inside}
+    in_fixed, in_moving = (given, mapped) if direction == "fixed-to-moving" else (mapped, given)
+    if fixed is not None:
+        inside = inside & fixed.contains(in_fixed)
+    columns = {"residual_mm": residual, "inside_field": inside}
+    if moving is not None:
+        columns["inside_moving"] = moving.contains(in_moving)
+    return PointSet(list(points.labels), mapped), columns
 
 
 def _refuse_unknown(path: Path) -> None:

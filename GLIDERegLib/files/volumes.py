@@ -118,7 +118,7 @@ def write_volume(volume: Volume, path: str | PathLike, dtype: np.dtype | type | 
     Raises InputError for another type of file or when the file cannot be written.
     """
     path = Path(path)
-    if not _has_suffix(path, WRITABLE):
+    if not has_suffix(path, WRITABLE):
         raise InputError(f"Cannot write '{path}': name the volume {_any_of(WRITABLE)}.")
     image = to_sitk(Volume(_cast(volume.array, dtype), volume.grid))
     failure = f"Cannot write '{path}': check that the disk has space and the folder can be written."
@@ -126,7 +126,7 @@ def write_volume(volume: Volume, path: str | PathLike, dtype: np.dtype | type | 
         with itk_calls(failure):
             sitk.WriteImage(image, str(temporary), useCompression=True)
         # ITK does not report a full disk while it writes NIfTI.
-        if _has_suffix(path, NIFTI) and not is_complete(temporary):
+        if has_suffix(path, NIFTI) and not is_complete(temporary):
             raise InputError(failure)
 
 
@@ -157,8 +157,8 @@ def _read(path: Path, what: str) -> Volume:
     if not path.exists():
         raise InputError(f"The {what} '{path}' does not exist; check the path.")
     named = f"The {what} '{path}'"
-    if path.is_file() and _has_suffix(path, READABLE):
-        nifti = _has_suffix(path, NIFTI)
+    if path.is_file() and has_suffix(path, READABLE):
+        nifti = has_suffix(path, NIFTI)
         refuse_mistaken(path, named)
         fields = {}
         if nifti:
@@ -174,8 +174,8 @@ def _read(path: Path, what: str) -> Volume:
         elif (unit := nrrd_unit(fields, named)) != 1.0:
             image.SetSpacing([unit * n for n in image.GetSpacing()])
             image.SetOrigin([unit * n for n in image.GetOrigin()])
-    elif _is_dicom(path):
-        return Volume(*_dicom().read_dicom(path, what), what)
+    elif is_dicom(path):
+        return Volume(*load_dicom().read_dicom(path, what), what)
     else:
         raise InputError(
             f"{named} is of a type that is not supported, or damaged; give {_any_of(READABLE)} or DICOM."
@@ -183,11 +183,11 @@ def _read(path: Path, what: str) -> Volume:
     return from_sitk(_as_scalar_3d(image, named), what)
 
 
-def _is_dicom(path: Path) -> bool:
-    return path.is_dir() or _dicom().is_dicom_file(path)
+def is_dicom(path: Path) -> bool:
+    return path.is_dir() or load_dicom().is_dicom_file(path)
 
 
-def _dicom() -> ModuleType:
+def load_dicom() -> ModuleType:
     """The reader of DICOM, loaded when it is needed: other files are read without pydicom."""
     try:
         from GLIDERegLib.files.dicom import read
@@ -204,9 +204,9 @@ def scan_identity(path: str | PathLike, role: str = "fixed") -> tuple[Patient, s
     Raises InputError for a DICOM series that cannot be read.
     """
     path = Path(path)
-    if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
+    if not path.exists() or has_suffix(path, READABLE) or not is_dicom(path):
         return Patient(), ""
-    return _dicom().read_identity(path, f"{role} image")
+    return load_dicom().read_identity(path, f"{role} image")
 
 
 def dicom_info(path: str | PathLike, role: str = "fixed") -> DicomInfo | None:
@@ -215,9 +215,9 @@ def dicom_info(path: str | PathLike, role: str = "fixed") -> DicomInfo | None:
     Raises InputError as `read_volume` does for a series that is no regular stack; no pixels are read.
     """
     path = Path(path)
-    if not path.exists() or _has_suffix(path, READABLE) or not _is_dicom(path):
+    if not path.exists() or has_suffix(path, READABLE) or not is_dicom(path):
         return None
-    return _dicom().read_info(path, f"{role} image")
+    return load_dicom().read_info(path, f"{role} image")
 
 
 def _refuse_sequence(fields: dict[str, str], named: str) -> None:
@@ -260,7 +260,7 @@ def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
     return image
 
 
-def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes)
 
 

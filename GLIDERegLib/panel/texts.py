@@ -92,7 +92,15 @@ def summary(results: Results, device: str) -> str:
     points = [point for carried in results.points.values() for point in carried]
     if points:
         lines.append(_("Nodules carried: {number}.").format(number=len(points)))
-    doubtful = [p.label for p in points if not p.insideField or p.residual > DOUBTFUL_RESIDUAL_MM]
+    doubtful = [
+        p.label for p in points if not (p.insideField and p.insideMoving) or p.residual > DOUBTFUL_RESIDUAL_MM
+    ]
+    if beyond := [p.label for p in points if not p.insideMoving]:
+        lines.append(
+            _("Outside the moving scan, where nothing can be compared: {labels}.").format(
+                labels=", ".join(beyond)
+            )
+        )
     if doubtful:
         lines.append(_("Look at these nodules with care: {labels}.").format(labels=", ".join(doubtful)))
     return "\n".join(lines)

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -28,6 +29,55 @@ def test_propagate_tells_points_outside_the_field(glidereg, registered, tmp_path
     )  # fmt: skip
     assert status == 0
     assert "Warning:" in output and "moon" in output and "middle" not in output
+
+
+def beyond_the_moving_scan(folder):
+    """A moving scan of which the upper part is missing, a shift upwards, and points below and at the edge."""
+    image = sitk.Image(20, 20, 20, sitk.sitkInt16)
+    image.SetSpacing([10.0] * 3)
+    image[5, 5, 5] = 100
+    sitk.WriteImage(image, str(folder / "fixed.nii.gz"))
+    sitk.WriteImage(image[:, :, :10], str(folder / "moving.nii.gz"))
+    sitk.WriteTransform(sitk.TranslationTransform(3, (0.0, 0.0, 30.0)), str(folder / "transform.h5"))
+    return {
+        # Label, and z of the point (mm) in the fixed and in the moving scan, whose last voxel ends at 95 mm.
+        "inside": (60.0, 90.0),
+        "edge": (64.9, 94.9),
+        "beyond": (65.1, 95.1),
+    }
+
+
+@pytest.mark.parametrize("direction", ["fixed-to-moving", "moving-to-fixed"])
+@pytest.mark.parametrize("how", ["given", "from the folder of results"])
+def test_propagate_tells_points_outside_the_moving_scan(glidereg, tmp_path, direction, how):
+    places = beyond_the_moving_scan(tmp_path)
+    side = 0 if direction == "fixed-to-moving" else 1
+    lines = [f"{label},50,50,{z[side]}" for label, z in places.items()]
+    (tmp_path / "points.csv").write_text("\n".join(["label,x,y,z", *lines, ""]))
+    options = ["--moving", tmp_path / "moving.nii.gz"]
+    if how != "given":
+        options = []
+        paths = {role: str(tmp_path / f"{role}.nii.gz") for role in ("fixed", "moving")}
+        (tmp_path / "inputs.json").write_text(json.dumps(paths))
+    status, output, _ = glidereg(
+        "propagate", tmp_path / "points.csv", "--transform", tmp_path / "transform.h5",
+        "--direction", direction, "-o", tmp_path / "out.csv", *options,
+    )  # fmt: skip
+    assert status == 0
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert [row["inside_moving"] for row in rows] == ["true", "true", "false"]
+    assert "outside the moving image, where nothing can be compared: beyond." in output
+
+
+def test_propagate_goes_without_scans_that_are_gone(glidereg, tmp_path):
+    beyond_the_moving_scan(tmp_path)
+    (tmp_path / "inputs.json").write_text(json.dumps({"fixed": "gone.nii.gz", "moving": "gone.nii.gz"}))
+    (tmp_path / "points.csv").write_text("label,x,y,z\na,50,50,50\n")
+    options = ["--transform", tmp_path / "transform.h5", "--direction", "fixed-to-moving", "-o"]
+    status, output, _ = glidereg("propagate", tmp_path / "points.csv", *options, tmp_path / "out.csv")
+    assert (status, output.count("\n")) == (0, 1)
+    assert "inside_moving" not in (tmp_path / "out.csv").read_text()
 
 
 @pytest.mark.parametrize("fault", ["overwrites its input", "has no folder", "is of an unknown type"])

@@ -289,6 +289,7 @@ def test_every_nodule_has_both_scans_in_two_planes_at_one_scale(other_tool):
         assert picture["alt"]
     assert "outside this scan" in page.text
     assert "Outside the registered field" in page.text
+    assert page.text.count("Outside the moving scan, where nothing could be compared.") == 1
 
 
 def test_what_the_folder_does_not_tell_is_measured_from_the_transform(other_tool, small_phantom):
@@ -309,6 +310,7 @@ def test_the_table_holds_the_nodules_and_the_review(other_tool):
     assert rows[0]["moving_z_lps_mm"] == "14.000"
     assert float(rows[0]["displacement_mm"]) == pytest.approx(np.hypot(2, 6), abs=1e-3)
     assert [row["inside_field"] for row in rows] == ["true", "false"]
+    assert [row["inside_moving"] for row in rows] == ["true", "false"]
     assert (rows[0]["Status"], rows[1]["Status"]) == ("accepted", "")
 
 

@@ -13,11 +13,14 @@ from nodules_scene import propagateNodules  # noqa: E402
 from GLIDERegLib.core.errors import InputError  # noqa: E402
 from GLIDERegLib.core.geometry import Grid  # noqa: E402
 from GLIDERegLib.scene.mrml.arrays import gridTransform  # noqa: E402
+from GLIDERegLib.scene.registration.pair import Pair  # noqa: E402
 from GLIDERegLib.scene.registration.results import matrixFromGrid, setDeformation  # noqa: E402
 from GLIDERegLib.scene.review.nodules import (  # noqa: E402
     INSIDE_FIELD,
+    INSIDE_MOVING,
     RESIDUAL,
     isInside,
+    propagatePoints,
 )
 
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -205,6 +208,38 @@ def test_the_fixed_side_position_decides_whether_a_point_is_outside(scene):
     assert not row.insideField
 
 
+@both_ways
+def test_points_beyond_the_moving_volume_are_flagged(scene, direction):
+    grid = GRIDS["oblique"]
+    no_motion = np.zeros((*grid["size"][::-1], 3), np.float32)
+    node, fixed = transform_node(scene, grid, no_motion), fixed_volume(scene, grid)
+    moving = fixed_volume(scene, {**grid, "size": [24, 20, 9]})
+    index = np.array([[5, 5, 5], [5, 5, 8.4], [5, 5, 8.6], [5, 5, 17]])
+    source = markups(scene, engine_grid(grid).to_physical(index) * LPS)
+    output = markups(scene, name="output")
+    rows = propagateNodules(source, node, direction, fixed, output, moving)
+    assert [row.insideMoving for row in rows] == [True, True, False, False]
+    assert all(row.insideField for row in rows)
+    stored = slicer.util.arrayFromMarkupsControlPointData(output, INSIDE_MOVING)
+    assert list(stored) == [1, 1, 0, 0]
+    told = ["OUTSIDE the moving scan" in output.GetNthControlPointDescription(n) for n in range(len(index))]
+    assert told == [False, False, True, True]
+
+
+def test_a_moving_volume_seen_through_the_transform_is_asked_where_it_lies_unwarped(scene):
+    grid = GRIDS["oblique"]
+    shift = np.zeros((*grid["size"][::-1], 3), np.float32)
+    shift[..., 2] = 30.0
+    node, fixed = transform_node(scene, grid, shift), fixed_volume(scene, grid)
+    moving = fixed_volume(scene, grid)
+    moving.SetAndObserveTransformNodeID(node.GetID())
+    pair = Pair(fixed, moving, node)
+    [high] = engine_grid(grid).to_physical([[12, 10, 15]]) * LPS
+    source = markups(scene, [high])
+    [point] = propagatePoints(source, pair.toMoving(), TO_MOVING, fixed, moving, pair.movingIndex)
+    assert not point.insideMoving and point.insideField
+
+
 def test_the_fixed_volume_s_box_is_taken_in_the_world(scene):
     grid = GRIDS["left-handed"]
     fixed = fixed_volume(scene, grid)
@@ -289,7 +324,7 @@ def test_running_again_replaces_the_points_and_keeps_the_user_s_look(scene):
     rows = propagateNodules(markups(scene, inner_points(grid, 2)), node, TO_FIXED, fixed, output)
     np.testing.assert_allclose(positions(output), [row.result for row in rows])
     assert len(slicer.util.arrayFromMarkupsControlPointData(output, RESIDUAL)) == 2
-    assert output.GetNumberOfMeasurements() == 2
+    assert output.GetNumberOfMeasurements() == 3
     assert output.GetMarkupsDisplayNode().GetColor() == (0, 0, 1)
 
 

@@ -179,6 +179,7 @@ def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_to_be_reviewed(pa
     setDeformation(study.transform, gridTransform(*gridAround((0, -20, 0))))
     [row] = rowsOf(pair, fixed=addPoints(scene, "F", {"gone": (0, -70, 0)}))
     assert "outside the moving scan" in row.reason and row.insideField == "no"
+    assert row.insideMoving == "no" and "Outside the moving scan" in describeRow(row)
 
 
 def test_each_grid_of_a_chain_must_reach_the_point():

@@ -106,12 +106,15 @@ def makePage(root, node=None) -> SimpleNamespace:
     return SimpleNamespace(page=page, ui=ui, widget=widget, node=wrapped)
 
 
-def propagateNodules(sourceNode, transformNode, direction, fixedVolumeNode, outputNode):
+def propagateNodules(
+    sourceNode, transformNode, direction, fixedVolumeNode, outputNode, movingVolumeNode=None
+):
     """Carries a list through a transform node and into another list, as an import does; what was carried."""
     from GLIDERegLib.scene.review.nodules import checkNodules, fillNodules, propagatePoints
 
     checkNodules(sourceNode, transformNode, direction, outputNode)
     fixedToMoving = transformNode.GetTransformFromParent()
-    points = propagatePoints(sourceNode, fixedToMoving, direction, fixedVolumeNode)
+    moving = movingVolumeNode or fixedVolumeNode
+    points = propagatePoints(sourceNode, fixedToMoving, direction, fixedVolumeNode, moving)
     fillNodules(outputNode, points, sourceNode, direction)
     return points

@@ -108,6 +108,11 @@ def read_info(path: Path, what: str = "image") -> DicomInfo:
     )
 
 
+def read_grid(path: Path, what: str) -> Grid:
+    """The grid of the series that `read_dicom` would read, from its tags. Raises InputError as it does."""
+    return _stack(path, what)[1]
+
+
 def read_identity(path: Path, what: str) -> tuple[Patient, str]:
     """Of a DICOM folder or file: whose scan it is, and the study's date (YYYY-MM-DD); empty where unknown.
 

@@ -47,7 +47,7 @@ def importResult(
     image = imageOf(readVoxels(event["warped"])) if volumeNode else None
     deformation = gridTransform(vectors, grid)
     # Read before any node changes: a list may hang on nodes that the result is about to change.
-    carried = [propagatePoints(task.source, deformation, task.direction, fixed) for task in nodules]
+    carried = [propagatePoints(task.source, deformation, task.direction, fixed, moving) for task in nodules]
     if transformNode:
         setDeformation(transformNode, deformation)
         setRegistrationReferences(transformNode, fixed, moving)

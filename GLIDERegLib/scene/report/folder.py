@@ -29,7 +29,7 @@ MARKED = {"fixed-to-moving": "fixed_points", "moving-to-fixed": "moving_points"}
 CARRIED = {"fixed-to-moving": "points_moving.csv", "moving-to-fixed": "points_fixed.csv"}
 # Columns of the review that the report shows by itself, or that mean nothing on paper.
 TOLD = (
-    *("label", "fixed", "moving", "predicted", "displacement", "insideField", "point"),
+    *("label", "fixed", "moving", "predicted", "displacement", "insideField", "insideMoving", "point"),
     # Neither tells of the nodule: one follows from how an inverse is made, the other is the tissue's.
     *("residual", "expansionPercent"),
 )
@@ -120,7 +120,9 @@ def _carried(tasks: Sequence[NoduleTask], pair: Pair) -> dict[str, list[Propagat
     for task in tasks:
         checkNodules(task.source, pair.transform, task.direction, task.output)
         present = _positions(task.output)
-        points = propagatePoints(task.source, pair.toMoving(), task.direction, pair.fixed)
+        points = propagatePoints(
+            task.source, pair.toMoving(), task.direction, pair.fixed, pair.moving, pair.movingIndex
+        )
         found[task.direction] = [
             replace(point, result=present[point.label][0])
             if len(present.get(point.label, ())) == 1
@@ -144,11 +146,8 @@ def _reviewed(rows: Sequence[Row]) -> dict[str, list[PropagatedPoint]]:
     """The review's nodules by direction, where the reader has them now."""
     found: dict[str, list[PropagatedPoint]] = {}
     for row in rows:
-        source, direction = (
-            (row.moving, "moving-to-fixed") if row.markedIn == "moving" else (row.fixed, "fixed-to-moving")
-        )
-        point = PropagatedPoint(row.label, "", source, row.carried, row.residual, row.insideField == "yes")
-        found.setdefault(direction, []).append(point)
+        direction = "moving-to-fixed" if row.markedIn == "moving" else "fixed-to-moving"
+        found.setdefault(direction, []).append(row.propagated(row.carried))
     return found
 
 
@@ -160,6 +159,7 @@ def _writePoints(direction: str, points: Sequence[PropagatedPoint], folder: Path
     columns = {
         "residual_mm": [point.residual for point in points],
         "inside_field": [point.insideField for point in points],
+        "inside_moving": [point.insideMoving for point in points],
     }
     write_points(PointSet(labels, sources), folder / f"{MARKED[direction]}.csv")
     write_points(PointSet(labels, results), folder / CARRIED[direction], columns)

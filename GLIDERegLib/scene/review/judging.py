@@ -15,7 +15,7 @@ from GLIDERegLib.evaluation.nodules import Evidence, advice, volume_ratios
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.registration.pair import Pair
-from GLIDERegLib.scene.review.nodules import PropagatedPoint, checkNodules, propagatePoints
+from GLIDERegLib.scene.review.nodules import PropagatedPoint, checkNodules, isInside, propagatePoints
 from GLIDERegLib.scene.review.table import NOT_REVIEWED, Point, Row
 
 # A prediction that moved less than this is taken for the same.
@@ -43,7 +43,10 @@ class Judge:
         """
         checkNodules(listNode, self._pair.transform, DIRECTIONS[markedIn], None)
         with quietVtk():
-            return propagatePoints(listNode, self._toMoving, DIRECTIONS[markedIn], self._pair.fixed)
+            pair = self._pair
+            return propagatePoints(
+                listNode, self._toMoving, DIRECTIONS[markedIn], pair.fixed, pair.moving, pair.movingIndex
+            )
 
     def row(
         self, point: PropagatedPoint, markedIn: str, identifier: str, carried: Point | None = None
@@ -56,8 +59,8 @@ class Judge:
             ratios = volume_ratios(self._map, np.asarray(fixed))
         pair = self._pair
         evidence = Evidence(
-            _isInside(pair.fixed, pair.fixedIndex, fixed) and insideGrids(self._toMoving, fixed),
-            _isInside(pair.moving, pair.movingIndex, moving),
+            isInside(pair.fixed, fixed) and insideGrids(self._toMoving, fixed),
+            isInside(pair.moving, moving, pair.movingIndex),
             point.residual,
             *ratios,
             found.agreement,
@@ -82,12 +85,12 @@ class Judge:
             recommended,
             reason,
             point=identifier,
+            insideMoving="yes" if evidence.inside_moving else "no",
         )
 
     def moved(self, row: Row, carried: Point) -> Row:
         """The row with its nodule elsewhere in the other scan; what the reader decided stays."""
-        source = row.moving if row.markedIn == "moving" else row.fixed
-        point = PropagatedPoint(row.label, "", source, row.predicted, row.residual, row.insideField == "yes")
+        point = row.propagated(row.predicted)
         return keepDecision(self.row(point, row.markedIn, row.point, carried), row, row.status)
 
 
@@ -200,11 +203,6 @@ def _key(row: Row) -> tuple[str, str]:
 
 def _hasMoved(old: Row, new: Row) -> bool:
     return bool(np.linalg.norm(np.subtract(old.predicted, new.predicted)) >= SAME_PLACE_MM)
-
-
-def _isInside(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap, point: Point) -> bool:
-    index = toIndex(np.asarray([point]))[0]
-    return bool(np.all((index >= -0.5) & (index <= np.array(volume.GetImageData().GetDimensions()) - 0.5)))
 
 
 def _voxelEdges(volume: slicer.vtkMRMLVolumeNode, toIndex: PointMap) -> np.ndarray:

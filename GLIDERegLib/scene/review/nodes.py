@@ -88,8 +88,5 @@ def setEditable(listNode: slicer.vtkMRMLMarkupsFiducialNode, editable: bool) -> 
 
 
 def _point(row: Row, source: slicer.vtkMRMLMarkupsFiducialNode) -> PropagatedPoint:
-    marked = row.moving if row.markedIn == "moving" else row.fixed
     description = source.GetNthControlPointDescription(source.GetNthControlPointIndexByID(row.point))
-    return PropagatedPoint(
-        row.label, description, marked, row.carried, row.residual, row.insideField == "yes"
-    )
+    return row.propagated(row.carried, description)

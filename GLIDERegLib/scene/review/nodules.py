@@ -11,11 +11,12 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.evaluation.agreement import PointMap
 from GLIDERegLib.scene.mrml.geometry import standsUnder, volumeToWorld
 
 DIRECTIONS = ("moving-to-fixed", "fixed-to-moving")
 # Names of the values of each point, for `slicer.util.arrayFromMarkupsControlPointData(node, name)`.
-RESIDUAL, INSIDE_FIELD = "round-trip residual", "inside field"
+RESIDUAL, INSIDE_FIELD, INSIDE_MOVING = "round-trip residual", "inside field", "inside moving scan"
 SOURCE_ROLE, DIRECTION_ATTRIBUTE = "GLIDEReg.Source", "GLIDEReg.Direction"
 COLOR = (1.0, 0.75, 0.0)
 
@@ -25,7 +26,8 @@ class PropagatedPoint:
     """A nodule in both scans.
 
     source, result: world RAS mm. residual: mm between the source and where the result leads back to.
-    insideField: whether it lies in the fixed volume, beyond which nothing was registered.
+    insideField: whether it lies in the fixed volume, beyond which nothing was registered. insideMoving:
+    whether it lies in the moving volume, beyond which there was nothing to compare with.
     """
 
     label: str
@@ -34,6 +36,7 @@ class PropagatedPoint:
     result: tuple[float, float, float]
     residual: float
     insideField: bool
+    insideMoving: bool = True
 
 
 def checkNodules(
@@ -61,10 +64,13 @@ def propagatePoints(
     fixedToMoving: vtk.vtkAbstractTransform,
     direction: str,
     fixedVolumeNode: slicer.vtkMRMLVolumeNode,
+    movingVolumeNode: slicer.vtkMRMLVolumeNode,
+    movingIndex: PointMap | None = None,
 ) -> list[PropagatedPoint]:
     """The source's placed points in the other scan, by world RAS coordinates; changes no node.
 
     fixedToMoving: maps world points. direction: "fixed-to-moving" takes it, "moving-to-fixed" its inverse.
+    movingIndex: voxel index of moving points, where the moving volume is seen warped (see `Pair`).
     The residual comes from going back the other way: in folds, where no inverse exists, it is large.
     """
     maps = [fixedToMoving, fixedToMoving.GetInverse()]
@@ -75,6 +81,7 @@ def propagatePoints(
             continue
         source = sourceNode.GetNthControlPointPositionWorld(n)
         result = there.TransformPoint(source)
+        fixed, moving = (source, result) if direction == "fixed-to-moving" else (result, source)
         points.append(
             PropagatedPoint(
                 sourceNode.GetNthControlPointLabel(n),
@@ -82,7 +89,8 @@ def propagatePoints(
                 tuple(source),
                 tuple(result),
                 float(np.linalg.norm(np.subtract(back.TransformPoint(result), source))),
-                isInside(fixedVolumeNode, source if direction == "fixed-to-moving" else result),
+                isInside(fixedVolumeNode, fixed),
+                isInside(movingVolumeNode, moving, movingIndex),
             )
         )
     return points
@@ -95,7 +103,8 @@ def fillNodules(
     direction: str,
 ) -> None:
     """Replaces the points of a list: same labels, locked, under no transform, each point's reliability in
-    words in its description and in numbers (RESIDUAL in mm, INSIDE_FIELD 0 or 1) among its measurements.
+    words in its description and in numbers (RESIDUAL in mm; INSIDE_FIELD and INSIDE_MOVING, 0 or 1) among
+    its measurements.
 
     The list names its source by a node reference. An empty one also gets an appearance of its own.
     """
@@ -112,6 +121,7 @@ def fillNodules(
             outputNode.SetNthControlPointSelected(n, False)
         _setPointData(outputNode, RESIDUAL, "mm", [point.residual for point in points])
         _setPointData(outputNode, INSIDE_FIELD, "", [point.insideField for point in points])
+        _setPointData(outputNode, INSIDE_MOVING, "", [point.insideMoving for point in points])
         outputNode.SetNodeReferenceID(SOURCE_ROLE, sourceNode.GetID())
         outputNode.SetAttribute(DIRECTION_ATTRIBUTE, direction)
         outputNode.SetLocked(True)
@@ -122,13 +132,21 @@ def fillNodules(
 def describe(point: PropagatedPoint) -> str:
     """What a reader must know of a carried point, after the description its source had."""
     where = "inside the registered field" if point.insideField else "OUTSIDE the registered field"
+    where += "" if point.insideMoving else "; OUTSIDE the moving scan"
     reliability = f"round-trip residual {point.residual:.3f} mm; {where}"
     return f"{point.description}; {reliability}" if point.description else reliability
 
 
-def isInside(volumeNode: slicer.vtkMRMLVolumeNode, point: Sequence[float]) -> bool:
-    """Whether a world RAS point lies in the volume, voxel faces included, wherever its parents put it."""
-    index = np.asarray(volumeToWorld(volumeNode).GetInverse().TransformPoint(point))
+def isInside(
+    volumeNode: slicer.vtkMRMLVolumeNode, point: Sequence[float], toIndex: PointMap | None = None
+) -> bool:
+    """Whether a point lies in the volume, voxel faces included: a world RAS point, wherever the parents put
+    the volume, or one that `toIndex` takes to its voxel index.
+    """
+    if toIndex is not None:
+        index = toIndex(np.asarray([point]))[0]
+    else:
+        index = np.asarray(volumeToWorld(volumeNode).GetInverse().TransformPoint(point))
     size = np.asarray(volumeNode.GetImageData().GetDimensions())
     return bool(np.all((index >= -0.5) & (index <= size - 0.5)))
 

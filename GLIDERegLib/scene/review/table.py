@@ -11,6 +11,7 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.files.coordinates import patient_position
+from GLIDERegLib.scene.review.nodules import PropagatedPoint
 
 NOT_REVIEWED, ACCEPTED, REJECTED, UNSURE, CORRECTED = (
     "not reviewed",
@@ -33,7 +34,8 @@ class Row:
     volume in the moving scan over that in the fixed one of the tissue around, which is no growth of the
     nodule. uncertainty: radius in mm that holds the true place in 95 of 100, 0 where unknown. advice: "review
     recommended" or empty; reason: why. Diameters are mm, 0 where unknown, and come from "typed", "line" or
-    "segment". insideField: "no" where the field does not reach the nodule, or the nodule not the moving scan.
+    "segment". insideField: "no" where the field does not reach the nodule, or the nodule not the moving scan;
+    insideMoving: "no" in the latter case, empty where unknown.
     doublingDays: text, empty where unknown. point: the mark's identifier in its own list.
     """
 
@@ -59,6 +61,7 @@ class Row:
     growth: str = ""
     doublingDays: str = ""
     point: str = ""
+    insideMoving: str = ""
 
     @property
     def carried(self) -> Point:
@@ -80,6 +83,13 @@ class Row:
         typed = "typed" in (self.fixedDiameterFrom, self.movingDiameterFrom)
         return self.status != NOT_REVIEWED or bool(self.comment) or typed or self.isCorrected
 
+    def propagated(self, result: Point, description: str = "") -> PropagatedPoint:
+        """The nodule as a point carried to `result`; description: of its mark."""
+        source = self.moving if self.markedIn == "moving" else self.fixed
+        beyond = self.insideMoving == "no"
+        inField = self.insideField == "yes" or beyond
+        return PropagatedPoint(self.label, description, source, result, self.residual, inField, not beyond)
+
 
 # What the columns are called; a point takes three. The first must never be empty: Slicer's table files would
 # lose it, and shift the rest of the line.
@@ -95,6 +105,7 @@ HEADERS = {
     "agreement": "Local agreement (0 to 1)",
     "uncertainty": "Position uncertainty (± mm, 95 %)",
     "insideField": "Inside field and scans",
+    "insideMoving": "Inside the moving scan",
     "advice": "Advice",
     "reason": "Reason",
     "status": "Status",
@@ -109,7 +120,7 @@ HEADERS = {
 }
 POINTS = ("fixed", "moving", "predicted")
 # Columns that tables of 0.1.0 lack; the next review fills them.
-LATER = ("expansionPercent", "uncertainty", "advice")
+LATER = ("expansionPercent", "uncertainty", "advice", "insideMoving")
 NUMBERS = {field.name for field in fields(Row) if field.type == "float"}
 
 
@@ -172,6 +183,8 @@ def describeRow(row: Row, names: dict[str, str] | None = None) -> str:
     )
     if row.advice:
         lines.append(f"{row.advice.capitalize()}: {row.reason}.")
+    if row.insideMoving == "no":
+        lines.append(f"Outside the {names['moving']} scan: nothing could be compared there.")
     if row.isCorrected:
         lines.append(f"Corrected by {row.correction:.1f} mm; predicted: {written(row.predicted)}")
     return "\n".join(lines)

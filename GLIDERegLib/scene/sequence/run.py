@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import slicer
+import vtk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.scene.mrml.geometry import isLinearlyPlaced
@@ -139,7 +140,7 @@ class SequenceRegistration:
         try:
             reference = frameVolume(inputs.volumes, inputs.reference)
             self._reference = self._nodes.add(reference, reference.GetName(), slicer.mrmlScene)
-            self._follow(inputs.reference, identityField(self._reference), self._reference)
+            self._follow(inputs.reference, identityField(self._reference), self._reference, self._reference)
         except BaseException:
             self._nodes.remove()
             raise
@@ -191,6 +192,7 @@ class SequenceRegistration:
 
     def _start(self, number: int) -> None:
         moving, self._warped = frameVolume(self._inputs.volumes, number), None
+        self._moving = moving
         name = moving.GetName()
         self._ofFrame.add(moving, name, slicer.mrmlScene)
         self._field = self._ofFrame.add(slicer.vtkMRMLGridTransformNode(), name, slicer.mrmlScene)
@@ -210,7 +212,7 @@ class SequenceRegistration:
         if registration.results is None:
             self._fail(" ".join(registration.error or ("It was cancelled.",)).strip())
             return
-        self._follow(self._number, self._field.GetTransformFromParent(), self._warped)
+        self._follow(self._number, self._field.GetTransformFromParent(), self._moving, self._warped)
         self._seconds.append(registration.elapsed)
         self._endFrame()
 
@@ -222,9 +224,17 @@ class SequenceRegistration:
         self.done += 1
         self._ofFrame.remove()
 
-    def _follow(self, number: int, field, warped: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    def _follow(
+        self,
+        number: int,
+        field: vtk.vtkAbstractTransform,
+        moving: slicer.vtkMRMLScalarVolumeNode,
+        warped: slicer.vtkMRMLScalarVolumeNode | None,
+    ) -> None:
         nodules, image = self._inputs.nodules, None
-        points = propagatePoints(nodules, field, "fixed-to-moving", self._reference) if nodules else []
+        points = (
+            propagatePoints(nodules, field, "fixed-to-moving", self._reference, moving) if nodules else []
+        )
         if self._inputs.warpedVolumes:
             image = slicer.vtkMRMLScalarVolumeNode()
             image.CopyOrientation(warped)

@@ -43,6 +43,7 @@ def makeTable(name: str, volumes: slicer.vtkMRMLSequenceNode, tracks: Tracks) ->
         (DISPLACEMENT, [_displacement(point) for _, point in rows]),
         ("Round-trip residual (mm)", [point.residual for _, point in rows]),
         ("Inside the field", ["yes" if point.insideField else "no" for _, point in rows]),
+        ("Inside the frame", ["yes" if point.insideMoving else "no" for _, point in rows]),
     ]
     numeric = {header for header, _ in columns if header.endswith("(mm)")}
     if _isNumeric(volumes):

@@ -16,6 +16,7 @@ from GLIDERegLib.scene.mrml.borrowed import Borrowed
 from GLIDERegLib.scene.mrml.hidden import hidden
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.review.nodules import isInside
 
 NAME, COLOR = "Same place", (1.0, 0.85, 0.1)
 SIZE_PERCENT = 4.0
@@ -135,7 +136,7 @@ class SynchronizedReading:
         views stay. Points as in `Position`.
         """
         found = positionOf(self._pair, fixed, inMoving=False)
-        inside = _isInside(self._pair.moving, self._pair.movingIndex(np.array([moving]))[0])
+        inside = isInside(self._pair.moving, moving, self._pair.movingIndex)
         displacement = float(np.linalg.norm(np.subtract(moving, fixed)))
         self.position = replace(found, moving=tuple(moving), displacement=displacement, insideMoving=inside)
         for side, point in ((False, fixed), (True, moving)):
@@ -207,13 +208,9 @@ def positionOf(pair: Pair, point: Sequence[float], inMoving: bool) -> Position:
         tuple(map(float, moving)),
         float(np.linalg.norm(np.subtract(moving, fixed))),
         float(np.linalg.norm(np.subtract(returned, point))),
-        _isInside(pair.fixed, pair.fixedIndex(np.array([fixed]))[0]),
-        _isInside(pair.moving, pair.movingIndex(np.array([moving]))[0]),
+        isInside(pair.fixed, fixed),
+        isInside(pair.moving, moving, pair.movingIndex),
     )
-
-
-def _isInside(volume: slicer.vtkMRMLVolumeNode, index: np.ndarray) -> bool:
-    return bool(np.all((index >= -0.5) & (index <= np.array(volume.GetImageData().GetDimensions()) - 0.5)))
 
 
 def _addCross(

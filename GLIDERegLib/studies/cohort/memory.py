@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-import SimpleITK as sitk
 
-from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.errors import GlideRegError
 from GLIDERegLib.files.checkpoints import find
+from GLIDERegLib.files.grids import read_grid
 from GLIDERegLib.registration.memory import BASE, GIB, estimated_bytes
 
 if TYPE_CHECKING:
@@ -22,8 +21,9 @@ def estimated_memory(case: Case, settings: Settings) -> float:
 
     A file that cannot be read counts as empty: its registration will say what is wrong with it.
     """
-    grids = [grid for path in (case.fixed, case.moving) if (grid := _grid_of(path)) is not None]
-    if len(grids) < 2:
+    try:
+        grids = [read_grid(path) for path in (case.fixed, case.moving)]
+    except GlideRegError:
         return BASE / GIB
     # Which device `auto` finds is not known here; a GPU sees more and larger slices.
     device = "cpu" if settings.device == "cpu" else "cuda"
@@ -47,21 +47,3 @@ def _uses_encoder(settings: Settings) -> bool:
     if settings.features != "auto":
         return settings.features != "local"
     return settings.checkpoint is not None or find(settings.encoder) is not None
-
-
-def _grid_of(path: Path) -> Grid | None:
-    """The grid an image's header tells; of a DICOM folder about, taking each of its files for a slice."""
-    slices = 1
-    try:
-        if path.is_dir():
-            files = [file for file in sorted(path.iterdir()) if file.is_file()]
-            slices, path = len(files), files[0]
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-    except (RuntimeError, OSError, IndexError):
-        return None
-    size, spacing = list(reader.GetSize()[:3]), reader.GetSpacing()[:3]
-    if len(size) < 3 or min(spacing) <= 0:
-        return None
-    return Grid((size[0], size[1], size[2] * slices), tuple(spacing))

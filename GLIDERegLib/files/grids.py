@@ -1,0 +1,45 @@
+"""Where the voxels of a file are, from its header alone."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GLIDERegLib.core.errors import InputError, system_refusals
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.headers import nrrd_unit, read_header
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
+from GLIDERegLib.files.volumes import READABLE, has_suffix, is_dicom, load_dicom
+
+
+@system_refusals()
+def read_grid(path: str | PathLike, role: str = "fixed") -> Grid:
+    """The grid of the image that `read_volume` would read there; of a file that it would refuse, perhaps.
+
+    Raises InputError for what has no such header.
+    """
+    path, what = Path(path), f"{role} image"
+    if not path.exists():
+        raise InputError(f"The {what} '{path}' does not exist", "Check the path.", code="file-missing")
+    if not (path.is_file() and has_suffix(path, READABLE)) and is_dicom(path):
+        return load_dicom().read_grid(path, what)
+    named = f"The header of the {what} '{path}'"
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with itk_calls(f"{named} cannot be read."):
+        reader.ReadImageInformation()
+    size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
+    n = len(size)
+    if n < 3 or min(spacing[:3]) <= 0:
+        raise InputError(f"{named} tells of no 3-D image", "Give a 3-D volume.", code="not-3d")
+    unit = 1.0 if has_suffix(path, NIFTI) else nrrd_unit(read_header(path), named)
+    rows = [reader.GetDirection()[n * row : n * row + 3] for row in range(3)]
+    return Grid(
+        tuple(size[:3]),
+        tuple(unit * length for length in spacing[:3]),
+        tuple(unit * place for place in origin[:3]),
+        tuple(value for row in rows for value in row),
+    )
