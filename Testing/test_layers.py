@@ -15,15 +15,16 @@ LIBRARY = ROOT / "GLIDERegLib"
 # What each layer may import of the library, beside itself.
 ALLOWED = {
     "core": set(),
+    "processes": {"core"},
     "registration": {"core"},
     "files": {"core", "registration"},
     "evaluation": {"core", "registration", "files"},
     "api": {"core", "registration", "files", "evaluation"},
-    "worker": {"core", "registration", "files", "evaluation", "api"},
-    "cli": {"core", "registration", "files", "evaluation", "api", "worker"},
-    "studies": {"core", "registration", "files", "evaluation", "api", "worker", "cli"},
-    "scene": {"core", "registration", "files", "evaluation", "api", "worker"},
-    "panel": {"core", "registration", "files", "evaluation", "api", "worker", "scene"},
+    "worker": {"core", "processes", "registration", "files", "evaluation", "api"},
+    "cli": {"core", "processes", "registration", "files", "evaluation", "api", "worker"},
+    "studies": {"core", "processes", "registration", "files", "evaluation", "api", "worker", "cli"},
+    "scene": {"core", "processes", "registration", "files", "evaluation", "api", "worker"},
+    "panel": {"core", "processes", "registration", "files", "evaluation", "api", "worker", "scene"},
 }
 QT, SLICER, VTK = (
     {"qt", "ctk", "PythonQt", "PySide6", "PyQt5", "PyQt6"},
@@ -32,6 +33,7 @@ QT, SLICER, VTK = (
 )
 FORBIDDEN = {
     "core": QT | SLICER | VTK | {"torch", "SimpleITK", "numba"},
+    "processes": QT | SLICER | VTK | {"torch", "SimpleITK", "numpy"},
     "registration": QT | SLICER | VTK | {"pooch", "requests"},
     "files": QT | SLICER | VTK,
     "evaluation": QT | SLICER | VTK,

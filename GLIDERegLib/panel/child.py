@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import threading
 import weakref
 from collections import deque
-from typing import IO
+from collections.abc import Callable
 
-from GLIDERegLib.worker.process import PYTHON_VARIABLE, end, start_process
+from GLIDERegLib.processes.lines import Readers
+from GLIDERegLib.processes.start import PYTHON_VARIABLE, end, start_process
 
 _LINES = 1000
 _DRAIN_SECONDS = 0.5
@@ -33,22 +33,16 @@ class Child:
         self.close = weakref.finalize(self, end, self._process)
         self.lines: deque[str] = deque(maxlen=_LINES)
         self.log: deque[str] = deque(maxlen=_LINES)
-        streams = ((self._process.stdout, self.lines), (self._process.stderr, self.log))
-        self._readers = [threading.Thread(target=_read, args=stream, daemon=True) for stream in streams]
-        for reader in self._readers:
-            reader.start()
+        self._readers = Readers(self._process, _into(self.lines), _into(self.log))
 
     @property
     def exitStatus(self) -> int | None:
         """None while it runs; afterwards `lines` and `log` are complete."""
         status = self._process.poll()
         if status is not None:
-            for reader in self._readers:
-                reader.join(_DRAIN_SECONDS)
+            self._readers.join(_DRAIN_SECONDS)
         return status
 
 
-def _read(stream: IO[bytes], lines: deque[str]) -> None:
-    with stream:
-        for line in stream:
-            lines.append(line.decode("utf-8", "replace").rstrip())
+def _into(lines: deque[str]) -> Callable[[bytes], None]:
+    return lambda line: lines.append(line.decode("utf-8", "replace").rstrip())

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.processes.start import close_input, end, kill_tree, start_process
 from GLIDERegLib.worker.messages import LEFT_IDLE, STAY, Request, error_event
-from GLIDERegLib.worker.process import Output, close_input, end, kill_tree, start_process, why_it_ended
+from GLIDERegLib.worker.output import Output, why_it_ended
 
 GRACE_SECONDS = 2.0  # for the process to end by itself after a cancellation or its last event
 DRAIN_SECONDS = 0.5  # for what it said last to arrive after its end

@@ -10,7 +10,7 @@ import pytest
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.worker.job import RegistrationJob, State
-from GLIDERegLib.worker.process import LOG_COLUMNS, LOG_LINES
+from GLIDERegLib.worker.output import LOG_COLUMNS, LOG_LINES
 
 HANG = "print('still here', file=sys.stderr, flush=True)\nprogress(0.1)\ntime.sleep(600)"
 

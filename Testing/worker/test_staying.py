@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from GLIDERegLib.processes.start import start_process
 from GLIDERegLib.worker import staying
 from GLIDERegLib.worker.job import RegistrationJob, State
 from GLIDERegLib.worker.messages import LEFT_IDLE, load_array
-from GLIDERegLib.worker.process import start_process
 
 # A child that does one request after the other; what it does with each is in the settings.
 STAYING = """

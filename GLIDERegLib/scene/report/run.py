@@ -15,8 +15,9 @@ from os import PathLike
 from pathlib import Path
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.processes.start import end, start_process
 from GLIDERegLib.scene.report.folder import ReportInputs, writeReportFolder
-from GLIDERegLib.worker.process import Output, end, start_process
+from GLIDERegLib.worker.output import Output
 
 ERROR_PREFIX = "glidereg: error: "
 

@@ -18,12 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
+from GLIDERegLib.processes.watched import Watched
 
-from GLIDERegLib.studies.process_tree import ProcessTree
-
-# Seconds between two looks at the pair: short at first, for what is over soon.
-SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
 LAST_LINES, LAST_COLUMNS = 20, 500
 LOG = "errors.txt"
 
@@ -50,7 +46,13 @@ def supervise(
     Returns exit_status (negative: the signal), ended_for ("memory", "cancel" or None), seconds, peak_memory
     (bytes, resident, of the process and its offspring, sampled), host and the last lines of its log.
     """
-    begin, peak, ended_for, look = time.monotonic(), 0, None, SHORTEST_LOOK
+    begin = time.monotonic()
+
+    def why(peak: int) -> str | None:
+        if limit is not None and peak > limit:
+            return "memory"
+        return "cancel" if abandoned.is_set() or stop.exists() else None
+
     with open(scratch / LOG, "w+b") as log:
         process = subprocess.Popen(
             command,
@@ -59,41 +61,21 @@ def supervise(
             stderr=log,
             start_new_session=os.name != "nt",
         )
-        tree = ProcessTree(process.pid)
         # When memory runs out, Linux shall take this process rather than a worker or the scheduler.
         with suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
-        while process.poll() is None:
-            peak = max(peak, _resident(tree))
-            if limit is not None and peak > limit:
-                ended_for = "memory"
-            elif abandoned.is_set() or stop.exists():
-                ended_for = "cancel"
-            if ended_for:
-                tree.kill()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(look)
-            look = min(1.2 * look, LONGEST_LOOK)
+        watched = Watched(process)
+        ended_for = watched.wait(why)
         log.seek(0)
         lines = log.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
     return {
         "exit_status": process.returncode,
         "ended_for": ended_for,
         "seconds": round(time.monotonic() - begin, 2),
-        "peak_memory": peak,
+        "peak_memory": watched.peak,
         "host": socket.gethostname(),
         "log": [line[:LAST_COLUMNS] for line in lines],
     }
-
-
-def _resident(tree: ProcessTree) -> int:
-    """Bytes of a process, and of its offspring what they do not share: one just forked shares everything."""
-    total = 0
-    for process in tree.look():
-        with suppress(psutil.Error):
-            own = process == tree.main
-            total += process.memory_info().rss if own else process.memory_full_info().uss
-    return total
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""One way to start, hear, watch and end a process with all that it starts."""

@@ -1,0 +1,67 @@
+"""Starting a Python that can import this library, and ending it with all it started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOWS = os.name == "nt"
+# Names a Python of the user's own, which must not meet the libraries that Slicer's launcher points to.
+PYTHON_VARIABLE = "GLIDEREG_PYTHON"
+OF_SLICER = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+SIGKILL = 9  # Windows has no name for it
+
+
+def start_process(command: list[str]) -> subprocess.Popen:
+    """Starts a Python that can import this library, in a process group of its own, with pipes.
+
+    Its standard input stays open as long as this process lives: its end tells the child that it is alone.
+    Raises OSError.
+    """
+    inherited = dict(os.environ)
+    if PYTHON_VARIABLE in inherited:
+        inherited = {name: value for name, value in inherited.items() if name not in OF_SLICER}
+    paths = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
+    environment = {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        # Threads that spin while they wait would take the processor from the views.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=not WINDOWS, creationflags=flags, **pipes
+    )
+
+
+def kill_tree(process: subprocess.Popen) -> None:
+    """Kills the process and all it started, whether or not it still runs itself; does not wait."""
+    if WINDOWS:
+        taskkill = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        with suppress(OSError):
+            subprocess.run(taskkill, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
+        process.kill()
+    else:
+        # Of a group without members the first is said on Linux, the second on macOS.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, SIGKILL)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kills the process with all it started, and waits until it is gone."""
+    kill_tree(process)
+    close_input(process)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+
+
+def close_input(process: subprocess.Popen) -> None:
+    """Closes this end of its standard input, whatever the other end has not read."""
+    with suppress(OSError):
+        process.stdin.close()
