@@ -228,14 +228,20 @@ def _registration_error(points: dict[str, PointSet], result: Registration, warni
     """Target registration error before and after, mm, over the labels that both point sets have once."""
     from GLIDERegLib.core.errors import InputError
     from GLIDERegLib.evaluation.metrics import target_registration_error
-    from GLIDERegLib.files.points import match_labels
+    from GLIDERegLib.files.pairing import match_labels
     from GLIDERegLib.files.transforms import map_points
 
     try:
-        matching = match_labels(points["fixed"].labels, points["moving"].labels)
-    except InputError:
+        matching = match_labels(points["fixed"].given_labels, points["moving"].given_labels)
+    except InputError as error:
+        warnings.append(f"No distance between fixed and moving points was measured: {error.message}")
         return {}
     if matching.by == "order":
+        # Lists of their own: that two readers marked the same in the same order nobody has said.
+        warnings.append(
+            "No distance between fixed and moving points was measured: only points of the same label are "
+            "taken to be the same."
+        )
         return {}
     warnings += matching.warnings()
     start, goal = (

@@ -10,7 +10,8 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.files.itk import itk_calls
-from GLIDERegLib.files.points import PointSet, match_labels
+from GLIDERegLib.files.pairing import match_labels
+from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
@@ -228,7 +229,7 @@ def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list
             )
         labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
         return *arrays, labels, {"matched_by": "order", "n": len(labels)}, []
-    matching = match_labels(sets[0].labels, sets[1].labels)
+    matching = match_labels(sets[0].given_labels, sets[1].given_labels)
     start, goal = (array[rows] for array, rows in zip(arrays, matching.columns(), strict=True))
     labels = [sets[0].labels[row] for row, _ in matching.rows]
     about = {"matched_by": matching.by, "n": len(labels)}

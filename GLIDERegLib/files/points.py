@@ -30,10 +30,14 @@ SCHEMA = (
 
 @dataclass(frozen=True)
 class PointSet:
-    """Labelled points: `labels` (N) need not be unique, `points` (N, 3) are LPS mm."""
+    """Labelled points: `labels` (N) need not be unique, `points` (N, 3) are LPS mm.
+
+    unnamed: True where the file gave no label, and these are P1, P2, ... for want of others.
+    """
 
     labels: list[str]
     points: np.ndarray
+    unnamed: bool = False
 
     def __post_init__(self):
         if np.shape(self.points) != (len(self.labels), 3):
@@ -42,70 +46,10 @@ class PointSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-
-@dataclass(frozen=True)
-class Matching:
-    """Which rows of two lists belong together, by label or by order; labels that found no partner, and those
-    that one list has several times.
-    """
-
-    rows: list[tuple[int, int]]
-    by: str
-    alone: tuple[list[str], list[str]] = ((), ())
-    repeated: tuple[str, ...] = ()
-
-    def columns(self) -> tuple[list[int], list[int]]:
-        """The rows of the fixed and of the moving list, one beside the other."""
-        return [row for row, _ in self.rows], [row for _, row in self.rows]
-
-    def warnings(self) -> list[str]:
-        """A sentence for each kind of point that was left out."""
-        said = [
-            f"{len(labels)} {role} points have no partner of the same label and were left out: "
-            f"{', '.join(labels)}."
-            for role, labels in zip(("fixed", "moving"), self.alone, strict=True)
-            if labels
-        ]
-        if self.repeated:
-            said.append(
-                "Labels that a list has more than once pair with nothing and were left out: "
-                f"{', '.join(self.repeated)}."
-            )
-        return said
-
-
-def match_labels(fixed: Sequence[str], moving: Sequence[str]) -> Matching:
-    """Pairs two lists of points by the labels that each of them has once; by their order only where no list
-    has a label of its own (all empty, or P1, P2, ... as `read_points` gives) or none is shared.
-
-    Raises InputError where labels that are shared stand several times in a list and none is unique, and
-    where lists without shared labels differ in length.
-    """
-    once = [[label for label in labels if labels.count(label) == 1] for labels in map(list, (fixed, moving))]
-    common = [label for label in once[0] if label in set(once[1])]
-    shared = set(fixed) & set(moving)
-    repeated = tuple(
-        dict.fromkeys(
-            label for labels in map(list, (fixed, moving)) for label in labels if labels.count(label) > 1
-        )
-    )
-    if common:
-        alone = tuple([label for label in labels if label not in shared] for labels in once)
-        rows = [(list(fixed).index(label), list(moving).index(label)) for label in common]
-        return Matching(rows, "label", alone, repeated)
-    # One label for all, as of points that nobody named, tells nothing.
-    if shared and len(set(fixed)) > 1:
-        raise InputError(
-            f"The labels {', '.join(sorted(shared))} stand in both lists but more than once in one of them",
-            "give corresponding points the same unique label",
-            code="points",
-        )
-    if len(fixed) != len(moving):
-        raise InputError(
-            f"The {len(fixed)} fixed and {len(moving)} moving points cannot be matched; "
-            "give corresponding points the same unique label."
-        )
-    return Matching([(n, n) for n in range(len(fixed))], "order")
+    @property
+    def given_labels(self) -> list[str]:
+        """The labels to pair by: empty ones where none was given."""
+        return [""] * len(self) if self.unnamed else list(self.labels)
 
 
 @system_refusals()
@@ -130,8 +74,9 @@ def read_points(path: str | PathLike) -> PointSet:
     )
     if not labels:
         raise InputError(f"The points file '{path}' holds no points.")
+    unnamed = not any(label.strip() for label in labels)
     labels = [label.strip() or f"P{number}" for number, label in enumerate(labels, 1)]
-    return PointSet(labels, np.array(points))
+    return PointSet(labels, np.array(points), unnamed)
 
 
 def write_points(

@@ -13,7 +13,7 @@ from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.scene.quality.maps import KINDS, findMap, showMaps
 from GLIDERegLib.scene.quality.measures import measure
-from GLIDERegLib.scene.quality.numbers import fieldRows, fillTable, insideOf, landmarkRows, overlapRows
+from GLIDERegLib.scene.quality.numbers import Row, fieldRows, fillTable, insideOf, landmarkRows, overlapRows
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem, registeredVolumes
 from GLIDERegLib.scene.views import overlay
 from GLIDERegLib.scene.views.crosshair import Position
@@ -242,6 +242,12 @@ class CheckPage:
                 return
             measures = measure(pair)
             rows = fieldRows(measures, _("body"), measures.body)
+
+            def landmarks(fixed, moving) -> list[Row]:
+                found, leftOut = landmarkRows(pair, fixed, moving)
+                problems.extend(leftOut)
+                return found
+
             for given, make in (
                 (
                     [node.checkFixedStructures],
@@ -253,7 +259,7 @@ class CheckPage:
                 ),
                 (
                     [node.checkFixedLandmarks, node.checkMovingLandmarks],
-                    lambda a, b: landmarkRows(pair, a, b),
+                    landmarks,
                 ),
             ):
                 if None in given:

@@ -246,12 +246,13 @@ def test_labels_that_are_shared_but_never_unique_are_refused():
         evaluate_transform(IDENTITY, fixed, fixed, a, b)
 
 
-def test_points_with_other_labels_are_matched_by_order():
+def test_points_that_slicer_numbered_are_matched_by_their_numbers_and_that_is_told():
     fixed, _ = blocks()
     a = PointSet(["F-1", "F-2"], np.array([[0, 0, 80], [5, 20, 90]], float))
     b = PointSet(["M-1", "M-2"], a.points + [0, 0, 3])
     result = evaluate_transform(IDENTITY, fixed, fixed, a, b)
     assert result["points"]["matched_by"] == "order"
+    assert any("paired by the numbers" in text for text in result["warnings"])
     assert result["target_registration_error"]["final"]["mean"] == pytest.approx(3)
 
 

@@ -177,7 +177,10 @@ def test_the_error_at_landmarks_is_that_of_points_labelled_alike(shifted, addPoi
 
     fixed = addPoints({"a": (10, 10, 10), "b": (20, 10, 10), "twice": (0, 0, 0), "twice'": (1, 1, 1)})
     moving = addPoints({"b": (12, 10, 14), "a": (2, 13, 10), "twice": (5, 5, 5), "new": (0, 0, 0)})
-    number = values(landmarkRows(shifted, fixed, moving))
+    rows, told = landmarkRows(shifted, fixed, moving)
+    number = values(rows)
+    assert any("more than once" in text and "twice" in text for text in told)
+    assert "1 moving points have no partner of the same label and were left out: new." in told
     assert number["Landmark error, mean, after"] == pytest.approx(3.5)
     assert number["Landmark error, maximum, after"] == pytest.approx(4.0)
     assert number["Landmark error, mean, before"] == pytest.approx((np.hypot(8, 3) + np.hypot(8, 4)) / 2)
@@ -193,7 +196,7 @@ def test_moving_landmarks_and_structures_under_the_transform_count_where_they_li
     drawn, carried = addSegments({"Cube": cube}), addSegments({"Cube": there})
     for node in (moving, carried):
         node.SetAndObserveTransformNodeID(shifted.transform.GetID())
-    assert values(landmarkRows(shifted, fixed, moving))["Landmark error, mean, after"] == pytest.approx(0)
+    assert values(landmarkRows(shifted, fixed, moving)[0])["Landmark error, mean, after"] == pytest.approx(0)
     assert values(overlapRows(shifted, drawn, carried))["Dice overlap, after"] == pytest.approx(1)
 
 
@@ -202,7 +205,7 @@ def test_nothing_in_common_is_refused_with_a_remedy(shifted, addPoints, addSegme
     from GLIDERegLib.scene.quality.numbers import landmarkRows, overlapRows
 
     cube = box((1, 1, 1), (9, 9, 9))
-    with pytest.raises(InputError, match="give corresponding points the same one"):
+    with pytest.raises(InputError, match="share no label"):
         landmarkRows(shifted, addPoints({"a": (0, 0, 0)}), addPoints({"b": (0, 0, 0)}))
     with pytest.raises(InputError, match="name the same structure alike"):
         overlapRows(shifted, addSegments({"a": cube}), addSegments({"b": cube}))
@@ -214,7 +217,7 @@ def test_the_table_says_unit_usual_value_and_source_of_each_number(shifted, scen
 
     found = measure(shifted)
     points = addPoints({"a": (10, 10, 10)})
-    rows = fieldRows(found, "body", found.body) + landmarkRows(shifted, points, points)
+    rows = fieldRows(found, "body", found.body) + landmarkRows(shifted, points, points)[0]
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", "Numbers")
     for _ in range(2):
         fillTable(node, rows, shifted, found)
@@ -249,3 +252,23 @@ def test_no_number_changes_the_users_nodes(shifted, addSegments, addPoints):
     overlapRows(shifted, segments, segments)
     landmarkRows(shifted, points, points)
     assert ([node.GetMTime() for node in nodes], segments.GetSegmentation().GetMTime()) == before
+
+
+@pytest.mark.parametrize(
+    ("there", "paired", "told"),
+    [
+        (("b", "a"), ["a", "b"], ""),
+        (("b", "a", "new"), ["a", "b"], "new"),
+        (("b", "gone"), ["b"], "a"),
+    ],
+)
+def test_points_to_correct_by_pair_by_label_and_what_is_left_out_is_told(addPoints, there, paired, told):
+    from GLIDERegLib.scene.registration.request import correspondingPoints
+
+    places = {"a": (1, 0, 0), "b": (2, 0, 0), "new": (3, 0, 0), "gone": (4, 0, 0)}
+    fixed = addPoints({label: places[label] for label in ("a", "b")})
+    moving = addPoints({label: np.add(places[label], (0, 5, 0)) for label in there})
+    here, goal, notes = correspondingPoints(fixed, moving)
+    assert here.tolist() == [list(map(float, places[label])) for label in paired]
+    assert np.allclose(goal - here, (0, 5, 0))
+    assert told in " ".join(notes) and bool(notes) == bool(told)

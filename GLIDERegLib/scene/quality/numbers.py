@@ -12,6 +12,7 @@ import vtk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.metrics import similarity, target_registration_error
+from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.quality.maps import TRANSFORM_ROLE, describe, putIntoFolder
@@ -138,30 +139,26 @@ def overlapRows(
 
 def landmarkRows(
     pair: Pair, fixed: slicer.vtkMRMLMarkupsFiducialNode, moving: slicer.vtkMRMLMarkupsFiducialNode
-) -> list[Row]:
-    """Target registration error, before and after, of the points whose label both lists have once.
+) -> tuple[list[Row], list[str]]:
+    """Target registration error, before and after, of the points that belong together (see `match_labels`),
+    and a sentence for each kind of point that was left out.
 
-    Raises InputError where there is none.
+    Raises InputError where it is not clear what belongs together.
     """
-    here, there = (
+    (here, start), (there, goal) = (
         _labelled(node, placement)
         for node, placement in ((fixed, _toWorld(fixed)), (moving, pair.placement(moving)))
     )
-    shared = [label for label in here if label in there]
-    if not shared:
-        raise InputError(
-            f"'{fixed.GetName()}' and '{moving.GetName()}' share no label; give corresponding "
-            "points the same one."
-        )
-    start, goal = (np.array([points[label] for label in shared]) for points in (here, there))
-    region, rows = f"{len(shared)} landmarks", []
+    matching = match_labels(here, there)
+    start, goal = (points[rows] for points, rows in zip((start, goal), matching.columns(), strict=True))
+    region, rows = f"{len(start)} landmarks", []
     for when, found in (("before", start), ("after", mapPoints(pair.toMoving(), start))):
         _, summary = target_registration_error(found, goal)
         rows += [
             Row(f"Landmark error, mean, {when}", region, summary["mean"], "mm", READERS),
             Row(f"Landmark error, maximum, {when}", region, summary["max"], "mm", READERS),
         ]
-    return rows
+    return rows, matching.warnings()
 
 
 def fillTable(table: slicer.vtkMRMLTableNode, rows: Sequence[Row], pair: Pair, measures: Measures) -> None:
@@ -189,14 +186,15 @@ def fillTable(table: slicer.vtkMRMLTableNode, rows: Sequence[Row], pair: Pair, m
 
 def _labelled(
     node: slicer.vtkMRMLMarkupsFiducialNode, placement: vtk.vtkAbstractTransform
-) -> dict[str, np.ndarray]:
-    """The placed points whose label no other point of the list has."""
-    found: dict[str, list] = {}
-    for n in range(node.GetNumberOfControlPoints()):
-        if node.GetNthControlPointPositionStatus(n) == node.PositionDefined:
-            point = placement.TransformPoint(node.GetNthControlPointPosition(n))
-            found.setdefault(node.GetNthControlPointLabel(n), []).append(point)
-    return {label: np.array(points[0]) for label, points in found.items() if len(points) == 1}
+) -> tuple[list[str], np.ndarray]:
+    """Labels and positions (N, 3) of the placed points."""
+    placed = [
+        n
+        for n in range(node.GetNumberOfControlPoints())
+        if node.GetNthControlPointPositionStatus(n) == node.PositionDefined
+    ]
+    points = [placement.TransformPoint(node.GetNthControlPointPosition(n)) for n in placed]
+    return [node.GetNthControlPointLabel(n) for n in placed], np.array(points, float).reshape(-1, 3)
 
 
 def _toWorld(node: slicer.vtkMRMLTransformableNode) -> vtk.vtkGeneralTransform:

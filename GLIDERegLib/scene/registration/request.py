@@ -11,7 +11,7 @@ import slicer
 import slicer.util
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.files.points import match_labels
+from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.scene.mrml.geometry import pointsToLps
 from GLIDERegLib.scene.registration.inputs import (
     writeInitialTransform,
@@ -39,11 +39,15 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Correction:
-    """A registration to be mended: its transform, and points (N, 3), world RAS mm, that should correspond."""
+    """A registration to be mended: its transform, and points (N, 3), world RAS mm, that should correspond.
+
+    notes: what a reader should know of the points, in sentences.
+    """
 
     transform: slicer.vtkMRMLTransformNode
     fixedPoints: np.ndarray
     movingPoints: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,25 +111,18 @@ def writeRequest(
 
 def correspondingPoints(
     fixedNode: slicer.vtkMRMLMarkupsFiducialNode, movingNode: slicer.vtkMRMLMarkupsFiducialNode
-) -> tuple[np.ndarray, np.ndarray]:
-    """The points (N, 3) of two lists, world RAS mm, that belong together: by label where both lists have the
-    same ones, else by their order.
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The points (N, 3) of two lists, world RAS mm, that belong together (see `match_labels`), and a sentence
+    for each kind of point that was left out.
 
-    Raises InputError where that is not clear, or where there is no point.
+    Raises InputError where it is not clear what belongs together, or where there is no point.
     """
     (fixedLabels, fixed), (movingLabels, moving) = (_placed(node) for node in (fixedNode, movingNode))
     if not fixedLabels:
         raise InputError(f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.")
-    if len(fixedLabels) != len(movingLabels):
-        raise InputError(
-            f"'{fixedNode.GetName()}' has {len(fixedLabels)} points and '{movingNode.GetName()}' has "
-            f"{len(movingLabels)}: place each point in both scans."
-        )
     matching = match_labels(fixedLabels, movingLabels)
-    if left := matching.warnings():
-        raise InputError(" ".join(left), "give corresponding points the same unique label")
     rows = matching.columns()
-    return fixed[rows[0]], moving[rows[1]]
+    return fixed[rows[0]], moving[rows[1]], tuple(matching.warnings())
 
 
 def _placed(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[list[str], np.ndarray]:

@@ -102,6 +102,7 @@ class SceneRegistration:
             inputs.movingMask,
             inputs.initialTransform,
         )
+        self.warnings += correction.notes if correction else ()
         self._folder = Path(tempfile.mkdtemp(prefix="glidereg-", dir=temporaryFolder))
         try:
             request = writeRequest(
