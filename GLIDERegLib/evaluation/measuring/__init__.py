@@ -1,0 +1,11 @@
+"""A nodule measured in one original scan from one click: volume and diameters, each with a 95 % interval."""
+
+from GLIDERegLib.evaluation.measuring.measurement import (
+    GROUND_GLASS,
+    MEASURED,
+    PART_SOLID,
+    SOLID,
+    NoduleMeasurement,
+)
+
+__all__ = ["GROUND_GLASS", "MEASURED", "PART_SOLID", "SOLID", "NoduleMeasurement"]

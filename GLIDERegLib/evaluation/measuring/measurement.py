@@ -1,0 +1,63 @@
+"""What is known of one nodule in one original scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size
+
+MEASURED, COULD_NOT_BE_TOLD = "measured", "could not be told"
+SOLID, PART_SOLID, GROUND_GLASS = "solid", "part-solid", "ground glass"
+
+
+@dataclass(frozen=True)
+class NoduleMeasurement:
+    """A nodule's size in one original scan; all figures are None where `status` is not MEASURED.
+
+    point_mm: the click, LPS mm. status: MEASURED, or COULD_NOT_BE_TOLD, a colon and the reason.
+    volume_mm3 of the whole nodule, ground glass and solid part together; volume_low_mm3, volume_high_mm3: its
+    95 % interval. long_mm: longest diameter in an axial plane, short_mm: the widest across it in the same
+    plane; mean_low_mm, mean_high_mm: 95 % interval of their mean. mean_hu: mean attenuation inside the
+    boundary. attenuation: SOLID, PART_SOLID or GROUND_GLASS. center_mm: centroid, LPS mm. mask: uint8
+    (z, y, x), 1 in the nodule, a box cut from the scan's own grid, for outlines: the volume counts parts of
+    voxels, which a mask cannot. step: how many steps larger (or smaller, negative) than found.
+    """
+
+    point_mm: tuple[float, float, float]
+    status: str
+    volume_mm3: float | None = None
+    volume_low_mm3: float | None = None
+    volume_high_mm3: float | None = None
+    long_mm: float | None = None
+    short_mm: float | None = None
+    mean_low_mm: float | None = None
+    mean_high_mm: float | None = None
+    mean_hu: float | None = None
+    attenuation: str | None = None
+    touches_vessel: bool | None = None
+    touches_pleura: bool | None = None
+    center_mm: tuple[float, float, float] | None = None
+    mask: Volume | None = None
+    step: int = 0
+
+    @property
+    def measured(self) -> bool:
+        return self.status == MEASURED
+
+    @property
+    def mean_mm(self) -> float | None:
+        """Mean of the long and the short diameter to one decimal, as the guidelines round it."""
+        return round((self.long_mm + self.short_mm) / 2, 1) if self.measured else None
+
+    def size(self, quantity: str = VOLUME) -> Size:
+        """The VOLUME or the mean DIAMETER with its interval, for `growth`.
+
+        Raises InputError where the nodule could not be measured.
+        """
+        if not self.measured:
+            raise InputError(f"The size of this nodule {self.status}.", code="not-measured")
+        if quantity == DIAMETER:
+            return Size(DIAMETER, (self.long_mm + self.short_mm) / 2, self.mean_low_mm, self.mean_high_mm)
+        return Size(VOLUME, self.volume_mm3, self.volume_low_mm3, self.volume_high_mm3)
