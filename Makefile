@@ -10,7 +10,7 @@ SLICER_NEXT := 5.13.31053.0
 # Each process holds a Slicer and the engine, up to 2 GB.
 PYTEST := python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install libraries test lint format demo screenshots peers benchmark bench clean
+.PHONY: help install libraries test validators lint format demo screenshots peers benchmark bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -46,6 +46,13 @@ libraries:
 test: lint libraries .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
 	@$(BIN)/$(PYTEST)
 	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) Testing/host Testing/scene Testing/panel
+
+# pydicomrt is pure Python; what it asks for beyond what is here (OpenCV) its registration part does not use.
+validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3tools) and a second reader (pydicomrt)
+	@$(BIN)/$(PIP) install -c constraints.txt --no-deps pydicomrt
+	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! command -v dciodvfy > /dev/null; then \
+		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dicom3tools > /dev/null; fi
+	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py
 
 lint: install ## check the style
 	@$(BIN)/ruff check --quiet .

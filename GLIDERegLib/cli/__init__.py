@@ -14,6 +14,7 @@ from GLIDERegLib.cli import (
     check,
     consistency,
     demo,
+    dicom,
     evaluate,
     propagate,
     record,
@@ -89,7 +90,7 @@ def _parser() -> Parser:
 
 def _commands() -> Iterator[ModuleType]:
     """Those of this folder, then those of the studies, which stand above it and are not in the extension."""
-    yield from (register, propagate, evaluate, check, consistency, record, report, demo, weights)
+    yield from (register, propagate, evaluate, check, consistency, record, report, dicom, demo, weights)
     studies = "GLIDERegLib.studies"
     if util.find_spec(studies) is not None:
         yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))

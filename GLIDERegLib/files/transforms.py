@@ -17,7 +17,7 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.elastix import is_elastix, read_elastix
 from GLIDERegLib.files.fields import read_field
 from GLIDERegLib.files.itk import itk_calls
-from GLIDERegLib.files.kinds import refuse_mistaken
+from GLIDERegLib.files.kinds import kind_of, refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
@@ -40,8 +40,8 @@ START_NODES = 12
 def read_transform(path: str | PathLike) -> sitk.Transform:
     """Reads a 3-D ITK transform (.h5, .tfm, .txt, .mat) or a displacement field stored as a vector image.
 
-    elastix's own parameter files are read as far as SimpleITK has their transforms. What a field's vectors
-    mean is said in its header (see `files.fields`).
+    elastix's own parameter files are read as far as SimpleITK has their transforms, and DICOM registration
+    objects of two scans. What a field's vectors mean is said in its header (see `files.fields`).
     Raises InputError when the file is missing, damaged or not such a transform.
     """
     path = Path(path)
@@ -50,7 +50,11 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
     if path.name.lower().endswith(FIELD_SUFFIXES):
         return read_field(path)
     if not path.name.lower().endswith(TRANSFORM_SUFFIXES):
-        known = ", ".join(TRANSFORM_SUFFIXES + FIELD_SUFFIXES)
+        if kind_of(path) == "a DICOM file":
+            from GLIDERegLib.files.dicom.registration_object import read_registration
+
+            return read_registration(path).transform
+        known = ", ".join((*TRANSFORM_SUFFIXES, *FIELD_SUFFIXES, "a DICOM registration object"))
         raise InputError(f"The transform '{path}' is of an unknown type; give one of {known}.")
     refuse_mistaken(path, f"The transform '{path}'")
     if path.suffix.lower() == ".txt" and is_elastix(path.read_text(encoding="utf-8", errors="replace")):

@@ -1,0 +1,142 @@
+"""`glidereg export-dicom` and `glidereg import-dicom`: registrations as DICOM objects, and back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from GLIDERegLib.cli.console import interruptible, print_warnings
+
+# mm; what a reader of the object may be told without a word: a tenth of a fine voxel.
+UNSAID_MM = 0.1
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    _add_export(commands)
+    _add_import(commands)
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "export-dicom",
+        help="write a registration as a DICOM Deformable Spatial Registration",
+        description="Writes the registration of two DICOM series as a DICOM Deformable Spatial Registration, "
+        "a new series in the fixed scan's study, from the fixed to the moving frame of reference.",
+    )
+    add = parser.add_argument
+    add("result", type=Path, metavar="DIR", help="results of `glidereg register`, or a transform file")
+    for role in ("fixed", "moving"):
+        add(
+            f"--{role}-dicom",
+            type=Path,
+            required=True,
+            metavar="SCAN",
+            help=f"folder or one file of the {role} DICOM series",
+        )
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="DICOM file to write")
+    add(
+        "--keep-grid",
+        action="store_true",
+        help="write the displacement field's own grid, turned or fine as it is; default: a grid along the "
+        "patient's axes, every 2 to 3 mm",
+    )
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run_export)
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "import-dicom",
+        help="read a DICOM registration object, deformable or rigid",
+        description="Reads a DICOM Deformable Spatial Registration or Spatial Registration and writes it as "
+        "a transform from fixed to moving points.",
+    )
+    add = parser.add_argument
+    add("registration", type=Path, metavar="REG", help="the registration object")
+    for role in ("fixed", "moving"):
+        add(
+            f"--{role}-dicom",
+            type=Path,
+            metavar="SCAN",
+            help=f"the {role} DICOM series; refused where the object is not of it",
+        )
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="transform to write (.h5 or .tfm)")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run_import)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    from GLIDERegLib.files.outputs import refuse_overwriting
+
+    folder = options.result.is_dir()
+    transform = options.result / "transform.h5" if folder else options.result
+    refuse_overwriting([transform, options.fixed_dicom, options.moving_dicom], [options.output])
+    written = interruptible(lambda cancel: _export(options, transform, options.result if folder else None))
+    if options.quiet:
+        return
+    for role, scan in (("Fixed: ", written.fixed), ("Moving:", written.moving)):
+        print(role, _described(scan.info))
+    size, spacing = (
+        " x ".join(f"{n:g}" for n in values) for values in (written.grid.size, written.grid.spacing)
+    )
+    print(
+        f"{options.output}: Deformable Spatial Registration, fixed to moving; {size} vectors, every "
+        f"{spacing} mm"
+    )
+    print(
+        f"Read back, it is at most {written.largest_difference_mm:.3f} mm from the transform, at 2000 points "
+        "of the fixed scan."
+    )
+    if written.largest_difference_mm > UNSAID_MM:
+        print_warnings(
+            ["The transform bends more finely than the grid; --keep-grid writes a displacement field's own."]
+        )
+    if not folder:
+        print_warnings(["Nothing tells whether these are the scans that were registered."])
+
+
+def _export(options: argparse.Namespace, transform: Path, result: Path | None):
+    from GLIDERegLib.files.dicom.registered_scans import check_registered, read_scan
+    from GLIDERegLib.files.dicom.registration_writer import export_registration
+    from GLIDERegLib.files.transforms import read_transform
+
+    mapping = read_transform(transform)
+    fixed, moving = (
+        read_scan(getattr(options, f"{role}_dicom"), f"{role} scan") for role in ("fixed", "moving")
+    )
+    if result is not None:
+        check_registered(result, fixed.grid, moving.grid)
+    return export_registration(mapping, fixed, moving, options.output, options.keep_grid)
+
+
+def run_import(options: argparse.Namespace) -> None:
+    from GLIDERegLib.files.dicom.registered_scans import read_scan
+    from GLIDERegLib.files.dicom.registration_object import read_registration
+    from GLIDERegLib.files.outputs import refuse_overwriting
+    from GLIDERegLib.files.transforms import write_transform
+
+    given = {
+        role: path for role in ("fixed", "moving") if (path := getattr(options, f"{role}_dicom")) is not None
+    }
+    refuse_overwriting([options.registration, *given.values()], [options.output])
+
+    def work(cancel):
+        infos = {role: read_scan(path, f"{role} scan").info for role, path in given.items()}
+        found = read_registration(options.registration, **infos)
+        write_transform(found.transform, options.output)
+        return found, infos
+
+    found, infos = interruptible(work)
+    if options.quiet:
+        return
+    for role, scan in (("fixed", found.fixed), ("moving", found.moving)):
+        print(f"{role.title() + ':':<7}", _described(infos[role]) if role in infos else scan)
+    print(f"{options.output}: {found.kind} '{found.label}', fixed to moving points, LPS mm")
+    print_warnings(list(found.notes))
+
+
+def _described(info) -> str:
+    """A scan in one line, without anything of the patient."""
+    date = f" of {info.study_date}" if info.study_date else ""
+    frame = f"frame of reference {info.frame_of_reference_uid or 'unknown'}"
+    return f"series '{info.description}'{date}, {len(info.sop_instance_uids)} images, {frame}"

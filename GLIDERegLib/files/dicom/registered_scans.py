@@ -1,0 +1,128 @@
+"""Two DICOM series as the scans of a registration: references to them, and whether they were registered."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.dicom.read import DicomInfo, read_info, read_stack
+from GLIDERegLib.files.dicom.tags import read_header
+from GLIDERegLib.files.itk import itk_calls
+from GLIDERegLib.files.patients import different_patients
+
+# Share of a spacing: NIfTI keeps six digits.
+ROUNDED = 1e-3
+
+
+@dataclass(frozen=True)
+class ScanSeries:
+    """A scan on disk as an object in its study refers to it. references: SOP class and instance UIDs."""
+
+    info: DicomInfo
+    grid: Grid
+    references: tuple[tuple[str, str], ...]
+
+
+def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
+    """The series of a DICOM folder or file, with all that a reference to it needs.
+
+    Raises InputError as reading the scan does, and where it has no Frame of Reference UID or lacks a UID.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"The {what} '{path}' does not exist; check the path.")
+    _, grid = read_stack(path, what)
+    info = read_info(path, what)
+    headers = [read_header(file) for file in info.files]
+    references = tuple((h.texts["SOPClassUID"], h.texts["SOPInstanceUID"]) for h in headers)
+    lacking = [
+        name
+        for name, value in (
+            ("FrameOfReferenceUID", info.frame_of_reference_uid),
+            ("StudyInstanceUID", info.study_uid),
+            ("SeriesInstanceUID", info.series_uid),
+            ("SOPInstanceUID", all(all(pair) for pair in references)),
+        )
+        if not value
+    ]
+    if lacking:
+        raise InputError(
+            f"The DICOM series of the {what} has no {' and no '.join(lacking)}, so that no registration can "
+            "refer to it",
+            "Export the series again.",
+            code="dicom-no-frame",
+        )
+    return ScanSeries(info, grid, references)
+
+
+def check_pair(fixed: ScanSeries, moving: ScanSeries) -> None:
+    """Raises InputError for scans of different patients, and for one scan given twice."""
+    if reason := different_patients(fixed.info.patient, moving.info.patient):
+        raise InputError(reason.rstrip("."), "Give two scans of one patient.", code="different-patients")
+    if set(fixed.info.sop_instance_uids) & set(moving.info.sop_instance_uids):
+        raise InputError(
+            "The fixed and the moving scan are the same DICOM series",
+            "Give the two scans that were registered.",
+            code="dicom-other-scan",
+        )
+
+
+def check_registered(folder: Path, fixed: Grid, moving: Grid) -> None:
+    """Raises InputError unless the report's sizes and spacings and the warped image's place are these grids'.
+
+    What the folder does not hold is not compared.
+    """
+    for role, (size, spacing) in _reported(folder).items():
+        grid = {"fixed": fixed, "moving": moving}[role]
+        # Converted from DICOM, a scan's axes may be in another order.
+        axes, here = (
+            sorted(zip(size, spacing, strict=True)),
+            sorted(zip(grid.size, grid.spacing, strict=True)),
+        )
+        if not np.allclose(axes, here, rtol=ROUNDED):
+            raise _other(folder, role, f"{_times(size)} voxels of {_times(spacing)} mm", grid)
+    warped = folder / "warped.nii.gz"
+    if warped.is_file():
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(warped))
+        with itk_calls(f"'{warped}' cannot be read; it is damaged."):
+            reader.ReadImageInformation()
+        there = Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+        if not there.upright().matches(fixed.upright(), tolerance=0.1):
+            raise _other(
+                folder,
+                "fixed",
+                f"another place: {_times(there.size)} voxels of {_times(there.spacing)} mm",
+                fixed,
+            )
+
+
+def _reported(folder: Path) -> dict[str, tuple[list, list]]:
+    report = folder / "report.json"
+    try:
+        images = json.loads(report.read_text(encoding="utf-8"))["images"] if report.is_file() else {}
+        return {role: (images[role]["size"], images[role]["spacing_mm"]) for role in images}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"'{report}' is no report of a registration", "Register the scans again.", code="report"
+        ) from error
+
+
+def _other(folder: Path, role: str, was: str, grid: Grid) -> InputError:
+    return InputError(
+        f"The {role} DICOM series is not the {role} scan that was registered in '{folder}': that one has "
+        f"{was}, this one {_times(grid.size)} voxels of {_times(grid.spacing)} mm",
+        "Give the two series that were registered, in their order.",
+        code="dicom-other-scan",
+    )
+
+
+def _times(values) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
