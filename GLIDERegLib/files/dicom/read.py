@@ -58,7 +58,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid]:
     lowest value elsewhere. Raises InputError for everything that is no single, complete, regular stack of
     grey slices. `what` names the image in messages.
     """
-    slices, grid = read_stack(path, what)
+    slices, grid = _stack(path, what)
     name = f"The DICOM series of the {what}"
     check_pixels(slices, name)
     _check_rescale(slices, name)
@@ -83,7 +83,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid]:
 
 def read_info(path: Path, what: str = "image") -> DicomInfo:
     """What the tags of the series say that `read_dicom` would read. Raises InputError as it does."""
-    slices, _ = read_stack(path, what)
+    slices, _ = _stack(path, what)
     texts = slices[0].header.texts
     try:
         thickness = float(texts["SliceThickness"])
@@ -132,7 +132,7 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def read_stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
+def _stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
     return regular_stack(find_series(path, what), what)
 
 

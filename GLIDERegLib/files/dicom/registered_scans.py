@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.dicom.read import DicomInfo, read_info, read_stack
+from GLIDERegLib.files.dicom.read import DicomInfo, read_grid, read_info
 from GLIDERegLib.files.dicom.tags import read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.patients import different_patients
@@ -38,7 +38,7 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
     path = Path(path)
     if not path.exists():
         raise InputError(f"The {what} '{path}' does not exist; check the path.")
-    _, grid = read_stack(path, what)
+    grid = read_grid(path, what)
     info = read_info(path, what)
     headers = [read_header(file) for file in info.files]
     references = tuple((h.texts["SOPClassUID"], h.texts["SOPInstanceUID"]) for h in headers)
