@@ -220,8 +220,13 @@ warped). The cross marks the point. Black to white: {{ window[0] | measure(0) }}
 
 def render(content: dict[str, Any]) -> str:
     """The page as HTML; `content` holds what `TEMPLATE` names, and every text of it is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {
+    return environment().from_string(TEMPLATE).render(style=STYLE, **content)
+
+
+def environment() -> Environment:
+    """Where the pages of reports are filled in: escaping, strict about names, with filters for figures."""
+    made = Environment(autoescape=True, undefined=StrictUndefined)
+    made.filters |= {
         "position": patient_position,
         "measure": lambda value, digits: "" if value is None else f"{value:.{digits}f}",
         "known": lambda value: "not known" if value is None else "yes" if value else "no",
@@ -229,7 +234,7 @@ def render(content: dict[str, Any]) -> str:
         "shortened": lambda value: f"{value:.4g}",
         "plain": lambda value: json.dumps(value, ensure_ascii=False),
     }
-    return environment.from_string(TEMPLATE).render(style=STYLE, **content)
+    return made
 
 
 def _called(volume: dict[str, Any]) -> str:

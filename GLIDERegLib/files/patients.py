@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,16 @@ def different_patients(first: Patient, second: Patient) -> str:
         if one and other:
             word = {"identifier": "IDs", "name": "names"}[what]
             return "" if one == other else f"The two scans are of different patients: their {word} differ."
+    return ""
+
+
+def patients_of_dates(patients: Mapping[str, Patient]) -> str:
+    """Why scans of several dates, by which the patients are named, are not of one patient, in a sentence
+    without name or ID; empty where nothing says so.
+    """
+    for one, other in combinations(patients, 2):
+        if reason := different_patients(patients[one], patients[other]):
+            return reason.replace("The two scans", f"The scans of {one} and {other}", 1)
     return ""
 
 

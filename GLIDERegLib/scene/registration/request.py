@@ -117,7 +117,7 @@ def correspondingPoints(
 
     Raises InputError where it is not clear what belongs together, or where there is no point.
     """
-    (fixedLabels, fixed), (movingLabels, moving) = (_placed(node) for node in (fixedNode, movingNode))
+    (fixedLabels, fixed), (movingLabels, moving) = (placedPoints(node) for node in (fixedNode, movingNode))
     if not fixedLabels:
         raise InputError(f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.")
     matching = match_labels(fixedLabels, movingLabels)
@@ -125,7 +125,7 @@ def correspondingPoints(
     return fixed[rows[0]], moving[rows[1]], tuple(matching.warnings())
 
 
-def _placed(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[list[str], np.ndarray]:
+def placedPoints(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[list[str], np.ndarray]:
     """Labels and world RAS positions of a list's placed points."""
     defined = slicer.vtkMRMLMarkupsNode.PositionDefined
     numbers = [

@@ -71,7 +71,7 @@ class SynchronizedReading:
         self._observations: list[tuple[vtk.vtkObject, int]] = []
         _open.add(self)
         scene = pair.transform.GetScene()
-        self._crosses = {side: _addCross(scene, views) for side, views in self._views.items()}
+        self._crosses = {side: addCross(scene, views) for side, views in self._views.items()}
         self._crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if self._crosshair is not None:
             self._borrowed.set(self._crosshair, CrosshairMode=self._crosshair.NoCrosshair)
@@ -213,7 +213,7 @@ def positionOf(pair: Pair, point: Sequence[float], inMoving: bool) -> Position:
     )
 
 
-def _addCross(
+def addCross(
     scene: slicer.vtkMRMLScene, views: Sequence[slicer.vtkMRMLSliceNode]
 ) -> slicer.vtkMRMLMarkupsFiducialNode:
     """A cross that only these views show, hidden from lists and never saved."""

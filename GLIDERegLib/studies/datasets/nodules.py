@@ -16,9 +16,10 @@ import numpy as np
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.files.points import PointSet, write_points
+from GLIDERegLib.files.tables import read_table
 from GLIDERegLib.studies.cases import Case
 from GLIDERegLib.studies.datasets.dataset import DataSet, Shortcomings, make_once
-from GLIDERegLib.studies.datasets.pairs import SAFE_NAME, read_table, table_in
+from GLIDERegLib.studies.datasets.pairs import SAFE_NAME, table_in
 
 CENTRES = tuple(tuple(f"{image}_{axis}" for axis in "xyz") for image in ("fixed", "moving"))
 COLUMNS = ("pair", "fixed", "moving", "label", *CENTRES[0], *CENTRES[1])

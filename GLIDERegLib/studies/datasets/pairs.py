@@ -10,12 +10,12 @@ values: `1=lung;2=heart`. family is a word of yours, by which the tables are par
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import fields
 from pathlib import Path
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.files.tables import read_table
 from GLIDERegLib.studies.cases import Case
 from GLIDERegLib.studies.datasets.dataset import DataSet, Shortcomings
 
@@ -52,40 +52,6 @@ def read_pairs(path: Path, check_files: bool = True) -> list[Case]:
                     lacking.note(f"'{file}' of the pair '{case.name}' is missing")
         lacking.refuse()
     return cases
-
-
-def read_table(path: Path, required: tuple[str, ...], known: tuple[str, ...]) -> list[tuple[int, dict]]:
-    """The rows of a CSV file with a header: the line's number, and its cells, stripped, by column.
-
-    Raises InputError when the file cannot be read, lacks a required column or a required cell, has an unknown
-    column, or holds no row.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, skipinitialspace=True)
-            header = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = header
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The list '{path}' cannot be read as CSV in UTF-8; check the file.") from error
-    missing = [name for name in required if name not in header]
-    unknown = [name for name in header if name not in known]
-    if missing:
-        raise InputError(f"The list '{path}' lacks the column(s) {', '.join(missing)} in its first line.")
-    if unknown or len(set(header)) < len(header):
-        wrong = ", ".join(f"'{name}'" for name in unknown) or "columns that occur twice"
-        raise InputError(f"The list '{path}' has {wrong}; its columns may be {', '.join(known)}.")
-    cleaned = []
-    for number, row in rows:
-        if None in row:
-            raise InputError(f"Line {number} of '{path}' has more cells than the header.")
-        row = {name: (cell or "").strip() for name, cell in row.items()}
-        if empty := [name for name in required if not row[name]]:
-            raise InputError(f"Line {number} of '{path}' has nothing under {', '.join(empty)}.")
-        cleaned.append((number, row))
-    if not cleaned:
-        raise InputError(f"The list '{path}' holds no pairs; write one a line under the header.")
-    return cleaned
 
 
 def _case(row: dict[str, str], folder: Path, where: str) -> Case:

@@ -1,0 +1,127 @@
+"""The report's page of a study: what its first page tells a reader who never saw it, then details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from GLIDERegLib.evaluation.report_page import STYLE, environment
+
+OWN_STYLE = """
+.curves { display: grid; grid-template-columns: repeat(2, 1fr); gap: 10px; }
+.curve { width: 100%; height: auto; }
+table.data td.now { font-weight: 600; }
+table.grid { table-layout: fixed; }
+table.grid td { white-space: pre-line; }
+table.data.grid th, table.data.grid td { padding: 3px 4px; }
+.day { white-space: nowrap; }
+.words { font-size: 12.5px; }
+ul.rules { margin: 4px 0; padding-left: 18px; break-inside: avoid; font-size: 13px; }
+.pictures.dates { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+@media print { .pictures.dates { grid-template-columns: repeat(4, 1fr); } h2.next { break-before: page; } }
+"""
+
+TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Nodule follow-up</title>
+<style>{{ style | safe }}</style>
+</head>
+<body>
+<table class="sheet"><thead><tr><th>Research software, to be checked by a reader; not a diagnostic device
+<span>GLIDE-Reg {{ version }}, {{ made }}</span></th></tr></thead><tbody><tr><td>
+<h1>Nodule follow-up</h1>
+<p>{{ scans | length }} CT scans of one patient. Current scan: <b>{{ scans[-1].day }}</b>; prior
+{{ "scan" if scans | length == 2 else "scans" }}:
+{% for scan in scans[:-1] | reverse %}<b>{{ scan.day }}</b> ({{ scan.before_current }} before)
+{{- ", " if not loop.last }}{% endfor %}.</p>
+{%- if warnings %}
+<div class="warnings"><b>Warnings</b><ul>{% for text in warnings %}<li>{{ text }}</li>{% endfor %}</ul></div>
+{%- endif %}
+<h2>Nodules</h2>
+{%- if nodules %}
+<p class="muted">A row is one nodule at all dates. Sizes: mean of the longest and its perpendicular axial
+diameter, and volume, each measured in that date's original scan. <b>Not marked</b>: no reader marked it,
+which does not say that it is not there. <b>Not seen (searched)</b>: a reader marked every nodule of that
+scan, and this is none of them. <b>Outside</b>: beyond the scan or the registration.</p>
+<table class="data grid"><thead><tr><th style="width: 8%">Nodule</th>{% for scan in scans %}<th>
+<span class="day">{{ scan.day }}</span><br>
+{{ scan.role }}</th>{% endfor %}<th style="width: 40%">Between the last two sizes (95 %)</th>
+</tr></thead><tbody>
+{%- for nodule in nodules %}
+<tr><td>{{ nodule.number }}</td>
+{%- for cell in nodule.cells %}
+<td{% if loop.last %} class="now"{% endif %}>{{ cell.shown | replace(", ", "\\n") }}
+{%- if cell.doubtful %} *{% endif %}</td>{% endfor %}
+<td>{% if nodule.headline.span %}<span class="muted">{{ nodule.headline.span }}</span>
+{%- for line in nodule.headline.lines %}{{ "\\n" ~ line }}{% endfor %}{% endif %}</td></tr>
+{%- endfor %}
+</tbody></table>
+{%- if doubtful %}
+<p class="muted">* See the remarks on this nodule: its identity or its size is in doubt.</p>
+{%- endif %}
+{%- else %}
+<p>No nodules were marked.</p>
+{%- endif %}
+<h2>Rules, each for its own quantity only</h2>
+<ul class="rules">
+{%- for rule in rules %}<li>{{ rule.text }} <span class="muted">{{ rule.source }}</span></li>{% endfor %}
+</ul>
+<p class="muted">Intervals hold 95 % and come from the error of the measurement. Where an interval spans no
+change, no doubling time is given. Whether a nodule is solid, and how large its solid part is, a reader
+says.</p>
+<h2>Scans</h2>
+<table class="data"><thead><tr><th>Date</th><th>Role</th><th>Before the current</th><th>Voxels (mm)</th>
+<th class="value">Nodules marked</th><th>Searched for all</th><th>Registration</th></tr></thead><tbody>
+{%- for scan in scans %}
+<tr><td><span class="day">{{ scan.day }}</span>
+{%- if scan.name %}<br><span class="muted">{{ scan.name }}</span>{% endif %}</td>
+<td class="day">{{ scan.role }}</td><td>{{ scan.before_current or "" }}</td>
+<td>{{ scan.spacing | map("shortened") | join(" x ") }}</td><td class="value">{{ scan.marked }}</td>
+<td>{{ "yes" if scan.searched else "not said" }}</td><td>{{ scan.registered }}</td></tr>
+{%- endfor %}
+</tbody></table>
+<p class="muted">The registration only tells which place in one scan is which in another. No size was measured
+in an image that it has warped, since a warp hides growth.</p>
+{%- if nodules %}
+<h2 class="next">Each nodule</h2>
+<p class="muted">Pictures: 60 x 60 mm of the original scans, axial, one scale and one window
+({{ window[0] | measure(0) }} to {{ window[1] | measure(0) }} {{ unit }}). The cross marks where the nodule
+was marked or, in a scan in which it was not, where it is expected. Curves: bars are 95 % intervals, a
+cross on the time axis is a date without a size. Changes: between the last two sizes and over the whole time;
+all others are in growth.csv.</p>
+{%- for nodule in nodules %}
+<section class="card">
+<h3>Nodule {{ nodule.number }}</h3>
+<p class="muted">In the scan of {{ reference }}: {{ nodule.place | position }}.</p>
+<div class="curves">{% for curve in nodule.curves %}{{ curve }}{% endfor %}</div>
+<div class="pictures dates">
+{%- for picture in nodule.pictures %}
+<figure><div class="picture"><img src="{{ picture.uri }}" alt="Nodule {{ nodule.number }}, {{ picture.day }}">
+<i class="left">R</i><i class="right">L</i><i class="up">A</i><i class="down">P</i>
+<i class="bar">10 mm</i></div>
+<figcaption>{{ picture.day }}: {{ picture.caption }}</figcaption></figure>
+{%- endfor %}
+</div>
+{%- for change in nodule.changes %}
+<p class="words"><b>{{ change.span }}</b> ({{ change.interval }})
+{%- for words in change.words %}<br>{{ words }}.{% endfor %}</p>
+{%- endfor %}
+{%- if nodule.remarks %}
+<p class="words"><b>Remarks.</b> {% for day, text in nodule.remarks %}{{ day }}: {{ text }}. {% endfor %}</p>
+{%- endif %}
+</section>
+{%- endfor %}
+{%- endif %}
+</td></tr></tbody></table>
+</body>
+</html>
+"""
+
+
+def render(content: dict[str, Any]) -> str:
+    """The page as HTML; `content` holds what `TEMPLATE` names, and every text of it is escaped."""
+    return environment().from_string(TEMPLATE).render(style=STYLE + OWN_STYLE, **content)

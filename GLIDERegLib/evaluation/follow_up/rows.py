@@ -1,0 +1,158 @@
+"""A row for each nodule for ever, a cell for each date, and the changes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from GLIDERegLib.evaluation.follow_up.identity import MARK_MM, Track
+from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Growth, growth
+
+if TYPE_CHECKING:
+    from GLIDERegLib.evaluation.measuring import NoduleMeasurement
+
+# What is known of a nodule at a date. Only who searched a scan can say that a nodule is not in it.
+MEASURED, NOT_MEASURED = "measured", "marked, size could not be told"
+NOT_SEEN, NOT_MARKED, OUTSIDE = "not seen (searched)", "not marked", "outside"
+QUANTITIES = (VOLUME, DIAMETER)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A nodule as it was marked in one scan. point: LPS mm (3) there. doubt: on its place, empty where none.
+
+    by_steps_mm: how far apart the direct way to the reference scan and that by every date between lead
+    (A→C against A→B→C); None where only the direct one was registered.
+    """
+
+    label: str
+    point: np.ndarray
+    measurement: NoduleMeasurement
+    doubt: str = ""
+    by_steps_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One date's scan. marks: its marked nodules. searched: whether the reader looked for every nodule in it.
+
+    expected, inside: for each nodule of the study where it should be, LPS mm (N, 3), and whether (N) that is
+    within this scan, the reference scan and the registration.
+    """
+
+    day: date
+    marks: Sequence[Mark]
+    searched: bool
+    expected: np.ndarray
+    inside: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A nodule at a date. point: LPS mm (3) in that date's scan, the mark's or the expected one.
+
+    radius: mm, holds the expected place in 95 of 100 cases; None for a mark. notes: for a reader.
+    """
+
+    status: str
+    point: np.ndarray
+    mark: Mark | None = None
+    radius: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def measurement(self) -> NoduleMeasurement | None:
+        return self.mark.measurement if self.mark is not None and self.mark.measurement.measured else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of one quantity from one date to a later one; earlier, later: the numbers of the dates."""
+
+    earlier: int
+    later: int
+    days: int
+    growth: Growth
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """number: from 1 in the order of the first mark, so that a later date changes none. cells: one a date."""
+
+    number: int
+    place: np.ndarray
+    cells: tuple[Cell, ...]
+    changes: tuple[Change, ...]
+
+    def change(self, quantity: str, whole: bool) -> Change | None:
+        """The last change between neighbouring sizes, or that from the first size to the last."""
+        found = [change for change in self.changes if change.growth.quantity == quantity]
+        if whole:
+            return max(found, key=lambda change: change.days, default=None)
+        return max(found, key=lambda change: (change.later, -change.days), default=None)
+
+
+def nodules_of(tracks: Sequence[Track], visits: Sequence[Visit]) -> list[Nodule]:
+    """The rows of the study. visits: in order of time, one for each date that the tracks count."""
+    days = [visit.day for visit in visits]
+    found = []
+    for n, track in enumerate(tracks):
+        cells = tuple(_cell(n, tracks, date, visits) for date in range(len(visits)))
+        found.append(Nodule(n + 1, track.place.point, cells, changes_of(cells, days)))
+    return found
+
+
+def changes_of(cells: Sequence[Cell], days: Sequence[date]) -> tuple[Change, ...]:
+    """Growth between neighbouring sizes, and from the first to the last, each quantity by itself."""
+    sized = [n for n, cell in enumerate(cells) if cell.measurement is not None]
+    spans = list(pairwise(sized))
+    if len(sized) > 2:
+        spans.append((sized[0], sized[-1]))
+    changes = []
+    for earlier, later in spans:
+        between = (days[later] - days[earlier]).days
+        for quantity in QUANTITIES:
+            sizes = (cells[n].measurement.size(quantity) for n in (earlier, later))
+            changes.append(Change(earlier, later, between, growth(*sizes, between)))
+    return tuple(changes)
+
+
+def _cell(n: int, tracks: Sequence[Track], date: int, visits: Sequence[Visit]) -> Cell:
+    track, visit = tracks[n], visits[date]
+    if date in track.marks:
+        mark = visit.marks[track.marks[date]]
+        notes = [text for text in (mark.doubt, *track.doubts.get(date, ())) if text]
+        if not mark.measurement.measured:
+            notes.append(f"size {mark.measurement.status}")
+        if date == min(track.marks) and date > 0:
+            other = _around(n, tracks, visits, date - 1, date)
+            notes += [f"may have parted from nodule {other}, in whose extent it lay before"] if other else []
+        status = MEASURED if mark.measurement.measured else NOT_MEASURED
+        return Cell(status, mark.point, mark, None, tuple(notes))
+    point, radius = visit.expected[n], track.place.radius
+    if radius is None or not visit.inside[n]:
+        return Cell(OUTSIDE, point, None, radius)
+    notes = ()
+    if date > max(track.marks) and (other := _around(n, tracks, visits, date, max(track.marks))):
+        notes = (f"may have merged with nodule {other}, in whose extent it lies",)
+    return Cell(NOT_SEEN if visit.searched else NOT_MARKED, point, None, radius, notes)
+
+
+def _around(n: int, tracks: Sequence[Track], visits: Sequence[Visit], there: int, apart: int) -> int | None:
+    """The number of a nodule in whose extent at the date `there` nodule n lies, both having been marked apart
+    at the date `apart`; None where there is none.
+    """
+    visit = visits[there]
+    for other, track in enumerate(tracks):
+        if other == n or not visit.inside[n] or not {there, apart} <= track.marks.keys():
+            continue
+        mark = visit.marks[track.marks[there]]
+        reach = mark.measurement.long_mm / 2 if mark.measurement.measured else MARK_MM
+        if np.linalg.norm(visit.expected[n] - mark.point) <= reach:
+            return other + 1
+    return None

@@ -1,0 +1,143 @@
+"""A whole study: marks measured where they were made, carried to the reference scan, and told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.follow_up.identity import Place, follow
+from GLIDERegLib.evaluation.follow_up.places import Link, by_steps, carried_place, expected, own_place
+from GLIDERegLib.evaluation.follow_up.rows import Mark, Nodule, Visit, nodules_of
+from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM
+from GLIDERegLib.files.points import PointSet
+
+if TYPE_CHECKING:
+    from GLIDERegLib.evaluation.follow_up.scans import DatedScan
+    from GLIDERegLib.evaluation.measuring import NoduleMeasurement
+
+Measure = Callable[[Volume, np.ndarray], "NoduleMeasurement"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """scans, volumes: in order of time. reference: number of the scan that the others were registered to."""
+
+    scans: tuple[DatedScan, ...]
+    volumes: tuple[Volume, ...]
+    reference: int
+    nodules: tuple[Nodule, ...]
+
+    @property
+    def days(self) -> list:
+        return [scan.day for scan in self.scans]
+
+
+def steps_to(reference: int, number: int) -> list[tuple[int, int]]:
+    """The registrations by which a scan reaches the reference date by date: (fixed, moving) each."""
+    towards = 1 if reference > number else -1
+    return [(n + towards, n) for n in range(number, reference, towards)]
+
+
+def make_study(
+    scans: Sequence[DatedScan],
+    volumes: Sequence[Volume],
+    links: dict[tuple[int, int], Link],
+    reference: int,
+    measure: Measure,
+    check: Callable[[], None] = lambda: None,
+) -> Study:
+    """Follows the nodules of all scans; see `study_steps`. check is called now and then and may raise."""
+    steps = study_steps(scans, volumes, links, reference, measure)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        check()
+
+
+def study_steps(
+    scans: Sequence[DatedScan],
+    volumes: Sequence[Volume],
+    links: dict[tuple[int, int], Link],
+    reference: int,
+    measure: Measure,
+) -> Generator[float, None, Study]:
+    """Follows the nodules of all scans, which are in order of time, step by step: yields the share that is
+    done, and returns the study.
+
+    links: by the numbers (fixed, moving) of two scans: that of the reference and each other scan, and those
+    of `steps_to` where the identity is to be checked by the way over every date. measure: of a volume and a
+    point (3), LPS mm. Raises InputError for points that cannot be read or lie outside their scan.
+    """
+    marked = [_inside(scan.marks(), volume, scan) for scan, volume in zip(scans, volumes, strict=True)]
+    total, done = 2 * sum(map(len, marked)) + 1, 0
+    places: list[list[Place]] = [[] for _ in scans]
+    marks: list[list[Mark]] = [[] for _ in scans]
+    for number, points in enumerate(marked):
+        for label, point in zip(points.labels, points.points, strict=True):
+            found = measure(volumes[number], point)
+            yield (done := done + 1) / total
+            # The centroid is one and the same whoever clicked.
+            centre = np.array(found.center_mm if found.measured else point, float)
+            place, doubt, apart = _placed(number, centre, volumes, links, reference)
+            places[number].append(place)
+            marks[number].append(Mark(label, point, found, doubt, apart))
+            yield (done := done + 1) / total
+    tracks = follow(places, [scan.name for scan in scans])
+    centres = np.array([track.place.point for track in tracks]).reshape(-1, 3)
+    visits = [
+        Visit(
+            scan.day,
+            marks[n],
+            scan.searched,
+            *expected(centres, links.get((reference, n)), volumes[reference], volumes[n]),
+        )
+        for n, scan in enumerate(scans)
+    ]
+    return Study(tuple(scans), tuple(volumes), reference, tuple(nodules_of(tracks, visits)))
+
+
+def _placed(
+    number: int,
+    point: np.ndarray,
+    volumes: Sequence[Volume],
+    links: dict[tuple[int, int], Link],
+    reference: int,
+) -> tuple[Place, str, float | None]:
+    """The place of a scan's mark (3), LPS mm, what casts doubt on it, and how far the way over every date
+    leads away (None where that was not registered); a place is never more certain than both ways agree.
+    """
+    if number == reference:
+        return own_place(point, volumes[reference]), "", None
+    place, doubt = carried_place(point, links[reference, number], volumes[reference], volumes[number])
+    steps = steps_to(reference, number)
+    if len(steps) < 2 or not all(step in links for step in steps):
+        return place, doubt, None
+    apart = float(np.linalg.norm(by_steps(point, [links[step] for step in steps]) - place.point))
+    if place.radius is not None:
+        place = Place(place.point, max(place.radius, apart))
+    if apart > LARGEST_UNCERTAINTY_MM:
+        text = f"the way over every date between leads {apart:.1f} mm elsewhere"
+        doubt = "; ".join(filter(None, [doubt, text]))
+    return place, doubt, apart
+
+
+def _inside(points: PointSet, volume: Volume, scan: DatedScan) -> PointSet:
+    outside = [
+        label
+        for label, inside in zip(points.labels, volume.grid.contains(points.points), strict=True)
+        if not inside
+    ]
+    if outside:
+        raise InputError(
+            f"Marks of {scan.name} lie outside its scan: {', '.join(outside)}",
+            "Check that the points are of that scan, and their coordinate system.",
+            code="points",
+        )
+    return points
