@@ -17,7 +17,7 @@ from GLIDERegLib.registration.backends.numba import compiling  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOK = (
-    "from GLIDERegLib.registration import kernels; compiling._load();"
+    "from GLIDERegLib.registration.backends.numba import compiling; compiling._load();"
     "print(*[k.dispatcher.py_func.__qualname__ for k in compiling._kernels if k.ready])"
 )
 CHEAP = ("_find_rows", "_smooth_lines")
@@ -122,7 +122,8 @@ def test_an_installation_and_a_home_that_cannot_be_written_work(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "GLIDERegLib", copy / "GLIDERegLib", ignore=ignored)
     compile_one = (
-        "from GLIDERegLib.registration import kernels;compiling.compile_kernels(['_smooth_lines']);" + LOOK
+        "from GLIDERegLib.registration.backends.numba import compiling;"
+        "compiling.compile_kernels(['_smooth_lines']);" + LOOK
     )
     mounted = f"mount --bind {copy} {copy} && mount -o remount,ro,bind {copy}"
     script = f"{mounted} && exec {sys.executable} -c '{{}}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,12 +36,14 @@ def a_slicer_app():
 
 @pytest.fixture
 def scene(a_slicer_app, monkeypatch):
-    """An empty scene, which is also `slicer.mrmlScene`."""
+    """An empty scene, which is also `slicer.mrmlScene`; `slicer.app` has its application logic."""
     import slicer
     import slicer.util  # slicer-core loads it only when asked
 
     scene = a_slicer_app.GetMRMLScene()
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
+    application = SimpleNamespace(applicationLogic=lambda: a_slicer_app)
+    monkeypatch.setattr(slicer, "app", getattr(slicer, "app", application), raising=False)
     scene.Clear(0)
     yield scene
     scene.Clear(0)
