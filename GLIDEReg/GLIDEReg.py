@@ -38,11 +38,16 @@ ROOT = _HERE if (_HERE / "GLIDERegLib").is_dir() else _HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from GLIDERegLib.core.describing import descriptions  # noqa: E402
+from GLIDERegLib.core.settings import SLICE_SIZES, Settings  # noqa: E402
 from GLIDERegLib.scene.registration.outcome import Results  # noqa: E402
 from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
 from GLIDERegLib.scene.registration.run import SceneRegistration  # noqa: E402
 from GLIDERegLib.scene.sequence.nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
 from GLIDERegLib.scene.sequence.run import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
+
+# What the settings are, and are when nothing was chosen.
+ABOUT, DEFAULTS = descriptions(Settings), Settings()
 
 # Slicer's parameter node wrapper needs the None. Written as Slicer's own modules write it.
 Mask = Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007
@@ -97,20 +102,20 @@ class GLIDERegParameterNode:
     nodulesInFixed: vtkMRMLMarkupsFiducialNode
     nodulesInMoving: vtkMRMLMarkupsFiducialNode
 
-    preset: Annotated[str, Choice(["fast", "default", "accurate", "paper"])] = "default"
-    device: str = "auto"
+    preset: Annotated[str, Choice(list(ABOUT["name"].values))] = DEFAULTS.name
+    device: str = DEFAULTS.device
     preview: bool = True
-    align: Annotated[str, Choice(["rigid", "affine", "center", "none"])] = "rigid"
-    features: Annotated[str, Choice(["auto", "both", "local", "global"])] = "auto"
-    encoder: str = "sam2.1_hiera_tiny"
+    align: Annotated[str, Choice(list(ABOUT["align"].values))] = DEFAULTS.align
+    features: Annotated[str, Choice(list(ABOUT["features"].values))] = DEFAULTS.features
+    encoder: str = DEFAULTS.encoder
     checkpoint: str = ""
-    reduction: Annotated[str, Choice(["dynamic", "static", "pca"])] = "dynamic"
-    sliceSize: Annotated[str, Choice(["auto", "1024", "512", "256"])] = "auto"
-    sliceStep: Annotated[int, WithinRange(0, 16)] = 0
-    spacing: Annotated[float, WithinRange(0, 20)] = 0.0
-    searchRange: Annotated[float, WithinRange(8, 200)] = 48.0
-    threads: Annotated[int, WithinRange(0, 256)] = 0
-    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
+    reduction: Annotated[str, Choice(list(ABOUT["reduction"].values))] = DEFAULTS.reduction
+    sliceSize: Annotated[str, Choice([size.value for size in SLICE_SIZES])] = "auto"
+    sliceStep: Annotated[int, WithinRange(*ABOUT["encoder_slice_step"].shown)] = 0
+    spacing: Annotated[float, WithinRange(*ABOUT["spacing"].shown)] = 0.0
+    searchRange: Annotated[float, WithinRange(*ABOUT["search_range"].shown)] = DEFAULTS.search_range
+    threads: Annotated[int, WithinRange(*ABOUT["threads"].shown)] = 0
+    seed: Annotated[int, WithinRange(*ABOUT["seed"].shown)] = DEFAULTS.seed
 
     checkTransform: vtkMRMLTransformNode
     checkFixed: vtkMRMLScalarVolumeNode
@@ -453,26 +458,26 @@ def outputsOf(parameters: GLIDERegParameterNode) -> Outputs:
 
 
 def settingsOf(parameters: GLIDERegParameterNode) -> dict:
-    """The engine's settings, as keywords of GLIDERegLib.Settings.preset."""
-    settings = {
-        "name": parameters.preset,
+    """The preset and what differs from the default, as keywords of GLIDERegLib.Settings.preset.
+
+    What is left out is the preset's.
+    """
+    chosen = {
         "device": parameters.device,
         "align": parameters.align,
         "features": parameters.features,
         "encoder": parameters.encoder,
         "checkpoint": parameters.checkpoint or None,
         "reduction": parameters.reduction,
+        "encoder_input_size": None if parameters.sliceSize == "auto" else int(parameters.sliceSize),
+        "encoder_slice_step": parameters.sliceStep or None,
         "spacing": parameters.spacing or None,
         "search_range": parameters.searchRange,
         "threads": parameters.threads or None,
         "seed": parameters.seed,
     }
-    # Left out, they are the preset's.
-    if parameters.sliceSize != "auto":
-        settings["encoder_input_size"] = int(parameters.sliceSize)
-    if parameters.sliceStep:
-        settings["encoder_slice_step"] = parameters.sliceStep
-    return settings
+    changed = {name: value for name, value in chosen.items() if value != getattr(DEFAULTS, name)}
+    return {"name": parameters.preset, **changed}
 
 
 class GLIDERegTest(ScriptedLoadableModuleTest):

@@ -1,55 +1,88 @@
-"""The options that choose how to register, shared by the commands that do."""
+"""The options that choose how to register, made from the settings' descriptions, for all commands that do."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
-from typing import TYPE_CHECKING
+import typing
 
-if TYPE_CHECKING:
-    from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.core.describing import Choice, Description, descriptions
+from GLIDERegLib.core.settings import Settings
 
-# Name, type, unit and help; the values are checked by `Settings`, so that every caller gets the checks.
-OPTIONS: tuple[tuple[str, type, str, str], ...] = (
-    ("preset", str, "NAME", "fast, default, accurate, or paper (the paper's schedule); default: default"),
-    ("features", str, "PAIR", "local (MIND), global (SAM2), both, or auto: both when there is a checkpoint, "
-     "else local; default: auto"),
-    ("reduction", str, "KIND", "how the encoder's channels become few: dynamic (a VAE that learns along), "
-     "static (a VAE trained before) or pca; default: dynamic"),
-    ("align", str, "KIND", "where to start: none (positions as stored), center (middle on middle), rigid or "
-     "affine; default: rigid"),
-    ("encoder", str, "NAME", "network for the global features, of SAM2, or of DINOv2 as in DINO-Reg; see "
-     "`glidereg weights list`; default: sam2.1_hiera_tiny"),
-    ("checkpoint", str, "FILE", "a checkpoint file of your own for that encoder"),
-    ("encoder-reading", str, "KIND", "slice (each by itself) or memory (a sequence through SAM2's memory); "
-     "default: slice"),
-    ("encoder-input-size", int, "PIXELS", "edge of the slices the encoder sees, or the nearest it takes; "
-     "default: 1024 as in the paper, on a processor 512, which is about five times as fast"),
-    ("slice-step", int, "N", "show the encoder only every N-th slice; default: 1, on a processor slices "
-     "12 mm apart"),
-    ("spacing", float, "MM", "working resolution; default: the fixed image's, within the preset's limits"),
-    ("search-range", float, "MM", "largest motion to look for beyond the alignment; default: 48"),
-    ("device", str, "NAME", "auto, cpu, cuda, cuda:N or mps; default: auto"),
-    ("threads", int, "N", "processor threads to use; default: all"),
-    ("seed", int, "N", "start of all random numbers: the same seed gives the same result; default: 0"),
-)  # fmt: skip
-SETTING_NAMES = {"slice-step": "encoder_slice_step"}
+# The settings that have an option, and the option's name where it is another.
+OFFERED = (
+    "name",
+    "features",
+    "reduction",
+    "align",
+    "encoder",
+    "checkpoint",
+    "encoder_reading",
+    "encoder_input_size",
+    "encoder_slice_step",
+    "spacing",
+    "search_range",
+    "device",
+    "threads",
+    "seed",
+)
+_RENAMED = {"name": "preset", "encoder_slice_step": "slice-step"}
+_SEE = {"encoder": " (see `glidereg weights list`)"}
+_NOUNS = {"checkpoint": "FILE", "encoder": "NAME", "name": "NAME", "device": "NAME"}
+
+
+def option_name(setting: str) -> str:
+    """The option of a setting, without the dashes in front."""
+    return _RENAMED.get(setting, setting.replace("_", "-"))
+
+
+def help_text(setting: str) -> str:
+    """What an option does, its values and its default, from the setting's own description."""
+    about = descriptions(Settings)[setting]
+    unit = f", in {about.unit}" if about.unit else ""
+    values = ": " + ", ".join(_value_text(choice) for choice in about.choices) if about.choices else ""
+    default = getattr(Settings(), setting)
+    default = about.automatic if default is None else f"{default:g}" if about.unit else default
+    return f"{about.text}{_SEE.get(setting, '')}{unit}{values}; default: {default}"
 
 
 def settings_options() -> argparse.ArgumentParser:
     """A parent parser with all of them."""
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("how to register")
-    for name, kind, unit, text in OPTIONS:
-        setting = SETTING_NAMES.get(name, name.replace("-", "_"))
-        group.add_argument(f"--{name}", dest=setting, type=kind, metavar=unit, help=text)
+    types = typing.get_type_hints(Settings)
+    for setting, about in descriptions(Settings).items():
+        if setting in OFFERED:
+            group.add_argument(
+                f"--{option_name(setting)}",
+                dest="preset" if setting == "name" else setting,
+                type=_type(types[setting]),
+                metavar=_metavar(setting, about),
+                # argparse formats with %.
+                help=help_text(setting).replace("%", "%%"),
+            )
     return parser
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
     """The preset with what the options change; raises InputError for values that no setting may have."""
-    from GLIDERegLib.core.settings import Settings
-
-    names = {item.name for item in fields(Settings)}
+    names = descriptions(Settings).keys() - {"name"}
     changes = {name: value for name, value in vars(options).items() if name in names}
     return Settings.preset(getattr(options, "preset", "default"), **changes)
+
+
+def _value_text(choice: Choice) -> str:
+    """A value, with what the panel's list calls it where that tells more."""
+    title = choice.title.replace(f" ({choice.value})", "")
+    return choice.value if title.lower().startswith(choice.value) else f"{choice.value} ({title})"
+
+
+def _type(hint: object) -> type:
+    """float of `float | None`, and so on."""
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    return kinds[0]
+
+
+def _metavar(setting: str, about: Description) -> str:
+    if setting in _NOUNS:
+        return _NOUNS[setting]
+    return about.unit.upper() or ("KIND" if about.choices else "N")

@@ -1,35 +1,26 @@
-"""Every choice of a registration in one place, and the four presets."""
+"""Every choice of a registration in one place, each with its own description, and the four presets."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from GLIDERegLib.core.describing import Choice, described, descriptions
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.networks import network
 
-CHOICES = {
-    "features": ("auto", "both", "global", "local"),
-    "reduction": ("dynamic", "static", "pca"),
-    "align": ("none", "center", "rigid", "affine"),
-    "encoder_reading": ("slice", "memory"),
-}
-_LEAST = {
-    "search_range": 1.0,
-    "search_stretch": 1.0,
-    "search_passes": 1,
-    "encoder_slice_step": 1,
-    "encoder_input_size": 64,
-    "seed": 0,
-    "threads": 1,
-    "latent_channels": 1,
-}
 # Tokens of 512 pixels are 32 across a slice, 8 to 14 mm each.
 INPUT_SIZE, CPU_INPUT_SIZE, CPU_SLICES_MM = 1024, 512, 12.0
-PRESETS = ("fast", "default", "accurate", "paper")
 # Channels of features that the refinement reads as bytes of one 16-byte voxel, beside a weight.
 CHANNELS = 12
+# What the panel offers for `encoder_input_size`.
+SLICE_SIZES = (
+    Choice("auto", "Automatic", "1024 pixels on a graphics card, 512 on the processor."),
+    Choice("1024", "1024 pixels, as published"),
+    Choice("512", "512 pixels, about 5 times as fast"),
+    Choice("256", "256 pixels, coarse"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,82 +43,139 @@ class Level:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one registration. Lengths are in mm; weights multiply terms of the energy.
+    """Settings of one registration, each told of by its `Description`: `descriptions(Settings)["spacing"]`.
 
-    name: the preset these settings came from. features: which feature pairs drive the registration; `auto` is
-    both where a checkpoint is present, else local. reduction: how the encoder's channels become
-    `latent_channels`. align: the pre-alignment. encoder: a checkpoint's name; checkpoint: one's own file.
-    spacing: of the working grid, None for the fixed image's finest within `finest_spacing` and `most_voxels`.
-    encoder_input_size: edge in pixels at which the encoder sees a slice, or the nearest that its network
-    takes; encoder_slice_step: it sees every n-th. None for both is the paper's: 1024 and every slice; but 512
-    and slices 12 mm apart on a processor, where a token is then about as high as it is wide.
-    search_range: radius of the ball of discrete displacements around the pre-aligned position, in cells of
-    `cell_size`; search_stretch: how many times further it reaches along the body's axis, where a breath moves
-    the lungs' bases most (by more than 48 mm on COPD scans); search_passes: how often it is made, again
-    through what was found before and within half the range, which mends what a first field left too smooth.
-    global_search_range and global_cell_size: the same for the global features, whose differences count
-    `global_coupling` times against the coupling.
-    vae_refresh: iterations between two computations of all reduced features; vae_tokens: tokens of a step.
-    bending_weight: of the bending energy; it grows with the edge of voxels larger than 1.4 mm.
-    noise_weight: how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike. More
-    than 0 leaves the word to strong edges, along which nothing tells how far they slid.
-    folding_weight: of the penalty on small Jacobian determinants. levels: the refinement, coarse to fine.
-    symmetric: both directions are registered; the mean of one and the inverse of the other is the result.
-    consistent_levels: with `symmetric`, both are made inverse to each other between levels, too.
+    Raises InputError for a value that is no choice or out of its limits. Lengths are in mm; weights multiply
+    terms of the energy.
     """
 
-    name: str = "default"
-    features: str = "auto"
-    reduction: str = "dynamic"
-    align: str = "rigid"
-    spacing: float | None = None
-    finest_spacing: float = 1.0
-    most_voxels: float = 32e6
-    device: str = "auto"
-    seed: int = 0
-    threads: int | None = None
+    # fmt: off
+    name: str = described(
+        "default", "how much time goes into the registration", title="Preset",
+        choices=(
+            Choice("fast", "Fast", "A first look: a working resolution of 2 mm and more."),
+            Choice("default", "Default", "The best balance of time and accuracy."),
+            Choice("accurate", "Accurate", "More refinement steps; about twice the time of the default."),
+            Choice("paper", "Paper", "The schedule of the GLIDE-Reg paper, to compare; slow without a GPU."),
+        ),
+    )
+    features: str = described(
+        "auto", "the features the scans are compared by; auto takes both where the encoder's checkpoint is "
+        "present, else local", title="Features", term="global and local features",
+        choices=(
+            Choice("auto", "Automatic", "Both where SAM2's checkpoint is present, else MIND (local)."),
+            Choice("both", "Both", "MIND descriptors (local) and SAM2 features (global)."),
+            Choice("local", "MIND (local)", "MIND descriptors only; needs no SAM2."),
+            Choice("global", "SAM2 (global)", "SAM2 features only."),
+        ),
+    )
+    reduction: str = described(
+        "dynamic", "how the encoder's channels become few", title="Reduction", term="dimension reduction",
+        choices=(
+            Choice("dynamic", "VAE, co-optimised (dynamic)",
+                   "A variational autoencoder, trained while the registration is refined."),
+            Choice("static", "VAE, pretrained (static)",
+                   "The same network, trained on this pair beforehand, then left alone."),
+            Choice("pca", "PCA", "Principal components; the quickest."),
+        ),
+    )
+    align: str = described(
+        "rigid", "the alignment before the deformable registration", title="Pre-alignment",
+        choices=(
+            Choice("rigid", "Rigid", "Finds the best rotation and translation first."),
+            Choice("affine", "Affine", "Finds the best affine transform first."),
+            Choice("center", "Center of volumes", "Brings the centers of the volumes together."),
+            Choice("none", "None", "Trusts the positions the scans have."),
+        ),
+    )
+    spacing: float | None = described(
+        None, "edge of the voxels the registration works with", title="Working resolution", unit="mm",
+        most=20.0, shown=(0, 20), automatic="the fixed image's, within the preset's limits")
+    finest_spacing: float = described(1.0, "finest working resolution taken where none is given", unit="mm")
+    most_voxels: float = described(32e6, "most voxels of the working grid where no resolution is given")
+    device: str = described(
+        "auto", "where it is computed: auto (the first graphics card, or the processor where there is none), "
+        "cpu, cuda, cuda:N or mps", title="Device")
+    seed: int = described(
+        0, "start of all random numbers: the same seed gives the same result", title="Random seed", least=0,
+        shown=(0, 2147483647))
+    threads: int | None = described(
+        None, "processor threads to use", title="Threads", least=1, automatic="all", shown=(0, 256))
 
-    encoder: str = "sam2.1_hiera_tiny"
-    checkpoint: str | None = None
-    encoder_input_size: int | None = None
-    encoder_slice_step: int | None = None
-    encoder_reading: str = "slice"
+    encoder: str = described(
+        "sam2.1_hiera_tiny", "network for the global features, of SAM2, or of DINOv2 as in DINO-Reg",
+        title="SAM2 model", term="foundation model")
+    checkpoint: str | None = described(
+        None, "a checkpoint file of your own for that encoder, such as MedSAM2's", title="Custom checkpoint",
+        automatic="the downloaded one")
+    encoder_input_size: int | None = described(
+        None, "edge at which the encoder sees a slice, or the nearest it takes", title="SAM2 slice size",
+        unit="pixels", least=64,
+        automatic="1024 as in the paper, on a processor 512, about five times as fast")
+    encoder_slice_step: int | None = described(
+        None, "the encoder sees every N-th slice only", title="SAM2 slices", least=1, shown=(0, 16),
+        automatic="1, on a processor slices 12 mm apart, where a token is about as high as it is wide")
+    encoder_reading: str = described(
+        "slice", "how the encoder reads the slices",
+        choices=(
+            Choice("slice", "Slice by slice", "Each slice by itself."),
+            Choice("memory", "With memory", "As a sequence through SAM2's memory."),
+        ),
+    )
 
-    latent_channels: int = 12
-    vae_learning_rate: float = 1e-3
-    kl_weight: float = 1e-3
-    vae_refresh: int = 20
-    vae_tokens: int = 2048
+    latent_channels: int = described(
+        12, "channels the encoder's are reduced to", term="latent dimension", least=1, most=CHANNELS)
+    vae_learning_rate: float = described(1e-3, "learning rate of the VAE")
+    kl_weight: float = described(1e-3, "weight of the VAE's Kullback-Leibler term")
+    vae_refresh: int = described(20, "iterations between two computations of all reduced features")
+    vae_tokens: int = described(2048, "tokens of one step of the VAE")
 
-    mind_radius: int = 1
-    mind_dilation: int = 2
+    mind_radius: int = described(1, "radius of MIND's patches", unit="voxels", term="MIND-SSC r")
+    mind_dilation: int = described(2, "distance of MIND's neighbours", unit="voxels", term="MIND-SSC d")
 
-    search_range: float = 48.0
-    search_stretch: float = 1.5
-    search_passes: int = 2
-    cell_size: float = 8.0
-    global_search_range: float = 96.0
-    global_cell_size: float = 12.0
-    global_coupling: float = 1.0
-    global_weight: float = 1.0
-    local_weight: float = 1.0
-    bending_weight: float = 15.0
-    folding_weight: float = 20.0
-    noise_weight: float = 0.0
-    levels: tuple[Level, ...] = field(default=(Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 80)))
-    symmetric: bool = True
-    consistent_levels: bool = True
+    search_range: float = described(
+        48.0, "largest displacement searched beyond the alignment", title="Search range", unit="mm",
+        least=1.0, term="coupled convex search, radius of the ball of displacements", shown=(8, 200))
+    search_stretch: float = described(
+        1.5, "how many times further the search reaches along the body's axis, where a breath moves the "
+        "lungs' bases most (by more than 48 mm on COPD scans)", least=1.0)
+    search_passes: int = described(
+        2, "how often the search is made, again through what was found before and within half the range, "
+        "which mends what a first field left too smooth", least=1)
+    cell_size: float = described(8.0, "edge of the cells whose displacement is searched", unit="mm")
+    global_search_range: float = described(96.0, "the search range of the global features", unit="mm")
+    global_cell_size: float = described(12.0, "the cells of the global features", unit="mm")
+    global_coupling: float = described(
+        1.0, "how much differences of global features count against the coupling")
+    global_weight: float = described(1.0, "weight of the global similarity term", term="alpha")
+    local_weight: float = described(1.0, "weight of the local similarity term", term="beta")
+    bending_weight: float = described(
+        15.0, "weight of the bending energy; it grows with the edge of voxels larger than 1.4 mm",
+        term="lambda")
+    folding_weight: float = described(20.0, "weight of the penalty on small Jacobian determinants")
+    noise_weight: float = described(
+        0.0, "how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike. More "
+        "than 0 leaves the word to strong edges, along which nothing tells how far they slid")
+    levels: tuple[Level, ...] = described(
+        (Level(4, 4, 40), Level(4, 2, 40), Level(2, 1, 80)), "resolutions of the refinement, coarse to fine",
+        term="instance optimisation")
+    symmetric: bool = described(
+        True, "both directions are registered; the mean of one and the inverse of the other is the result")
+    consistent_levels: bool = described(
+        True, "with symmetric, both directions are made inverse to each other between levels, too")
+    # fmt: on
 
     def __post_init__(self):
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"Unknown {name} '{getattr(self, name)}': choose one of {', '.join(choices)}."
-                )
-        for name, least in _LEAST.items():
+        for name, about in descriptions(Settings).items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise InputError(f"The {name.replace('_', ' ')} must be at least {least:g}, not {value:g}.")
+            if about.values and name != "name" and value not in about.values:
+                raise InputError(f"Unknown {name} '{value}': choose one of {', '.join(about.values)}.")
+            if value is None:
+                continue
+            if about.least is not None and not value >= about.least:
+                raise InputError(
+                    f"The {name.replace('_', ' ')} must be at least {about.least:g}, not {value:g}."
+                )
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
         if self.spacing is not None and not 0 < self.spacing <= 20:
@@ -156,6 +204,10 @@ class Settings:
         """JSON-able."""
         return dataclasses.asdict(self)
 
+
+# The values there are to choose from, by the setting's name.
+CHOICES = {name: about.values for name, about in descriptions(Settings).items() if about.values}
+PRESETS = CHOICES.pop("name")
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "fast": {

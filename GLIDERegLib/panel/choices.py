@@ -7,55 +7,36 @@ from collections.abc import Callable, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.describing import descriptions
+from GLIDERegLib.core.settings import SLICE_SIZES, Settings
+
 # Value, text, tool tip.
 Choice = tuple[str, str, str]
 
-PRESETS: tuple[Choice, ...] = (
-    ("fast", _("Fast"), _("A first look: working voxels of 2 mm and more.")),
-    ("default", _("Default"), _("The best balance of time and accuracy.")),
-    ("accurate", _("Accurate"), _("More refinement steps; about twice the time of the default.")),
-    (
-        "paper",
-        _("As published"),
-        _("The schedule of the GLIDE-Reg paper, for comparison; slow without a GPU."),
-    ),
-)
-ALIGN: tuple[Choice, ...] = (
-    ("rigid", _("Shift and turn"), _("Finds the best rigid alignment first.")),
-    ("affine", _("Shift, turn, scale and shear"), _("Finds the best affine alignment first.")),
-    ("center", _("Middle on middle"), _("Brings the middles of the scans together.")),
-    ("none", _("None"), _("Trusts the positions the scans have in the scene.")),
-)
-FEATURES: tuple[Choice, ...] = (
-    (
-        "auto",
-        _("Automatic"),
-        _("Local structure and anatomy where SAM2's weights are here, else local structure."),
-    ),
-    ("both", _("Local structure and anatomy"), _("MIND descriptors and SAM2 features.")),
-    ("local", _("Local structure"), _("MIND descriptors only; needs no SAM2.")),
-    ("global", _("Anatomy"), _("SAM2 features only.")),
-)
-REDUCTION: tuple[Choice, ...] = (
-    ("dynamic", _("Learned along (VAE)"), _("A small network that learns while the registration refines.")),
-    (
-        "static",
-        _("Learned before (VAE)"),
-        _("The same network, trained on this pair before, then left alone."),
-    ),
-    ("pca", _("Principal components"), _("The quickest.")),
-)
-SLICE_SIZES: tuple[Choice, ...] = (
-    ("auto", _("Automatic"), _("1024 pixels on a graphics card, 512 on the processor.")),
-    ("1024", _("1024 pixels, as published"), ""),
-    ("512", _("512 pixels, about 5 times as fast"), ""),
-    ("256", _("256 pixels, coarse"), ""),
-)
+ABOUT = descriptions(Settings)
 AUTOMATIC: Choice = (
     "auto",
     _("Automatic"),
     _("The first graphics card, or the processor where there is none."),
 )
+
+
+def choicesOf(setting: str) -> list[Choice]:
+    """The values of a setting as a list shows them, by the setting's own description."""
+    offered = SLICE_SIZES if setting == "encoder_input_size" else ABOUT[setting].choices
+    return [(choice.value, _(choice.title), choice.tip and _(choice.tip)) for choice in offered]
+
+
+def toolTip(setting: str) -> str:
+    """What a setting means, in a sentence, with what is meant by automatic."""
+    about = ABOUT[setting]
+    text = _(about.text)
+    sentence = f"{text[:1].upper()}{text[1:]}."
+    return (
+        sentence + " " + _("Automatic: {text}.").format(text=_(about.automatic))
+        if about.automatic
+        else sentence
+    )
 
 
 class ChoiceBox:

@@ -43,15 +43,31 @@ class RegistrationPanel:
         self._boxes = {
             name: ChoiceBox(box, offered, lambda value, name=name: self._binding.set(name, value))
             for name, box, offered in (
-                ("preset", ui.presetCombo, choices.PRESETS),
+                ("preset", ui.presetCombo, choices.choicesOf("name")),
                 ("device", ui.deviceCombo, [choices.AUTOMATIC]),
-                ("align", ui.alignCombo, choices.ALIGN),
-                ("features", ui.featuresCombo, choices.FEATURES),
+                ("align", ui.alignCombo, choices.choicesOf("align")),
+                ("features", ui.featuresCombo, choices.choicesOf("features")),
                 ("encoder", ui.encoderCombo, []),
-                ("reduction", ui.reductionCombo, choices.REDUCTION),
-                ("sliceSize", ui.sliceSizeCombo, choices.SLICE_SIZES),
+                ("reduction", ui.reductionCombo, choices.choicesOf("reduction")),
+                ("sliceSize", ui.sliceSizeCombo, choices.choicesOf("encoder_input_size")),
             )
         }
+        for setting, widget in (
+            ("name", ui.presetCombo),
+            ("device", ui.deviceCombo),
+            ("align", ui.alignCombo),
+            ("features", ui.featuresCombo),
+            ("encoder", ui.encoderCombo),
+            ("checkpoint", ui.checkpointEdit),
+            ("reduction", ui.reductionCombo),
+            ("encoder_input_size", ui.sliceSizeCombo),
+            ("encoder_slice_step", ui.sliceStepSpin),
+            ("spacing", ui.spacingSpin),
+            ("search_range", ui.searchRangeSpin),
+            ("threads", ui.threadsSpin),
+            ("seed", ui.seedSpin),
+        ):
+            widget.toolTip = choices.toolTip(setting)
         self._weights = WeightsControl(ui.weightsButton, self._weightsChanged)
         ui.checkpointEdit.connect("currentPathChanged(QString)", self._checkpointTyped)
         # All that is told of an emptied text.

@@ -49,7 +49,7 @@ class SequencePage:
             ui.referenceCombo, [], lambda n: self._binding.set("sequenceReference", int(n))
         )
         self._preset = ChoiceBox(
-            ui.qualityCombo, choices.PRESETS, lambda name: self._binding.set("preset", name)
+            ui.qualityCombo, choices.choicesOf("name"), lambda name: self._binding.set("preset", name)
         )
         ui.startButton.connect("clicked()", self.apply)
         ui.stopButton.connect("clicked()", self.cancel)

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from GLIDERegLib.core.describing import descriptions
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.settings import CHOICES, PRESETS, Settings
 
@@ -101,3 +102,21 @@ def test_a_processor_sees_fewer_and_smaller_slices_unless_told_otherwise(
     choose_encoder(settings, torch.device(device), [])
     assert asked[0]["input_size"] == size
     assert settings.slice_step(device, spacing) == step
+
+
+def test_every_setting_describes_itself_and_its_default_is_within_its_own_limits():
+    for name, about in descriptions(Settings).items():
+        value = getattr(Settings(), name)
+        assert about.text and not about.text.endswith("."), name
+        assert about.automatic if value is None else not about.automatic, name
+        assert not about.values or value in about.values, name
+        assert value is None or about.least is None or value >= about.least, name
+        assert len(set(about.values)) == len(about.values), name
+
+
+@pytest.mark.parametrize("name", [name for name, about in descriptions(Settings).items() if about.least])
+def test_a_described_least_value_is_taken_and_less_is_refused(name):
+    least = descriptions(Settings)[name].least
+    assert getattr(Settings(**{name: least}), name) == least
+    with pytest.raises(InputError, match=f"must be at least {least:g}"):
+        Settings(**{name: least - 0.5})

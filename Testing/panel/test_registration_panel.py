@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from panel.support import FINDINGS, MODULE, addLinear
 
+from GLIDERegLib.core.describing import descriptions
+from GLIDERegLib.core.settings import PRESETS, Settings
+
 # A value other than the default for each setting, and the keyword of `Settings.preset` it becomes.
 SETTINGS = {
     "preset": ("accurate", "name", "accurate"),
@@ -179,7 +182,6 @@ def test_what_is_chosen_in_the_panel_is_what_the_worker_is_asked_for(slicerHost,
         "device": "cuda:0",
         "align": "none",
         "features": "local",
-        "encoder": "sam2.1_hiera_tiny",
         "checkpoint": "/my/weights.pt",
         "reduction": "static",
         "encoder_input_size": 256,
@@ -196,16 +198,47 @@ def test_what_is_chosen_in_the_panel_is_what_the_worker_is_asked_for(slicerHost,
 def test_each_setting_becomes_one_keyword_of_the_engine(fake, openModule, name):
     module = openModule()
     node, settingsOf = module.logic.getParameterNode(), module.python.settingsOf
-    before = settingsOf(node)
+    assert settingsOf(node) == {"name": "default"}
     value, keyword, expected = SETTINGS[name]
     setattr(node, name, value)
-    assert settingsOf(node) == {**before, keyword: expected} != before
+    assert settingsOf(node) == {"name": "default", keyword: expected}
+
+
+@pytest.mark.parametrize(
+    ("combo", "setting"),
+    [
+        ("presetCombo", "name"),
+        ("alignCombo", "align"),
+        ("featuresCombo", "features"),
+        ("reductionCombo", "reduction"),
+    ],
+)
+def test_a_list_of_the_panel_is_what_the_setting_says_of_itself(fake, openModule, combo, setting):
+    import qt
+
+    ui = openModule().ui
+    box, about = getattr(ui, combo), descriptions(Settings)[setting]
+    shown = [(box.itemData(n), box.itemText(n), box.itemData(n, qt.Qt.ToolTipRole)) for n in range(box.count)]
+    assert shown == [(choice.value, choice.title, choice.tip) for choice in about.choices]
+    assert box.toolTip.lower().startswith(about.text)
+    label = getattr(ui, combo.replace("Combo", "Label"))
+    assert label.text == about.title + ":"
+
+
+def test_no_preset_changes_a_value_that_the_panel_shows(fake, openModule):
+    """It would show another value than is used, for what was not changed is left to the preset."""
+    module = openModule()
+    node = module.logic.getParameterNode()
+    for name, (value, _, _) in SETTINGS.items():
+        if name not in ("preset", "sliceSize", "sliceStep"):  # those can be automatic
+            setattr(node, name, value)
+    for preset in PRESETS:
+        own = Settings.preset(preset).as_dict()
+        for keyword in module.python.settingsOf(node).keys() - {"name"}:
+            assert own[keyword] == getattr(Settings(), keyword), (preset, keyword)
 
 
 def test_the_engine_knows_every_keyword_and_nothing_else_is_a_setting(fake, openModule):
-    pytest.importorskip("torch")
-    from GLIDERegLib.core.settings import PRESETS, Settings
-
     module = openModule()
     node = module.logic.getParameterNode()
     for preset in PRESETS:

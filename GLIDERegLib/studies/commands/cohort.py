@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GLIDERegLib.cli.options import OPTIONS, SETTING_NAMES, settings_of, settings_options
+from GLIDERegLib.cli.options import OFFERED, option_name, settings_of, settings_options
 from GLIDERegLib.core.errors import GlideRegError
 
 if TYPE_CHECKING:
@@ -93,10 +93,11 @@ def run(options: argparse.Namespace) -> None:
 def register_options(options: argparse.Namespace) -> list[str]:
     """What was given of the settings, as options of `glidereg register`; threads are shared out anew."""
     found = []
-    for name, *_ in OPTIONS:
-        value = getattr(options, SETTING_NAMES.get(name, name.replace("-", "_")), None)
-        if value is not None and name != "threads":
-            found.append(f"--{name}={Path(value).absolute() if name == 'checkpoint' else value}")
+    for setting in OFFERED:
+        value = getattr(options, "preset" if setting == "name" else setting, None)
+        if value is not None and setting != "threads":
+            value = Path(value).absolute() if setting == "checkpoint" else value
+            found.append(f"--{option_name(setting)}={value}")
     return found
 
 
