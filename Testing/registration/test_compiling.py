@@ -51,6 +51,11 @@ def test_a_compiling_process_ends_with_its_parent(tmp_path):
     assert process.wait(30) == 1
 
 
+def test_the_folder_given_to_compiling_processes_holds_the_package():
+    """Without it they end at once, unseen, and the kernels are compiled while the user waits."""
+    assert compiling.LIBRARY == ROOT
+
+
 def test_waiting_can_be_given_up_and_leaves_no_process():
     class GiveUp(Exception):
         pass

@@ -36,6 +36,8 @@ MODULES = (
     "folding_kernels",
     "field_kernels",
 )
+# The folder that holds the package, for the processes that compile.
+LIBRARY = Path(sys.modules[__package__.partition(".")[0]].__file__).resolve().parents[1]
 # Parts that each thread gets: some rows take longer than others.
 PARTS_A_THREAD = 2
 # Processes that compile at once; each holds numba and a kernel, 0.3 GB.
@@ -226,8 +228,7 @@ def _load() -> None:
 
 def _compiler(names: list[str]) -> subprocess.Popen:
     """A process that compiles kernels, given by the names of their functions; it goes when this one does."""
-    library = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (library, os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(LIBRARY), os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
         [sys.executable, "-m", __name__, *names],
         env={**os.environ, "PYTHONPATH": path},
