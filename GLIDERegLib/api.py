@@ -92,7 +92,8 @@ def register(
             given(scale.enlarged_field(field, 1 / factor))
 
     stages = Stages(device, progress, cancel, keep, preview)
-    warnings = [sentence for volume in (fixed, moving) if (sentence := note(volume))]
+    warnings = [*fixed.notes, *moving.notes]
+    warnings += [sentence for volume in (fixed, moving) if (sentence := note(volume))]
     warnings += [sentence] if (sentence := scale.note(fixed.grid)) else []
     settings, asked = _at_size(settings, factor), settings
     large = [scale.enlarged(in_hounsfield(volume), factor) for volume in (fixed, moving)]

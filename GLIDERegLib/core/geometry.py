@@ -135,11 +135,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3-D image: array (z, y, x), where its voxels are, and a name for messages."""
+    """A 3-D image: array (z, y, x), where its voxels are, and a name for messages.
+
+    notes: sentences on how it was read that a reader of a result should know.
+    """
 
     array: np.ndarray
     grid: Grid
     name: str = "image"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if tuple(self.array.shape) != self.grid.shape:

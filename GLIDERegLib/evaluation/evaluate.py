@@ -81,7 +81,7 @@ def evaluate_transform(
         ),
         "similarity": _similarity(identity, transform, sampled, moving, inside),
         "inverse_consistency": _round_trip(transform, inverse_transform, sampled.grid, inside),
-        "warnings": [],
+        "warnings": [*fixed.notes, *moving.notes],
     }
     uncovered = 1 - in_field(transform, _scattered(sampled.grid, inside)).mean()
     if uncovered > 0:

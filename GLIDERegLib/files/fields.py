@@ -9,6 +9,7 @@ SPM (spm_deformations): intent name Mapping, positions in RAS mm. FSL: intents 2
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import NiftiHeader, check_nifti, read_nifti_header
+from GLIDERegLib.files.nifti2 import as_nifti1
 from GLIDERegLib.registration.field import DisplacementField
 
 RAS = np.array([-1.0, -1.0, 1.0])
@@ -51,15 +53,16 @@ def read_field(path: Path) -> sitk.Transform:
     refuse_mistaken(path, named)
     nifti = path.name.lower().endswith(NIFTI)
     kind, ras, inverted = DISPLACEMENTS, False, False
-    if nifti:
-        check_nifti(path, named)
-        kind, ras = _nifti_kind(read_nifti_header(path), named)
-    else:
-        fields = read_header(path)
-        check_data(path, fields, named)
-        inverted = _is_modeling(fields, named)
-    with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
-        image = sitk.ReadImage(str(path))
+    with as_nifti1(path, named) if nifti else nullcontext(path) as readable:
+        if nifti:
+            check_nifti(readable, named)
+            kind, ras = _nifti_kind(read_nifti_header(readable), named)
+        else:
+            fields = read_header(path)
+            check_data(path, fields, named)
+            inverted = _is_modeling(fields, named)
+        with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
+            image = sitk.ReadImage(str(readable))
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
         raise InputError(
             f"'{path}' is no displacement field: it needs three values (LPS mm) for each voxel of a 3-D "

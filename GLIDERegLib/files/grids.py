@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.headers import nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
+from GLIDERegLib.files.nifti2 import as_nifti1
 from GLIDERegLib.files.volumes import READABLE, has_suffix, is_dicom, load_dicom
 
 
@@ -28,14 +30,18 @@ def read_grid(path: str | PathLike, role: str = "fixed") -> Grid:
         return load_dicom().read_grid(path, what)
     named = f"The header of the {what} '{path}'"
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with itk_calls(f"{named} cannot be read."):
+    nifti = has_suffix(path, NIFTI)
+    with (
+        as_nifti1(path, named) if nifti else nullcontext(path) as readable,
+        itk_calls(f"{named} cannot be read."),
+    ):
+        reader.SetFileName(str(readable))
         reader.ReadImageInformation()
     size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
     n = len(size)
     if n < 3 or min(spacing[:3]) <= 0:
         raise InputError(f"{named} tells of no 3-D image", "Give a 3-D volume.", code="not-3d")
-    unit = 1.0 if has_suffix(path, NIFTI) else nrrd_unit(read_header(path), named)
+    unit = 1.0 if nifti else nrrd_unit(read_header(path), named)
     rows = [reader.GetDirection()[n * row : n * row + 3] for row in range(3)]
     return Grid(
         tuple(size[:3]),

@@ -22,7 +22,7 @@ SUFFIXES = (".nii", ".nii.gz")
 FLOATS = {16: "f4", 64: "f8"}
 # Lengths in mm by the lowest three bits of xyzt_units; ITK does as much and takes all others for mm.
 UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
-SIZE_OF_HEADER = {1: 348, 2: 540}
+SIZE_OF_HEADER = 348
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,14 @@ def read_nifti_header(path: Path) -> NiftiHeader:
 def check_nifti(path: Path, what: str) -> None:
     """Raises InputError for what ITK passes over: a cut-off file, NaN (read as 0), zero spacing (read as 1).
 
-    `what` names the file at the start of messages. NIfTI-2, which ITK does not read, is refused by its name.
+    `what` names the file at the start of messages. NIfTI-2, which ITK does not read: see `as_nifti1`.
     """
     try:
         start = _header(path)[0]
     except (OSError, EOFError, zlib.error):
         start = b""
     size = {int.from_bytes(start[:4], order) for order in ("little", "big")}
-    if SIZE_OF_HEADER[2] in size:
-        raise InputError(
-            f"{what} is NIfTI-2, which is not supported.", "Save it as NIfTI-1 or NRRD.", code="nifti-2"
-        )
-    if SIZE_OF_HEADER[1] in size and start[40:42] in (b"\0\0", b""):
+    if SIZE_OF_HEADER in size and start[40:42] in (b"\0\0", b""):
         raise InputError(f"{what} has a damaged header.", "Copy or export it again.", code="file-damaged")
     with itk_calls(f"{what} cannot be read; its header is damaged or its axes are skewed; export it again."):
         complete, bad = _scan(path)
@@ -113,29 +109,74 @@ def _scan(path: Path) -> tuple[bool, int]:
     return length >= math.prod(shape) * field["bitpix"] // 8, bad
 
 
-def check_sform(image: sitk.Image, what: str) -> None:
-    """Raises InputError when the image read by ITK does not lie where the file's sform says.
+def place_note(image: sitk.Image, what: str) -> str:
+    """What to say of where ITK has put an image that names no place, or two; empty where there is one.
 
-    ITK falls back to the qform or the spacing where the sform is skewed or scaled. That is right when the
-    qform names another space than the sform, as after a normalisation to a template, and wrong otherwise.
+    Raises InputError where ITK has put it where neither sform nor qform of the file says: it falls back to
+    the qform or the spacing where the sform is skewed or scaled. That is right when the qform names another
+    space than the sform, as after a normalisation to a template, and wrong otherwise.
     """
-    sform, qform = (int(image.GetMetaData(key)) for key in ("sform_code", "qform_code"))
     dimension = image.GetDimension()
-    if sform == 0 or qform not in (0, sform) or dimension < 3:
-        return
+    if dimension < 3:
+        return ""
+    codes = {name: int(image.GetMetaData(f"{name}_code")) for name in ("sform", "qform")}
     spacing = np.asarray(image.GetSpacing()[:3])
-    rows = [[float(value) for value in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"]
-    unit = UNITS.get(int(float(image.GetMetaData("xyzt_units"))) & 7, 1.0)
-    stored = np.diag([-unit, -unit, unit, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])  # RAS to LPS
     used = np.eye(4)
     used[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * spacing
     used[:3, 3] = image.GetOrigin()[:3]
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.GetSize()[:3]])).reshape(3, -1).T
-    apart = np.abs(apply_affine(stored, corners) - apply_affine(used, corners)).max()
-    if not apart <= 0.1 * spacing.min():
+    stored = {"sform": _sform(image), "qform": _qform(image)}
+    places = {name: apply_affine(matrix, corners) for name, matrix in stored.items() if codes[name] > 0}
+    apart = {
+        name: float(np.linalg.norm(place - apply_affine(used, corners), axis=1).max())
+        for name, place in places.items()
+    }
+    near = 0.1 * spacing.min()
+    if codes["sform"] > 0 and codes["qform"] in (0, codes["sform"]) and not apart["sform"] <= near:
         raise InputError(
-            f"{what} has an sform that is skewed or contradicts its spacing; resample it to a regular grid."
+            f"{what} has an sform that is skewed or contradicts its spacing.",
+            "Resample it to a regular grid.",
+            code="sform",
         )
+    if not places:
+        return (
+            f"{what} does not say where it lies (its sform and qform are unset); it was put as its voxels "
+            "are stored."
+        )
+    between = max(apart.values())
+    if len(places) < 2 or between <= near:
+        return ""
+    taken = min(apart, key=apart.get)
+    return (
+        f"{what} says two places in its header, {between:.1f} mm apart at most: the {taken} (code "
+        f"{codes[taken]}) was taken, not the {'qform' if taken == 'sform' else 'sform'}."
+    )
+
+
+def _sform(image: sitk.Image) -> np.ndarray:
+    """The sform as a 4 x 4 matrix from index to LPS mm."""
+    unit = UNITS.get(int(float(image.GetMetaData("xyzt_units"))) & 7, 1.0)
+    rows = [[float(value) for value in image.GetMetaData(f"srow_{axis}").split()] for axis in "xyz"]
+    return np.diag([-unit, -unit, unit, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])
+
+
+def _qform(image: sitk.Image) -> np.ndarray:
+    """The qform as a 4 x 4 matrix from index to LPS mm (nifti1.h, method 2)."""
+    unit = UNITS.get(int(float(image.GetMetaData("xyzt_units"))) & 7, 1.0)
+    b, c, d = (float(image.GetMetaData(f"quatern_{axis}")) for axis in "bcd")
+    a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    turn = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    handed = -1.0 if float(image.GetMetaData("pixdim[0]")) < 0 else 1.0
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * [float(image.GetMetaData(f"pixdim[{n}]")) for n in (1, 2, 3)] * [1, 1, handed]
+    matrix[:3, 3] = [float(image.GetMetaData(f"qoffset_{axis}")) for axis in "xyz"]
+    return np.diag([-unit, -unit, unit, 1.0]) @ matrix
 
 
 def _open(path: Path):

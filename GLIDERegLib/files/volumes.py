@@ -5,6 +5,7 @@ What a registration cannot use is refused here, in one sentence, before any time
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,8 @@ from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
-from GLIDERegLib.files.nifti import check_nifti, check_sform, is_complete
+from GLIDERegLib.files.nifti import check_nifti, is_complete, place_note
+from GLIDERegLib.files.nifti2 import as_nifti1
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.patients import Patient
 
@@ -30,6 +32,7 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 # Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
 ROUNDING, LARGEST_SKEW = 1e-6, 1e-3
+DAMAGED = "{} cannot be read; the file is damaged or not of the type its name says."
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
@@ -158,29 +161,43 @@ def _read(path: Path, what: str) -> Volume:
         raise InputError(f"The {what} '{path}' does not exist; check the path.")
     named = f"The {what} '{path}'"
     if path.is_file() and has_suffix(path, READABLE):
-        nifti = has_suffix(path, NIFTI)
         refuse_mistaken(path, named)
-        fields = {}
-        if nifti:
-            check_nifti(path, named)
-        else:
-            fields = read_header(path)
-            check_data(path, fields, named)
-            _refuse_sequence(fields, named)
-        with itk_calls(f"{named} cannot be read; the file is damaged or not of the type its name says."):
-            image = sitk.ReadImage(str(path))
-        if nifti:
-            check_sform(image, named)
-        elif (unit := nrrd_unit(fields, named)) != 1.0:
-            image.SetSpacing([unit * n for n in image.GetSpacing()])
-            image.SetOrigin([unit * n for n in image.GetOrigin()])
+        image, note = (
+            _read_nifti(path, named) if has_suffix(path, NIFTI) else (_read_text_headed(path, named), "")
+        )
     elif is_dicom(path):
-        return Volume(*load_dicom().read_dicom(path, what), what)
+        array, grid, notes = load_dicom().read_dicom(path, what)
+        return Volume(array, grid, what, notes)
     else:
         raise InputError(
-            f"{named} is of a type that is not supported, or damaged; give {_any_of(READABLE)} or DICOM."
+            f"{named} is of a type that is not supported, or damaged.",
+            f"Give {_any_of(READABLE)} or DICOM.",
+            code="file-kind",
         )
-    return from_sitk(_as_scalar_3d(image, named), what)
+    read = from_sitk(_as_scalar_3d(image, named), what)
+    return replace(read, notes=(note,)) if note else read
+
+
+def _read_nifti(path: Path, named: str) -> tuple[sitk.Image, str]:
+    """The image of a NIfTI file of either version, and what to say of its place."""
+    with as_nifti1(path, named) as readable:
+        check_nifti(readable, named)
+        with itk_calls(DAMAGED.format(named)):
+            image = sitk.ReadImage(str(readable))
+    return image, place_note(image, named)
+
+
+def _read_text_headed(path: Path, named: str) -> sitk.Image:
+    """The image of an NRRD or MetaImage file, in mm."""
+    fields = read_header(path)
+    check_data(path, fields, named)
+    _refuse_sequence(fields, named)
+    with itk_calls(DAMAGED.format(named)):
+        image = sitk.ReadImage(str(path))
+    if (unit := nrrd_unit(fields, named)) != 1.0:
+        image.SetSpacing([unit * n for n in image.GetSpacing()])
+        image.SetOrigin([unit * n for n in image.GetOrigin()])
+    return image
 
 
 def is_dicom(path: Path) -> bool:

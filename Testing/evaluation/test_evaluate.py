@@ -310,3 +310,9 @@ def test_two_dimensional_transform_is_refused():
     fixed, _ = blocks()
     with pytest.raises(InputError, match="2-D"):
         evaluate_transform(sitk.Transform(2, sitk.sitkIdentity), fixed, fixed)
+
+
+def test_what_was_noted_on_reading_is_warned_of():
+    fixed, _ = blocks()
+    moving = Volume(fixed.array, fixed.grid, "moving", ("It was turned.",))
+    assert "It was turned." in evaluate_transform(IDENTITY, fixed, moving)["warnings"]

@@ -77,7 +77,8 @@ def test_a_slope_of_zero_is_refused(tmp_path):
 def test_inverted_display_leaves_hu_and_turns_grey_values(tmp_path):
     a_series(tmp_path / "ct", hu(), PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(read_volume(tmp_path / "ct").array, hu())
-    assert any("MONOCHROME1" in note for note in dicom_info(tmp_path / "ct").notes)
+    for read in (dicom_info, read_volume):
+        assert any("MONOCHROME1" in note for note in read(tmp_path / "ct").notes)
     cells = np.random.default_rng(2).integers(0, 4096, (4, 3, 5)).astype(np.uint16)
     tags = {"Modality": "OT", "PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}
     stored_series(tmp_path / "grey", cells, **tags)

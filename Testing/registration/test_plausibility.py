@@ -22,12 +22,13 @@ def mirrored(volume, axes):
 
 @pytest.fixture(scope="module")
 def result(small_phantom):
-    return glidereg.register(small_phantom.fixed, small_phantom.moving, SETTINGS)
+    moving = replace(small_phantom.moving, notes=("It was read so.",))
+    return glidereg.register(small_phantom.fixed, moving, SETTINGS)
 
 
 def test_a_right_result_raises_no_doubt(result):
     assert result.report["plausibility"]["plausible"]
-    assert result.report["warnings"] == []
+    assert result.report["warnings"] == ["It was read so."]
     fine = result.report["plausibility"]["fine_structures"]
     assert fine["final"] > fine["initial"]
 

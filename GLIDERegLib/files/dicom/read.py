@@ -50,13 +50,13 @@ class DicomInfo:
     notes: tuple[str, ...]
 
 
-def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid]:
+def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]]:
     """The one series below a folder, or the series of one DICOM file with its neighbours in the folder.
 
     Returns values (z, y, x) in the unit of the tags (HU for CT), int16, int32 or float32, whichever holds
-    them all, and their grid (LPS mm). What the scanner did not measure (pixel padding) is air in CT and the
-    lowest value elsewhere. Raises InputError for everything that is no single, complete, regular stack of
-    grey slices. `what` names the image in messages.
+    them all, their grid (LPS mm), and the notes of `DicomInfo`. What the scanner did not measure (pixel
+    padding) is air in CT and the lowest value elsewhere. Raises InputError for everything that is no single,
+    complete, regular stack of grey slices. `what` names the image in messages.
     """
     slices, grid = _stack(path, what)
     name = f"The DICOM series of the {what}"
@@ -78,7 +78,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid]:
             plane = np.where(outside, plane[~outside].min() if not outside.all() else 0, plane)
         values.put(place, plane)
     _fill(values.array, unmeasured, slices[0].header.texts["Modality"] == "CT")
-    return values.array, grid
+    return values.array, grid, tuple(_notes(slices))
 
 
 def read_info(path: Path, what: str = "image") -> DicomInfo:
@@ -167,10 +167,8 @@ def _notes(slices: list[Slice]) -> list[str]:
         notes.append(f"The slices ask to be shown inverted (MONOCHROME1); their values {done}.")
     if header.texts["Modality"] == "CT" and header.pixels.lut is None and slices[0].frame.slope is None:
         notes.append("The CT says no RescaleSlope and RescaleIntercept; its values may not be HU.")
-    if header.pixels.padding is not None:
-        notes.append(
-            "Pixels outside the scanned field (PixelPaddingValue) were read as air or the lowest value."
-        )
+    if header.pixels.padding is not None and header.texts["Modality"] != "CT":
+        notes.append("Pixels outside the scanned field (PixelPaddingValue) were read as the lowest value.")
     return notes
 
 
