@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import qt
 import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
-from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
-from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
+from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
 from GLIDERegLib.scene.sequence.nodes import (
     SequenceResults,
@@ -38,13 +36,17 @@ class SequencePage:
         self.ui = ui
         self.logic = logic
         self._register = registrationPanel
-        self._node = None
+        self.node = None
         self._binding = ParameterBinding(ui, self._nodeModified)
         # What steps through the frames.
         self._browser: slicer.vtkMRMLSequenceBrowserNode | None = None
         self._browserTag = None
-        # Asked for, until it is known whether it can start; then under way, if this page started it.
-        self._starting = self._running = self._blocked = False
+        self._run = RunController(
+            self,
+            registrationPanel.prerequisites,
+            lambda: logic.sequenceRegistration,
+            lambda: logic.busy,
+        )
         self._reference = ChoiceBox(
             ui.referenceCombo, [], lambda n: self._binding.set("sequenceReference", int(n))
         )
@@ -55,32 +57,29 @@ class SequencePage:
         ui.stopButton.connect("clicked()", self.cancel)
         ui.frameSlider.connect("valueChanged(int)", self._step)
         ui.overlayButton.connect("clicked()", self.showOverlay)
-        ui.plotButton.connect("clicked()", lambda: showChart(self._node.sequenceChart))
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._tick)
-        self._showIdle()
+        ui.plotButton.connect("clicked()", lambda: showChart(self.node.sequenceChart))
+        self.showIdle()
 
     # The parameter node
 
     def setParameterNode(self, node) -> None:
         """Shows another parameter node, or none while a scene is closed or comes in."""
         if not self._binding.isTo(node):
-            self._node = node
+            self.node = node
             self._binding.bind(node)
         self._nodeModified()
 
     def _nodeModified(self) -> None:
-        node = self._node
+        node = self.node
         self._watch(node and self._volumes() and browserOf(self._volumes()))
         if node is not None:
             self._fillReferences()
             self._preset.show(node.preset)
         showTable(self.ui.tracksView, node and node.sequenceTable)
-        self._enable()
+        self.enable()
 
     def _volumes(self) -> slicer.vtkMRMLSequenceNode | None:
-        return sequenceOf(self._node.sequence) if self._node is not None else None
+        return sequenceOf(self.node.sequence) if self.node is not None else None
 
     def _fillReferences(self) -> None:
         volumes, offered = self._volumes(), [(AUTOMATIC, _("Automatic"), "")]
@@ -89,31 +88,28 @@ class SequencePage:
             toolTip = _("End-exhale, where one frame's name says that it is that; else the first frame.")
             offered = [(AUTOMATIC, usual, toolTip)]
             offered += [(str(n + 1), frameText(volumes, n), "") for n in range(count)]
-        self._reference.fill(offered, str(self._node.sequenceReference))
+        self._reference.fill(offered, str(self.node.sequenceReference))
 
     # What can be done now
 
     def enter(self) -> None:
         """The page is looked at; the sequence may have got frames, and others may register meanwhile."""
         self._register.prerequisites.look()
-        if not self._running:
+        if not self._run.running:
             self._nodeModified()
 
-    def _problem(self) -> str | None:
-        node = self._node
+    def problem(self) -> str | None:
+        node = self.node
         if node is None:
             return _("There is no scene.")
         problem = self.logic.sequenceProblem(node) or self._register.weightsProblem(node)
-        return problem or (BUSY if self._blocked else None)
+        return problem or (BUSY if self._run.blocked else None)
 
-    def _enable(self) -> None:
+    def enable(self) -> None:
         """Apply as the inputs allow, with the reason where they do not."""
-        ui, node, busy = self.ui, self._node, self._running or self._starting
-        self._blocked = self.logic.busy and not self._running
-        if self._blocked:
-            # Its end is nobody's to tell.
-            self._timer.start()
-        problem = self._problem()
+        ui, node, busy = self.ui, self.node, self._run.occupied
+        self._run.look()
+        problem = self.problem()
         ui.startButton.enabled = problem is None and not busy
         ui.startButton.toolTip = problem or _("Register every frame of the study to the reference frame.")
         ui.stopButton.enabled = self.logic.sequenceRegistration.state is not State.CANCELLING
@@ -121,116 +117,75 @@ class SequencePage:
         ui.overlayButton.enabled = node is not None and self._shownOver() is not None
         ui.plotButton.enabled = node is not None and node.sequenceChart is not None
         if not busy:
-            self._say(problem or "")
+            self.say([problem] if problem else [])
 
-    def _say(self, text: str) -> None:
-        self.ui.studyMessageLabel.text = text
-        self.ui.studyMessageLabel.visible = bool(text)
+    def say(self, sentences: list[str]) -> None:
+        self.ui.studyMessageLabel.text = "\n".join(sentences)
+        self.ui.studyMessageLabel.visible = bool(sentences)
 
     # The run
 
     def apply(self) -> None:
         """Starts the registration, after installing what is missing if the user agrees."""
-        if self._running or self._starting or self._problem():
-            return
-        self._starting = True
-        self.ui.studyProgressLabel.text = _("Looking at what is installed...")
-        self._enable()
-        self._register.prerequisites.whenReady(self._node, self._begin, self._refuse)
-
-    def _begin(self) -> None:
-        self.ui.studyProgressLabel.text = ""
-        node = self._node
-        try:
-            with slicer.util.WaitCursor():
-                # The cursor lets events through, and the scene or the panel may have been closed.
-                if node is None or node is not self._node:
-                    return
-                self.logic.startSequence(node)
-        except InputError as error:
-            self._refuse(str(error))
-            return
-        finally:
-            self._starting = False
-        self._running = True
-        self._say("")
-        self._timer.start()
-        self._showRun()
-
-    def _refuse(self, reason: str) -> None:
-        self._starting = False
-        self._showIdle()
-        self._say(reason)
+        self._run.request(self.logic.startSequence)
 
     def cancel(self) -> None:
         """Ends the run without a result, that of finished frames neither."""
         self.logic.sequenceRegistration.cancel()
-        self._showRun()
+        self.showRun()
 
     def abandon(self) -> None:
         """Ends the run at once, for its scene is being closed."""
-        self._starting = self._running = False
-        self.logic.sequenceRegistration.close()
-        self._showIdle()
+        self._run.abandon()
 
     def close(self) -> None:
         """Ends everything, for the panel or Slicer is being closed."""
         self.abandon()
         self.setParameterNode(None)
-        # The last: another run that is still ending would have it look on, at widgets that are gone.
-        self._timer.stop()
-
-    def _tick(self) -> None:
-        if self._node is None:
-            # A scene is coming in: the end of a run waits until it is here.
-            return
-        registration = self.logic.sequenceRegistration
-        if self._running:
-            registration.poll()
-            if registration.active:
-                self._showRun()
-            else:
-                self._running = False
-                self._showEnd()
-        elif not self.logic.busy:
-            self._timer.stop()
-            if self._blocked:
-                self._enable()
+        self._run.close()
 
     # What is shown of it
 
-    def _showIdle(self) -> None:
+    def showLooking(self) -> None:
+        self.ui.studyProgressLabel.text = _("Looking at what is installed...")
+        self.enable()
+
+    def showStarted(self) -> None:
+        self.say([])
+        self.showRun()
+
+    def showIdle(self) -> None:
         ui = self.ui
         ui.studyProgressBar.visible = ui.stopButton.visible = False
         ui.startButton.visible = True
         ui.studyProgressLabel.text = ""
-        self._enable()
+        self.enable()
 
-    def _showRun(self) -> None:
+    def showRun(self) -> None:
         registration, ui = self.logic.sequenceRegistration, self.ui
         ui.startButton.visible = False
         ui.studyProgressBar.visible = ui.stopButton.visible = True
         ui.studyProgressBar.value = round(100 * registration.overall)
         cancelling = registration.state is State.CANCELLING
         ui.studyProgressLabel.text = _("Cancelling...") if cancelling else sequenceRunningText(registration)
-        self._enable()
+        self.enable()
 
-    def _showEnd(self) -> None:
+    def showEnd(self) -> None:
         registration = self.logic.sequenceRegistration
-        self._showIdle()
+        self.showIdle()
         if registration.results is not None:
             self._adopt(registration.results)
             self.showOverlay()
             self.ui.studyProgressLabel.text = sequenceSummary(registration)
-            self._say("\n".join(registration.warnings))
+            self.say(registration.warnings)
         elif registration.state is State.CANCELLED:
             self.ui.studyProgressLabel.text = _("Cancelled; nothing was changed.")
         else:
             unknown = _("The results could not be put into the scene; Slicer's error log says why."), ""
-            self._say(" ".join(registration.error or unknown).strip())
+            self.say([" ".join(registration.error or unknown).strip()])
 
     def _adopt(self, results: SequenceResults) -> None:
-        node = self._node
+        node = self.node
         with slicer.util.NodeModify(node.parameterNode):
             node.sequenceFixed, node.sequenceWarped = results.reference, results.warped
             node.sequenceTable, node.sequenceChart = results.table, results.chart
@@ -239,7 +194,7 @@ class SequencePage:
 
     def _shownOver(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """What is to be seen over the reference: the present frame, warped where that was wanted."""
-        node = self._node
+        node = self.node
         if node.sequenceFixed is None or self._browser is None:
             return None
         warped = node.sequenceWarped and self._browser.GetProxyNode(node.sequenceWarped)
@@ -248,7 +203,7 @@ class SequencePage:
     def showOverlay(self) -> None:
         """Shows the reference frame and, over it, the present one."""
         if (over := self._shownOver()) is not None:
-            showFrames(self._node.sequenceFixed, over)
+            showFrames(self.node.sequenceFixed, over)
 
     def _watch(self, browser: slicer.vtkMRMLSequenceBrowserNode | None) -> None:
         """Follows a browser as it steps, and no other any more."""
