@@ -15,6 +15,7 @@ LIBRARY = ROOT / "GLIDERegLib"
 # What each layer may import of the library, beside itself.
 ALLOWED = {
     "core": set(),
+    "errors": {"core"},
     "processes": {"core"},
     "registration": {"core"},
     "files": {"core", "registration"},
@@ -33,6 +34,7 @@ QT, SLICER, VTK = (
 )
 FORBIDDEN = {
     "core": QT | SLICER | VTK | {"torch", "SimpleITK", "numba"},
+    "errors": QT | SLICER | VTK | {"torch", "SimpleITK", "numba"},
     "processes": QT | SLICER | VTK | {"torch", "SimpleITK", "numpy"},
     "registration": QT | SLICER | VTK | {"pooch", "requests"},
     "files": QT | SLICER | VTK,
