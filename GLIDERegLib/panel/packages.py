@@ -20,6 +20,7 @@ REQUIREMENTS = {
     "requests": "requests>=2.31",
     "tqdm": "tqdm>=4.66",
     "psutil": "psutil>=5.9",
+    "pydicom": "pydicom>=2.4",
     "matplotlib": "matplotlib>=3.9",
     "hydra": "hydra-core>=1.3.2",
     "omegaconf": "omegaconf>=2.3",

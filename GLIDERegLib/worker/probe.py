@@ -19,7 +19,7 @@ from typing import Any
 from GLIDERegLib.worker.channel import Channel
 
 # Names to import, and their distribution's where it differs.
-NEEDED = ("torch", "numpy", "scipy", "SimpleITK", "psutil", "pooch", "requests")
+NEEDED = ("torch", "numpy", "scipy", "SimpleITK", "pydicom", "psutil", "pooch", "requests")
 GLOBAL = ("sam2", "hydra", "omegaconf", "iopath", "tqdm", "PIL")
 OPTIONAL = ("numba",)
 DISTRIBUTIONS = {"hydra": "hydra-core", "PIL": "pillow"}
