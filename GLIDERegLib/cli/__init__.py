@@ -46,8 +46,11 @@ def run() -> None:
         status = end.code
     ignore_signals()
     status = _flushed(status)
-    if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
-        # A native call that could not be stopped: Python's own way out would wait for it.
+    stuck = any(thread.name == WORKER_THREAD for thread in threading.enumerate())
+    if stuck or status == Cancelled.exit_status:
+        # A native call that could not be stopped: Python's own way out would wait for it. And an interrupt
+        # within an `exec`, as imports of large packages have them, would make that way end by SIGINT.
+        sys.stderr.flush()
         os._exit(status)
     if sys.stderr is not sys.__stderr__:
         # HDF5 complains once more, of a damaged file, while the process ends.

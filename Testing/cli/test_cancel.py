@@ -114,3 +114,17 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up_after_the_first(tmp_pa
     assert process.returncode == 130
     assert errors.count("\n") == 1
     assert (tmp_path / "cleaned").exists()
+
+
+def test_a_signal_while_packages_are_imported_ends_with_130():
+    # Imports of large packages make their classes by `exec`, after which Python would end itself by SIGINT.
+    script = (
+        "import os, signal\n"
+        "from GLIDERegLib import cli\n"
+        "source = 'import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)'\n"
+        "cli.weights.list_weights = lambda options: exec(source)\n"
+        "cli.run()\n"
+    )
+    process = start("-c", script, "weights", "list")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (130, 1)
