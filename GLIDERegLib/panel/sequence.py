@@ -130,7 +130,7 @@ class SequencePage:
         self._run.request(self.logic.startSequence)
 
     def cancel(self) -> None:
-        """Ends the run without a result, that of finished frames neither."""
+        """Ends the run; frames that are done are kept."""
         self.logic.sequenceRegistration.cancel()
         self.showRun()
 

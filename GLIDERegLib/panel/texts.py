@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.scene.registration.run import SceneRegistration
 from GLIDERegLib.scene.sequence.run import SequenceRegistration
+from GLIDERegLib.worker.job import State
 
 # mm; a point that does not come back to itself within this lies where the field cannot be inverted.
 DOUBTFUL_RESIDUAL_MM = 0.5
@@ -56,6 +57,8 @@ def sequenceSummary(registration: SequenceRegistration) -> str:
             device=registration.device,
         )
     ]
+    if registration.state is State.CANCELLED:
+        lines.insert(0, _("Stopped by user; the frames that were done are kept."))
     for frame, reason in failures.items():
         lines.append(_("No result for {frame}: {reason}").format(frame=frame, reason=reason))
     return "\n".join(lines)

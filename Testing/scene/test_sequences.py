@@ -371,7 +371,9 @@ def test_a_frame_that_cannot_be_used_is_a_failure_of_that_frame_only(study, plan
 
 
 @pytest.mark.parametrize("phase", ["25", "75"], ids=["in the first frame", "in a later frame"])
-def test_cancelling_ends_soon_and_leaves_nothing(study, nodules, plan, tmp_path, sequenceScene, phase):
+def test_cancelling_ends_soon_and_keeps_the_frames_that_are_done(
+    study, nodules, plan, tmp_path, sequenceScene, phase
+):
     from GLIDERegLib.scene.sequence.run import SequenceInputs
 
     before = nodeIds(sequenceScene)
@@ -386,8 +388,13 @@ def test_cancelling_ends_soon_and_leaves_nothing(study, nodules, plan, tmp_path,
     start = time.monotonic()
     runToEnd(run)
     assert time.monotonic() - start < 3
-    assert (run.state.value, run.results, run.error) == ("cancelled", None, None)
-    assert nodeIds(sequenceScene) == before
+    assert (run.state.value, run.error) == ("cancelled", None)
+    if phase == "25":
+        assert run.results is None and nodeIds(sequenceScene) == before
+    else:
+        # The reference and the frames of 25 and 50 %.
+        assert run.results.transforms.GetNumberOfDataNodes() == 3
+        assert run.failures == {"75": "Stopped by user."}
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

@@ -55,8 +55,8 @@ class SequenceRegistration:
 
     registration: registers the frames; what else it may be used for has to wait meanwhile, and the other way
     round. done, total: numbers of frames. overall: share of the whole. frame: the index value of the frame at
-    work, with its unit. failures: why a frame has no result, by its index value. results: None until the end,
-    where the run was cancelled, and where no frame has a result.
+    work, with its unit. failures: why a frame has no result, by its index value. results: None until the end
+    and where no frame has a result; a run that is cancelled keeps those of the frames that were done.
     """
 
     def __init__(self, registration: SceneRegistration):
@@ -157,7 +157,7 @@ class SequenceRegistration:
         if self._registration.active:
             return
         if self.state is State.CANCELLING:
-            self._finish(State.CANCELLED)
+            self._keepFinished()
             return
         if self._inputs.volumes.GetScene() is None or browserOf(self._inputs.volumes) is None:
             self.error = ("The sequence, or its browser, is no longer in the scene.", "")
@@ -167,7 +167,7 @@ class SequenceRegistration:
         self._startNext()
 
     def cancel(self) -> None:
-        """Asks for the end without a result; done within 3 s."""
+        """Asks for the end after the frames that are done; there within 3 s."""
         if self.state is State.RUNNING:
             self.state = State.CANCELLING
             self._registration.cancel()
@@ -177,6 +177,14 @@ class SequenceRegistration:
         self._registration.close()
         if self.active:
             self._finish(State.CANCELLED)
+
+    def _keepFinished(self) -> None:
+        """Ends a cancelled run with the frames that are done, if any; the others are told as cancelled."""
+        there = self._inputs.volumes.GetScene() is not None and browserOf(self._inputs.volumes) is not None
+        if there and self._seconds:
+            for number in (self._number, *self._waiting):
+                self.failures[self._inputs.volumes.GetNthIndexValue(number)] = "Stopped by user."
+        self._finish(State.CANCELLED, keep=there and bool(self._seconds))
 
     def _startNext(self) -> None:
         """Starts the next frame that can be; ends where there is none left."""
@@ -241,13 +249,13 @@ class SequenceRegistration:
             image.SetAndObserveImageData(warped.GetImageData())
         self._frames[number] = Frame(field, image, points)
 
-    def _finish(self, state: State) -> None:
+    def _finish(self, state: State, keep: bool = False) -> None:
         self.state, self._stopped = state, time.monotonic()
         # Before there are results, which may then have the names of these.
         self._ofFrame.remove()
         self._nodes.remove()
         inputs, frames, self._frames = self._inputs, self._frames, {}
-        if state is State.DONE:
+        if state is State.DONE or keep:
             with removedOnFailure(slicer.mrmlScene):
                 self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, frames)
         elif state is State.FAILED and self.error is None:
