@@ -16,6 +16,7 @@ from GLIDERegLib.cli import (
     demo,
     dicom,
     evaluate,
+    measure,
     propagate,
     record,
     register,
@@ -93,7 +94,19 @@ def _parser() -> Parser:
 
 def _commands() -> Iterator[ModuleType]:
     """Those of this folder, then those of the studies, which stand above it and are not in the extension."""
-    yield from (register, propagate, evaluate, check, consistency, record, report, dicom, demo, weights)
+    yield from (
+        register,
+        propagate,
+        measure,
+        evaluate,
+        check,
+        consistency,
+        record,
+        report,
+        dicom,
+        demo,
+        weights,
+    )
     studies = "GLIDERegLib.studies"
     if util.find_spec(studies) is not None:
         yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))

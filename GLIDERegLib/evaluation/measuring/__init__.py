@@ -1,5 +1,6 @@
 """A nodule measured in one original scan from one click: volume and diameters, each with a 95 % interval."""
 
+from GLIDERegLib.evaluation.measuring.measure import measure_nodule
 from GLIDERegLib.evaluation.measuring.measurement import (
     GROUND_GLASS,
     MEASURED,
@@ -8,4 +9,4 @@ from GLIDERegLib.evaluation.measuring.measurement import (
     NoduleMeasurement,
 )
 
-__all__ = ["GROUND_GLASS", "MEASURED", "PART_SOLID", "SOLID", "NoduleMeasurement"]
+__all__ = ["GROUND_GLASS", "MEASURED", "PART_SOLID", "SOLID", "NoduleMeasurement", "measure_nodule"]

@@ -1,0 +1,98 @@
+"""`glidereg measure`: nodules measured in one original scan."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.register import REPORT, WARPED
+
+# Decimals of what is written; six stand for coordinates.
+DECIMALS = 2
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "measure",
+        help="measure nodules in one original scan",
+        description="Segments each nodule from one point in it and measures volume and diameters, with 95 % "
+        "intervals. Give the scan as it was reconstructed, never a warped one: a warp changes sizes.",
+    )
+    add = parser.add_argument
+    add("scan", type=Path, metavar="SCAN", help="the scan, in HU: a file or a folder with a DICOM series")
+    add(
+        "--points",
+        type=Path,
+        required=True,
+        metavar="P",
+        help="a point in each nodule (.csv, .mrk.json or .fcsv)",
+    )
+    add("-o", "--output", type=Path, required=True, metavar="CSV", help="table to write, a row a point")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.evaluation.measuring import measure_nodule
+    from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
+    from GLIDERegLib.files.points import read_points, write_points
+    from GLIDERegLib.files.volumes import read_volume
+
+    if options.output.suffix.lower() != ".csv":
+        raise InputError(f"Cannot write '{options.output}': name the table .csv.")
+    refuse_overwriting([options.scan, options.points], [options.output])
+    with whole_file(options.output) as temporary:
+        points = read_points(options.points)
+        if options.scan.name == WARPED and (options.scan.parent / REPORT).exists():
+            raise InputError(
+                f"'{options.scan}' is a warped scan, and a warp changes the size of nodules.",
+                "Measure in the original scan.",
+                code="warped",
+            )
+        scan = read_volume(options.scan, "measured")
+
+        def measure(cancel) -> list:
+            found = []
+            for point in points.points:
+                cancel.check()
+                found.append(measure_nodule(scan, point))
+            return found
+
+        nodules = interruptible(measure)
+        write_points(points, temporary, columns(nodules))
+    if options.quiet:
+        return
+    print(f"{len(nodules)} nodules in {options.output}")
+    for label, nodule in zip(points.labels, nodules, strict=True):
+        print(f"  {label}: {line(nodule)}")
+
+
+def columns(nodules: list) -> dict[str, list]:
+    """The table's columns after label, x, y and z; empty where a nodule could not be measured."""
+    numbers = (
+        "volume_mm3", "volume_low_mm3", "volume_high_mm3", "long_mm", "short_mm", "mean_mm",
+    )  # fmt: skip
+    table = {name: [_rounded(getattr(nodule, name)) for nodule in nodules] for name in numbers}
+    table["status"] = [nodule.status for nodule in nodules]
+    for name in ("mean_low_mm", "mean_high_mm", "mean_hu"):
+        table[name] = [_rounded(getattr(nodule, name)) for nodule in nodules]
+    for name in ("attenuation", "touches_vessel", "touches_pleura"):
+        values = [getattr(nodule, name) for nodule in nodules]
+        table[name] = ["" if value is None else value for value in values]
+    return table
+
+
+def line(nodule) -> str:
+    """A nodule in one line for a person."""
+    if not nodule.measured:
+        return nodule.status
+    return (
+        f"{nodule.volume_mm3:.0f} mm³ (95 % {nodule.volume_low_mm3:.0f} to {nodule.volume_high_mm3:.0f}), "
+        f"{nodule.long_mm:.1f} x {nodule.short_mm:.1f} mm, mean {nodule.mean_mm:.1f} mm, {nodule.attenuation}"
+    )
+
+
+def _rounded(value: float | None) -> float:
+    return float("nan") if value is None else round(value, DECIMALS)

@@ -1,0 +1,102 @@
+"""Where the chest wall ends beside a nodule that lies on it and has its density."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+# Between aerated lung and soft tissue, half way.
+TISSUE_HU = -420.0
+# What a ball of this radius fits into is wall, diaphragm or mediastinum; it fits into no nodule of 20 mm.
+BALL_MM = 12.0
+COARSE_MM = 1.0
+# The surface beside the nodule is continued under it by a polynomial of second degree.
+AROUND_MM, UNDER_MM = 20.0, 15.0
+LEAST_POINTS, LARGEST_MISFIT_MM = 60, 1.0
+ROUNDS = 4
+
+
+def chest_wall(smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+    """Distance (mm) of every fine voxel from the wall's surface, negative in it; infinite without one."""
+    rolled = _rolled(smooth, fine_mm)
+    if not np.isfinite(rolled).all():
+        return rolled
+    return _continued(rolled, smooth, fine_mm, seed)
+
+
+def _rolled(smooth: np.ndarray, fine_mm: np.ndarray) -> np.ndarray:
+    """Distance from what a ball rolls in outside the lung."""
+    every = np.maximum(np.rint(COARSE_MM / fine_mm).astype(int), 1)
+    coarse = smooth[:: every[0], :: every[1], :: every[2]]
+    edges = every * fine_mm
+    # What lies outside the patch goes on as at its faces, or no ball would fit into a wall near them.
+    margin = np.ceil(2 * BALL_MM / edges).astype(int)
+    tissue = np.pad(coarse > TISSUE_HU, [(n, n) for n in margin], mode="edge")
+    inner = ndimage.distance_transform_edt(tissue, edges) > BALL_MM
+    if not inner.any():
+        return np.full(smooth.shape, np.inf, np.float32)
+    reach = ndimage.distance_transform_edt(~inner, edges) - BALL_MM
+    reach = reach[tuple(slice(n, length - n) for n, length in zip(margin, reach.shape, strict=True))]
+    index = np.meshgrid(
+        *[np.arange(n) / e for n, e in zip(smooth.shape, every, strict=True)], indexing="ij", sparse=True
+    )
+    index = np.stack(np.broadcast_arrays(*index))
+    return ndimage.map_coordinates(reach.astype(np.float32), index, order=1, mode="nearest")
+
+
+def _continued(rolled: np.ndarray, smooth: np.ndarray, fine_mm: np.ndarray, seed) -> np.ndarray:
+    """The same, with the surface that is seen around the click continued under it."""
+    tissue = smooth > TISSUE_HU
+    rim = tissue & ~ndimage.binary_erosion(tissue, border_value=1) & (np.abs(rolled) < 2.0)
+    places = np.argwhere(rim)
+    points = (places - seed) * fine_mm
+    near = np.linalg.norm(points, axis=1) < AROUND_MM
+    places, points = places[near], points[near]
+    if len(points) < LEAST_POINTS:
+        return rolled
+    slopes = np.stack([_slope(smooth, places, axis) / fine_mm[axis] for axis in range(3)], axis=1)
+    steep = np.maximum(np.linalg.norm(slopes, axis=1), 1.0)
+    outward = -slopes / steep[:, None]
+    # From the voxel's centre to where the level is crossed.
+    points = points + outward * np.clip((smooth[tuple(places.T)] - TISSUE_HU) / steep, 0, 1.0)[:, None]
+    normal = np.median(outward, axis=0)
+    if np.linalg.norm(normal) < 0.3:
+        return rolled
+    normal /= np.linalg.norm(normal)
+    first = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
+    first /= np.linalg.norm(first)
+    frame = np.stack([first, np.cross(normal, first), normal])
+    u, v, height = frame @ points.T
+    kept = outward @ normal > 0.5
+    for _ in range(ROUNDS):
+        if kept.sum() < LEAST_POINTS:
+            return rolled
+        terms = _terms(u, v)
+        factors = np.linalg.lstsq(terms[kept], height[kept], rcond=None)[0]
+        misfit = height - terms @ factors
+        spread = 1.4826 * np.median(np.abs(misfit[kept]))
+        kept = np.abs(misfit) < max(2.5 * spread, 0.3)
+    if spread > LARGEST_MISFIT_MM:
+        return rolled
+    z, y, x = np.meshgrid(
+        *[(np.arange(n) - s) * h for n, s, h in zip(smooth.shape, seed, fine_mm, strict=True)],
+        indexing="ij",
+        sparse=True,
+    )
+    u, v, height = (row[0] * z + row[1] * y + row[2] * x for row in frame)
+    under = u**2 + v**2 < UNDER_MM**2
+    above = height - sum(f * t for f, t in zip(factors, (1, u, v, u * u, u * v, v * v), strict=True))
+    return np.where(under & (np.abs(above) < UNDER_MM), above, rolled).astype(np.float32)
+
+
+def _terms(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+
+
+def _slope(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Central difference per voxel along an axis at some voxels."""
+    after, before = places.copy(), places.copy()
+    after[:, axis] = np.minimum(after[:, axis] + 1, image.shape[axis] - 1)
+    before[:, axis] = np.maximum(before[:, axis] - 1, 0)
+    apart = np.maximum(after[:, axis] - before[:, axis], 1)
+    return (image[tuple(after.T)] - image[tuple(before.T)]) / apart

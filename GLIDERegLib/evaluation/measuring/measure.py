@@ -1,0 +1,157 @@
+"""One nodule from one click in one original scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from GLIDERegLib.core.ct import is_ct
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.measuring.diameters import axial_diameters
+from GLIDERegLib.evaluation.measuring.interval import diameter_interval, volume_interval
+from GLIDERegLib.evaluation.measuring.measurement import COULD_NOT_BE_TOLD, MEASURED, NoduleMeasurement
+from GLIDERegLib.evaluation.measuring.partial_volume import Content, content
+from GLIDERegLib.evaluation.measuring.patch import Patch, cut
+from GLIDERegLib.evaluation.measuring.segment import Recipe, segment
+from GLIDERegLib.evaluation.measuring.surroundings import Surroundings, look_around
+
+CUBE_MM, LEAST_CUBE_MM = 40.0, 20.0
+# Most nodules and what is needed around them fit into this; the cube is looked at only where they do not.
+FIRST_MM, MARGIN_MM = 24.0, 5.0
+STEP_MM = 0.35
+TOUCHING_MM, TOUCHING_SHARE = 1.0, 0.01
+# A tube has one axis far longer than both others.
+LONGEST_TO_MIDDLE = 2.5
+LARGEST_SPREAD = 0.3
+# Other thresholds, other balls for cutting vessels, and clicks a little beside.
+REPEATS = (
+    Recipe(0.42, 0.5, (0, 1, 1)),
+    Recipe(0.58, 0.5, (0, -1, 1)),
+    Recipe(0.5, 0.4, (1, 1, -1)),
+    Recipe(0.5, 0.62, (-1, -1, 0)),
+)
+
+
+def measure_nodule(
+    volume: Volume, point_mm: Sequence[float], *, cube_mm: float = CUBE_MM, step: int = 0
+) -> NoduleMeasurement:
+    """The nodule at a point (LPS mm) of one original scan, segmented within a cube around it.
+
+    Only ever of an original scan: a warp changes the size of what it carries. step: so many times
+    STEP_MM larger than found (or smaller, negative), as a reader corrects it. Where the nodule cannot be told
+    from what it touches, `status` says why and there is no number.
+
+    Raises InputError where the values are not HU, and for a cube or a point that no scan can have.
+    """
+    point = np.asarray(point_mm, float)
+    if point.shape != (3,) or not np.all(np.isfinite(point)):
+        raise InputError(f"A nodule's position must be three numbers in mm, not {point_mm}.")
+    if not cube_mm >= LEAST_CUBE_MM:
+        raise InputError(f"The cube around a nodule must be at least {LEAST_CUBE_MM:g} mm, not {cube_mm:g}.")
+    if not is_ct(volume):
+        raise InputError(
+            f"The values of the {volume.name} are not Hounsfield units, by which nodules are measured.",
+            "Give the CT scan as it was reconstructed.",
+            code="not-hounsfield",
+        )
+    found = _measured(volume, point, cube_mm, int(step))
+    if isinstance(found, NoduleMeasurement):
+        return found
+    return NoduleMeasurement(tuple(point.tolist()), f"{COULD_NOT_BE_TOLD}: {found}", step=int(step))
+
+
+def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> NoduleMeasurement | str:
+    """The measurement, or why there is none."""
+    if not volume.grid.contains(point):
+        return "it lies outside the scan"
+    patch = cut(volume, point, cube_mm)
+    if min(patch.grid.size) < 3:
+        return "the scan ends beside it"
+    around = look_around(patch)
+    if around is None:
+        return "there is no lung around it"
+    patch, around, found = _found(patch, around, cube_mm)
+    if isinstance(found, str):
+        return found
+    if _elongated(found.mask, patch.fine_mm):
+        return "it is long and thin like a vessel"
+    others = [_once(patch, around, recipe) for recipe in REPEATS]
+    volumes = [found.volume_mm3] + [other.volume_mm3 for other in others if isinstance(other, Content)]
+    if len(volumes) < 1 + len(REPEATS) / 2:
+        return "with thresholds or clicks a little different nothing is found"
+    spread = float(np.std(np.log(volumes)))
+    if spread > LARGEST_SPREAD:
+        apart = 100 * np.ptp(volumes) / found.volume_mm3
+        return f"segmentations with other thresholds and clicks differ by {apart:.0f} %"
+    return _summary(patch, around, found, spread, point, step)
+
+
+def _found(patch: Patch, around: Surroundings, cube_mm: float) -> tuple[Patch, Surroundings, Content | str]:
+    """What is at the click, looked for close to it first, and the part of the patch that it needs."""
+    for reach in (min(FIRST_MM, cube_mm), cube_mm):
+        box = patch.box(patch.seed, patch.seed, reach / 2)
+        part, near = patch.part(box), around.part(box)
+        found = _once(part, near, Recipe())
+        if isinstance(found, str):
+            continue
+        places = np.argwhere(found.mask)
+        low, high = places.min(axis=0), places.max(axis=0)
+        if (low == 0).any() or (high == np.asarray(found.mask.shape) - 1).any():
+            whole = part.image.shape == patch.image.shape
+            found = (
+                "it is larger than the cube, cut off by the scan's edge, or goes on into what has its density"
+            )
+            if whole:
+                break
+            continue
+        box = part.box(low, high, MARGIN_MM)
+        smaller = _once(part.part(box), near.part(box), Recipe())
+        return part.part(box), near.part(box), smaller
+    return patch, around, found
+
+
+def _once(patch: Patch, around: Surroundings, recipe: Recipe) -> Content | str:
+    region = segment(patch, around, recipe)
+    return region if isinstance(region, str) else content(patch, around, region)
+
+
+def _summary(
+    patch: Patch, around: Surroundings, found: Content, spread: float, point: np.ndarray, step: int
+) -> NoduleMeasurement | str:
+    voxel = float(np.prod(patch.fine_mm))
+    mask, volume = found.mask, found.volume_mm3
+    if step:
+        mask = _moved(mask, patch.fine_mm, step * STEP_MM)
+        volume += float(mask.sum(dtype=float) - found.mask.sum(dtype=float)) * voxel
+    if volume <= 0 or not mask.any():
+        return f"nothing is left of it {-step} steps smaller"
+    touches_pleura = bool((around.wall_mm[mask] < TOUCHING_MM).any())
+    touches_vessel = found.attached > TOUCHING_SHARE
+    low, high = volume_interval(patch, found, volume, spread, touches_vessel, touches_pleura)
+    long, short = axial_diameters(mask, patch.fine_mm)
+    mean_low, mean_high = diameter_interval(patch, (long + short) / 2, low / volume, high / volume)
+    center = patch.to_physical(np.argwhere(mask).mean(axis=0))
+    return NoduleMeasurement(
+        tuple(point.tolist()), MEASURED, volume, low, high, long, short, mean_low, mean_high,
+        float(patch.image[mask].mean()), found.attenuation, touches_vessel, touches_pleura,
+        tuple(center.tolist()), patch.mask_on_scan(mask), step,
+    )  # fmt: skip
+
+
+def _moved(mask: np.ndarray, fine_mm: np.ndarray, distance: float) -> np.ndarray:
+    """A mask whose boundary lies that far outside (or inside, negative) of where it was."""
+    outside = ndimage.distance_transform_edt(~mask, fine_mm)
+    inside = ndimage.distance_transform_edt(mask, fine_mm)
+    half = float(np.mean(fine_mm)) / 2
+    return np.where(mask, half - inside, outside - half) <= distance
+
+
+def _elongated(mask: np.ndarray, fine_mm: np.ndarray) -> bool:
+    places = np.argwhere(mask) * fine_mm
+    if len(places) < 8:
+        return False
+    _, middle, longest = np.sqrt(np.linalg.eigvalsh(np.cov(places.T)))
+    return longest > LONGEST_TO_MIDDLE * middle

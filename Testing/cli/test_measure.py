@@ -1,0 +1,83 @@
+"""`glidereg measure`: a table of nodules, whole or not at all."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.nodule_phantom import Scene, scan_of
+from GLIDERegLib.files.points import PointSet, read_points, write_points
+from GLIDERegLib.files.volumes import write_volume
+
+COLUMNS = "label,x,y,z,volume_mm3,volume_low_mm3,volume_high_mm3,long_mm,short_mm,mean_mm,status".split(",")
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A scan of one nodule of 8 mm, a point in it and one in the lung beside it; folder and truth."""
+    folder = tmp_path_factory.mktemp("scan")
+    truth = scan_of(Scene(8, spacing=(0.8, 0.8, 1.25), seed=103))
+    write_volume(truth.volume, folder / "scan.nii.gz")
+    points = np.stack([truth.center_mm, truth.center_mm + (0, 0, 8.5)])
+    write_points(PointSet(["nodule", "lung"], points), folder / "points.csv")
+    return folder, truth
+
+
+def rows(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines))
+
+
+def test_the_table_holds_sizes_with_intervals_and_says_what_could_not_be_told(glidereg, scan, tmp_path):
+    folder, truth = scan
+    out = tmp_path / "sizes.csv"
+    status, output, errors = glidereg(
+        "measure", folder / "scan.nii.gz", "--points", folder / "points.csv", "-o", out
+    )
+    assert (status, errors) == (0, "") and "2 nodules" in output
+    nodule, lung = rows(out)
+    assert list(nodule)[: len(COLUMNS)] == COLUMNS
+    assert float(nodule["volume_mm3"]) == pytest.approx(truth.volume_mm3, rel=0.25)
+    assert float(nodule["volume_low_mm3"]) < float(nodule["volume_mm3"]) < float(nodule["volume_high_mm3"])
+    mean = (float(nodule["long_mm"]) + float(nodule["short_mm"])) / 2
+    assert float(nodule["mean_mm"]) == pytest.approx(mean, abs=0.06)
+    assert (nodule["status"], nodule["attenuation"]) == ("measured", "solid")
+    assert lung["status"].startswith("could not be told: ") and lung["volume_mm3"] == ""
+    # The table is a points file in LPS, too.
+    assert np.allclose(read_points(out).points[0], truth.center_mm, atol=1e-5)
+
+
+def test_points_in_ras_are_measured_where_they_are(glidereg, scan, tmp_path):
+    folder, truth = scan
+    x, y, z = truth.center_mm * (-1, -1, 1)
+    (tmp_path / "p.csv").write_text(f"# CoordinateSystem = RAS\nlabel,x,y,z\nn,{x},{y},{z}\n")
+    out = tmp_path / "sizes.csv"
+    answer = glidereg("measure", folder / "scan.nii.gz", "--points", tmp_path / "p.csv", "-o", out, "--quiet")
+    assert answer == (0, "", "") and rows(out)[0]["status"] == "measured"
+
+
+@pytest.mark.parametrize("fault", ["not in HU", "warped", "no points", "another ending", "its own input"])
+def test_what_cannot_be_measured_leaves_no_table(glidereg, scan, tmp_path, fault):
+    folder, truth = scan
+    image, points, out = folder / "scan.nii.gz", folder / "points.csv", tmp_path / "sizes.csv"
+    if fault == "not in HU":
+        image = tmp_path / "shifted.nii.gz"
+        write_volume(Volume(truth.volume.array + 1024, truth.volume.grid), image)
+    elif fault == "warped":
+        image = tmp_path / "warped.nii.gz"
+        shutil.copy(folder / "scan.nii.gz", image)
+        (tmp_path / "report.json").write_text("{}")
+    elif fault == "no points":
+        points = tmp_path / "points.csv"
+        points.write_text("label,x,y,z\n")
+    elif fault == "another ending":
+        out = tmp_path / "sizes.xlsx"
+    else:
+        points = shutil.copy(points, tmp_path / "points.csv")
+        out = points
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir())
+    status, output, errors = glidereg("measure", image, "--points", points, "-o", out)
+    assert (status, output) == (2, "") and errors.count("\n") == 1
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before

@@ -1,0 +1,139 @@
+"""Measuring a nodule from one click: the truth of generated scans, and no number where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID, measure_nodule
+from GLIDERegLib.evaluation.nodule_phantom import AT_PLEURA, AT_VESSEL, ISOLATED, Scene, scan_of
+
+
+@pytest.fixture(scope="module")
+def isolated():
+    return scan_of(Scene(8, "solid", ISOLATED, (0.8, 0.8, 1.25), seed=101))
+
+
+def lung(shape=(40, 40, 40), spacing=(1.0, 1.0, 1.0), noise=20):
+    rng = np.random.default_rng(3)
+    array = (-850 + noise * rng.standard_normal(shape)).astype(np.int16)
+    return Volume(array, Grid(shape[::-1], spacing))
+
+
+# Limits: the goal for solid nodules of at least 6 mm in slices of at most 1.25 mm is 25 % for 95 of 100.
+@pytest.mark.parametrize(
+    ("kind", "where", "diameter", "slice_mm", "limit", "attenuation"),
+    [
+        ("solid", ISOLATED, 6, 1.0, 0.25, SOLID),
+        ("solid", AT_VESSEL, 8, 1.25, 0.25, SOLID),
+        ("solid", AT_PLEURA, 10, 1.25, 0.25, SOLID),
+        ("part-solid", ISOLATED, 12, 1.0, 0.25, PART_SOLID),
+        ("ground glass", ISOLATED, 10, 1.25, 0.25, GROUND_GLASS),
+    ],
+)
+def test_a_nodule_has_the_size_it_was_made_with(kind, where, diameter, slice_mm, limit, attenuation):
+    truth = scan_of(Scene(diameter, kind, where, (0.7, 0.7, slice_mm), seed=102))
+    found = measure_nodule(truth.volume, truth.center_mm)
+    assert found.status == "measured" and found.attenuation == attenuation
+    assert found.volume_mm3 == pytest.approx(truth.volume_mm3, rel=limit)
+    assert found.volume_low_mm3 < found.volume_mm3 < found.volume_high_mm3
+    # A third of the volume's limit, and a quarter of a pixel at either end.
+    for diameter, true in ((found.long_mm, truth.long_mm), (found.short_mm, truth.short_mm)):
+        assert diameter == pytest.approx(true, rel=limit / 3, abs=0.35)
+    assert found.touches_pleura == (where == AT_PLEURA)
+    assert np.linalg.norm(np.subtract(found.center_mm, truth.center_mm)) < diameter / 4
+
+
+def test_the_same_nodule_on_turned_and_flipped_axes_has_the_same_size_and_place(isolated):
+    grid, array = isolated.volume.grid, isolated.volume.array
+    # Stored as (y, z, x), y backwards.
+    turned = np.ascontiguousarray(array[:, ::-1, :].transpose(1, 0, 2))
+    axes = grid.axes[:, [0, 2, 1]] * [1, 1, -1]
+    origin = grid.to_physical([0, grid.size[1] - 1, 0])
+    size, spacing = (tuple(np.asarray(values)[[0, 2, 1]].tolist()) for values in (grid.size, grid.spacing))
+    other = Volume(turned, Grid(size, spacing, tuple(origin.tolist()), tuple(axes.ravel().tolist())))
+    a, b = (measure_nodule(volume, isolated.center_mm) for volume in (isolated.volume, other))
+    assert b.volume_mm3 == pytest.approx(a.volume_mm3, rel=1e-3)
+    assert (b.long_mm, b.short_mm) == pytest.approx((a.long_mm, a.short_mm), abs=0.01)
+    assert b.center_mm == pytest.approx(a.center_mm, abs=0.01)
+    places = [
+        {tuple(np.round(m.grid.to_physical(index[::-1]), 2)) for index in np.argwhere(m.array)}
+        for m in (a.mask, b.mask)
+    ]
+    assert places[0] == places[1] and len(places[0]) > 100
+
+
+def test_the_mask_lies_on_the_scans_own_voxels_around_the_nodule(isolated):
+    mask = measure_nodule(isolated.volume, isolated.center_mm).mask
+    first = isolated.volume.grid.to_index(mask.grid.origin)
+    assert np.allclose(first, np.rint(first), atol=1e-6) and mask.grid.spacing == isolated.volume.grid.spacing
+    volume = mask.array.sum() * np.prod(mask.grid.spacing)
+    assert volume == pytest.approx(isolated.volume_mm3, rel=0.1)
+
+
+def test_a_click_beside_the_middle_measures_the_same(isolated):
+    sizes = [
+        measure_nodule(isolated.volume, isolated.center_mm + offset).volume_mm3
+        for offset in ((0, 0, 0), (2, 0, 0), (0, -2, 1))
+    ]
+    assert np.ptp(sizes) < 0.01 * sizes[0]
+
+
+def test_larger_and_smaller_move_the_boundary_and_all_sizes_with_it(isolated):
+    smaller, found, larger = (
+        measure_nodule(isolated.volume, isolated.center_mm, step=step) for step in (-1, 0, 1)
+    )
+    assert smaller.volume_mm3 < found.volume_mm3 < larger.volume_mm3
+    assert smaller.long_mm < found.long_mm < larger.long_mm
+    assert larger.volume_low_mm3 < larger.volume_mm3 < larger.volume_high_mm3 and larger.step == 1
+    # A shell of 0.35 mm around a sphere of this volume.
+    radius = (3 * found.volume_mm3 / 4 / np.pi) ** (1 / 3)
+    shell = 4 / 3 * np.pi * ((radius + 0.35) ** 3 - radius**3)
+    assert larger.volume_mm3 - found.volume_mm3 == pytest.approx(shell, rel=0.3)
+
+
+def test_where_there_is_no_nodule_there_is_no_number():
+    found = measure_nodule(lung(), (20, 20, 20))
+    assert found.status == "could not be told: nothing here is denser than the lung around it"
+    assert found.volume_mm3 is None and found.mask is None and found.mean_mm is None
+
+
+def test_a_vessel_is_no_nodule():
+    scan = lung()
+    scan.array[:, 18:22, 18:22] = 40
+    found = measure_nodule(scan, (19.5, 19.5, 20))
+    assert not found.measured and found.volume_mm3 is None
+
+
+def test_a_place_in_the_wall_has_no_number():
+    scan = lung((60, 60, 60))
+    scan.array[:, :30] = 30
+    assert not measure_nodule(scan, (30, 24, 30)).measured
+
+
+def test_what_is_cut_off_by_the_scans_edge_has_no_number():
+    scan = lung()
+    z, y, x = np.indices(scan.array.shape)
+    scan.array[(z - 1) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 36] = 30
+    assert not measure_nodule(scan, (20, 20, 2)).measured
+
+
+def test_a_place_outside_the_scan_is_said():
+    assert measure_nodule(lung(), (20, 20, 90)).status == "could not be told: it lies outside the scan"
+
+
+def test_a_scan_that_is_not_in_hounsfield_units_is_refused():
+    scan = lung()
+    shifted = Volume((scan.array + 1024).astype(np.int16), scan.grid, "scan")
+    with pytest.raises(InputError, match="not Hounsfield units"):
+        measure_nodule(shifted, (20, 20, 20))
+
+
+@pytest.mark.parametrize(
+    ("point", "cube"), [((1, 2), 40), ((1, 2, np.nan), 40), ((1, 2, 3), 5), ((1, 2, 3), np.nan)]
+)
+def test_impossible_points_and_cubes_are_refused(point, cube):
+    with pytest.raises(InputError, match="must be"):
+        measure_nodule(lung(), point, cube_mm=cube)
