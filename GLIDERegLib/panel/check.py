@@ -8,10 +8,11 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
+from GLIDERegLib.panel.check_landmarks import LandmarksSection
 from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
-from GLIDERegLib.scene.quality.maps import KINDS, findMap, showMaps
+from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap, showMaps
 from GLIDERegLib.scene.quality.measures import measure
 from GLIDERegLib.scene.quality.numbers import Row, fieldRows, fillTable, insideOf, landmarkRows, overlapRows
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem, registeredVolumes
@@ -52,6 +53,7 @@ class CheckPage:
         for box in (ui.checkBeforeCheck, ui.checkOutlineCheck, ui.checkFollowCheck):
             box.connect("toggled(bool)", lambda on: self._show())
         ui.checkMeasureButton.connect("clicked()", self.measure)
+        self._landmarks = LandmarksSection(ui, self._pair, self._foundLandmarks)
         self._blinking = qt.QTimer()
         self._blinking.setInterval(BLINK_MILLISECONDS)
         self._blinking.connect("timeout()", self._blink)
@@ -78,6 +80,7 @@ class CheckPage:
 
     def close(self) -> None:
         """Everything as it was before the page was used."""
+        self._landmarks.close()
         self.setParameterNode(None)
 
     def _nodeModified(self) -> None:
@@ -91,6 +94,7 @@ class CheckPage:
             self._close()
         self._fillSegments()
         showTable(self.ui.checkTableView, node.checkTable)
+        self._landmarks.show()
         self._enable()
         self._show()
 
@@ -177,6 +181,10 @@ class CheckPage:
         if self._quiet or self._node is None or (pair := self._pair()) is None:
             return
         ui, mode, node = self.ui, self._overlay.value, self._node
+        if mode == LANDMARK_ERROR and findMap(pair.transform, mode) is None:
+            self._quietly(lambda: self._overlay.show(overlay.NOTHING))
+            self._say(_("Press 'Find landmarks' first."))
+            return
         if mode in KINDS and findMap(pair.transform, mode) is None:
             self._quietly(lambda: self._overlay.show(overlay.NOTHING))
             self.measure()
@@ -232,6 +240,11 @@ class CheckPage:
 
     # Maps and numbers
 
+    def _foundLandmarks(self) -> None:
+        """Shows the map of their errors."""
+        self._overlay.show(LANDMARK_ERROR)
+        self._show()
+
     def measure(self) -> None:
         """Makes the maps and fills the table, as far as the inputs allow."""
         problems: list[str] = []
@@ -269,6 +282,7 @@ class CheckPage:
                 except InputError as error:
                     problems.append(str(error))
             showMaps(pair, measures)
+            self._landmarks.refresh()
             self._outdated = False
             if node.checkTable is None:
                 name = pair.transform.GetScene().GenerateUniqueName(f"Numbers of {pair.transform.GetName()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
+from GLIDERegLib.scene.quality.maps import LANDMARK_ERROR
 from GLIDERegLib.scene.review.table import written
 from GLIDERegLib.scene.views import overlay
 from GLIDERegLib.scene.views.crosshair import Position
@@ -49,6 +50,11 @@ MAPS = [
         _("How far from its start a point ends on the way there and back, mm."),
     ),
     ("difference", _("Map: difference"), _("Fixed minus warped intensity, HU.")),
+    (
+        LANDMARK_ERROR,
+        _("Map: error at landmarks"),
+        _("Expected between the landmarks, mm; nothing is shown where none is within 15 mm."),
+    ),
 ]
 
 

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation.consistency import inverse_consistency, transitivity
-from GLIDERegLib.evaluation.landmarks.regions import BODY, Regions
+from GLIDERegLib.evaluation.landmarks.names import BODY
+from GLIDERegLib.evaluation.landmarks.regions import Regions
 
 GRID = Grid((30, 30, 30), (3.0, 3.0, 3.0), (-43.5,) * 3)
 

@@ -8,12 +8,14 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.evaluation.landmarks.between import COVERED_MM, expected_error
 from GLIDERegLib.evaluation.landmarks.check import Check
-from GLIDERegLib.evaluation.landmarks.correlation import correlations, peak, second
-from GLIDERegLib.evaluation.landmarks.errors import COVERED_MM, Errors, error_map, errors_of, expected_error
+from GLIDERegLib.evaluation.landmarks.correlation import correlations, peak, second, sharpness
+from GLIDERegLib.evaluation.landmarks.errors import Errors, error_map, errors_of
 from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
 from GLIDERegLib.evaluation.landmarks.matching import Landmarks, find_landmarks
-from GLIDERegLib.evaluation.landmarks.regions import BODY, NEAR_PLEURA, Regions, find_regions
+from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA
+from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.transforms import map_points, read_transform
 from GLIDERegLib.files.volumes import read_volume
@@ -68,12 +70,12 @@ def test_a_planted_error_of_4_mm_is_found_wherever_a_landmark_tells(phantom, reg
     rng = np.random.default_rng(1)
     points = regions.grid.points()[regions.lungs()]
     right, _ = wrong_by(phantom, landmarks, points[0], 0.0, 20.0, rng)
-    before = expected_error(right, points)
+    before = expected_error(landmarks.fixed, right.lengths, points)
     told = points[np.isfinite(before)]
     found = []
     for place in told[rng.choice(len(told), 400)]:
         wrong, _ = wrong_by(phantom, landmarks, place, 4.0, 20.0, rng)
-        found.append(expected_error(wrong, place[None])[0])
+        found.append(expected_error(landmarks.fixed, wrong.lengths, place[None])[0])
     assert np.mean(np.array(found) > 2.0) >= 0.95
     # And hardly anywhere without it.
     assert np.mean(before[np.isfinite(before)] > 2.0) <= 0.05
@@ -215,6 +217,17 @@ def test_a_peak_is_read_between_samples_and_its_rival_is_found():
     np.testing.assert_allclose(at, (0.4, -2.3, 1.0), atol=0.05)
     assert height == pytest.approx(0.9, abs=0.05)
     assert second(volume, 3.5) == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_ridge_is_not_sharp_along_itself():
+    k, j, i = np.meshgrid(*[np.arange(-6.0, 7.0)] * 3, indexing="ij")
+    # Turned by 45 degrees in a plane; the curvature of exp(-s^2 / 2 w^2) at its top is 1 / w^2.
+    along, across = (j + i) / np.sqrt(2), (j - i) / np.sqrt(2)
+    bell = np.exp(-(k**2 + across**2) / (2 * 3.0**2) - along**2 / (2 * 12.0**2))
+    # Differences over a step widen it: by less than a third of 1 / 144, far from the 1 / 9 across.
+    assert sharpness(bell) == pytest.approx(1 / 12.0**2, rel=0.33)
+    assert sharpness(np.exp(-(k**2 + across**2) / 18)) < 0.005 < sharpness(np.exp(-(k**2 + j**2 + i**2) / 18))
+    assert sharpness(np.exp(-((k - 6) ** 2) / 18)) == 0
 
 
 @pytest.mark.parametrize("name", ["textured/textured_32", "known_truth/G"])

@@ -1,4 +1,7 @@
-"""Draws the README's pictures of the page "Check", with a generated pair whose true transform is known."""
+"""Draws the pictures of the page "Check", with a generated pair whose true transform is known.
+
+The landmarks are found by the engine, in a field with a planted error.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ SIZE, SPACING = (80, 80, 70), 4.5
 FIELD_MM = 9.0
 # Labels of the generated pair: both lungs, with the vessels and nodules inside.
 LUNGS = (1, 2, 7, 8)
+# For landmarks, which need finer voxels: size, spacing, and an error of 8 mm in the left lung (LPS mm).
+SIZE_FOUND, SPACING_FOUND = (120, 100, 110), 3.0
+PLANTED = ((70.0, 0.0, 20.0), (5.0, 0.0, -6.2))
 
 
 def draw(folder: Path) -> None:
-    """check-side-by-side.png, check-maps.png and check-panel.png, in a folder, from a scene that is emptied
-    before.
+    """The pictures check-side-by-side, -maps, -panel and -landmarks (.png), in a folder, from a scene
+    that is emptied before.
     """
     import check_views
     import slicer
@@ -66,6 +72,44 @@ def draw(folder: Path) -> None:
         page.close()
         made.widget.deleteLater()
     slicer.mrmlScene.Clear(0)
+    with check_views.layouts() as view:
+        _drawLandmarks(host, view, folder / "check-landmarks.png")
+    slicer.mrmlScene.Clear(0)
+
+
+def _drawLandmarks(host, view, path: Path) -> None:
+    """The section with its landmarks beside the worst place, in a field that errs by 8 mm in one place."""
+    from check_scene import makePage
+
+    study = _study(SIZE_FOUND, SPACING_FOUND, PLANTED)
+    made = makePage(ROOT)
+    page, ui, node = made.page, made.ui, made.node
+    page.setParameterNode(node)
+    node.outputTransform = study["transform"]
+    page.enter()
+    ui.checkFindButton.click()
+    host.waitUntil(lambda: ui.checkWorstView.rowCount > 0, seconds=300)
+    for section in (ui.checkInputsSection, ui.checkViewsSection, ui.checkNumbersSection):
+        section.collapsed = True
+    _choose(ui.checkLayoutCombo, "Coronal")
+    ui.checkLayoutButton.checked = True
+    _choose(ui.checkOverlayCombo, "landmarks")
+    node.checkOpacity = 60
+    shown = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
+    for one in shown:
+        one.resize(VIEW, VIEW)
+    ui.checkNextButton.click()
+    host.screenshot(made.widget, path, width=PANEL_WIDTH)
+    panel = _load(path)
+    views = np.concatenate([one.grab() for one in shown], axis=0)
+    height = max(len(panel), len(views))
+    sides = [
+        np.pad(side, ((0, height - len(side)), (0, 0), (0, 0)), constant_values=255)
+        for side in (panel, views)
+    ]
+    _save(path, np.concatenate(sides, axis=1))
+    page.close()
+    made.widget.deleteLater()
 
 
 def _row(view, place, first: bool = False) -> np.ndarray:
@@ -85,8 +129,10 @@ def _row(view, place, first: bool = False) -> np.ndarray:
     return np.concatenate([shown.grab() for shown in views], axis=1)
 
 
-def _study() -> dict:
-    """The pair, its true transform on a grid, and one lung in each scan."""
+def _study(size=SIZE, spacing: float = SPACING, planted=None) -> dict:
+    """The pair, its true transform on a grid, and the lungs in each scan. planted: a place and what the
+    transform errs there, LPS mm, fading over 20 mm.
+    """
     import slicer
     from check_scene import makeSegments
 
@@ -96,7 +142,7 @@ def _study() -> dict:
     from GLIDERegLib.scene.registration.results import setRegistrationReferences
     from GLIDERegLib.scene.registration.sample import addPair
 
-    phantom = make_phantom(SIZE, (SPACING,) * 3)
+    phantom = make_phantom(size, (spacing,) * 3)
     pair = addPair(phantom)
     grid = phantom.fixed.grid.resized((FIELD_MM,) * 3, (2, 2, 2), (2, 2, 2))
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Registration")
@@ -106,7 +152,13 @@ def _study() -> dict:
         "origin": list(grid.origin),
         "direction": list(grid.direction),
     }
-    vectors = phantom.displacement(grid.points()).astype(np.float32)
+    points = grid.points()
+    vectors = phantom.displacement(points)
+    if planted is not None:
+        place, error = planted
+        fading = np.exp(-0.5 * np.sum((points - np.asarray(place)) ** 2, axis=-1) / 20.0**2)
+        vectors = vectors + fading[..., None] * np.asarray(error)
+    vectors = vectors.astype(np.float32)
     transform.SetAndObserveTransformFromParent(gridTransform(vectors, message))
     setRegistrationReferences(transform, pair.fixedVolume, pair.movingVolume)
     for nodules in (pair.fixedNodules, pair.movingNodules):
@@ -126,6 +178,12 @@ def _study() -> dict:
 
 def _choose(combo, value: str) -> None:
     combo.setCurrentIndex(combo.findData(value))
+
+
+def _load(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(path).convert("RGB"))
 
 
 def _save(path: Path, picture: np.ndarray) -> None:

@@ -8,10 +8,12 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation import metrics
+from GLIDERegLib.evaluation.landmarks.between import COVERED_MM
 from GLIDERegLib.evaluation.landmarks.correlation import Progress
-from GLIDERegLib.evaluation.landmarks.errors import COVERED_MM, Errors, error_map, errors_of
+from GLIDERegLib.evaluation.landmarks.errors import Errors, error_map, errors_of
 from GLIDERegLib.evaluation.landmarks.matching import COUNT, find_landmarks
-from GLIDERegLib.evaluation.landmarks.regions import BODY, find_regions
+from GLIDERegLib.evaluation.landmarks.names import BODY
+from GLIDERegLib.evaluation.landmarks.regions import find_regions
 from GLIDERegLib.files.outputs import OutputFolder, write_json
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.files.volumes import write_volume

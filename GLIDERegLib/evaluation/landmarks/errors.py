@@ -10,14 +10,12 @@ from scipy.spatial import cKDTree
 
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation import metrics
+from GLIDERegLib.evaluation.landmarks.between import COVERED_MM, expected_error
 from GLIDERegLib.evaluation.landmarks.matching import Landmarks
-from GLIDERegLib.evaluation.landmarks.regions import NEAR_PLEURA, Regions
+from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA
+from GLIDERegLib.evaluation.landmarks.regions import Regions
 from GLIDERegLib.files.transforms import map_points
 
-# A place farther from every landmark is not told about: breathing differs by millimetres over this distance.
-COVERED_MM = 15.0
-# Of the Gaussian that weighs the nearest landmarks in the map: at COVERED_MM two widths.
-WIDTH_MM, NEAREST = 7.5, 8
 WORST = 10
 WORTH_SAYING = 0.05
 
@@ -88,22 +86,9 @@ def error_map(errors: Errors, regions: Regions) -> Volume:
     """`expected_error` (z, y, x), float32, of the body's voxels on the regions' grid; NaN outside of it."""
     inside = regions.labels > 0
     array = np.full(inside.shape, np.nan, np.float32)
-    array[inside] = expected_error(errors, regions.grid.points()[inside])
+    places = errors.landmarks.fixed
+    array[inside] = expected_error(places, errors.lengths, regions.grid.points()[inside])
     return Volume(array, regions.grid, "error map")
-
-
-def expected_error(errors: Errors, points: np.ndarray) -> np.ndarray:
-    """Expected error (M), mm, at fixed points (M, 3), LPS mm; NaN where no landmark tells.
-
-    The mean of the nearest landmarks' errors, weighed by their distance; lengths, not vectors, so that errors
-    of opposite directions do not cancel.
-    """
-    count = min(NEAREST, len(errors.lengths))
-    distance, index = cKDTree(errors.landmarks.fixed).query(points, count)
-    distance, index = distance.reshape(len(points), -1), index.reshape(len(points), -1)
-    weight = np.exp(-0.5 * (distance / WIDTH_MM) ** 2)
-    values = (weight * errors.lengths[index]).sum(axis=1) / weight.sum(axis=1)
-    return np.where(distance[:, 0] > COVERED_MM, np.nan, values)
 
 
 def _uncovered(mask: np.ndarray, regions: Regions, landmarks: np.ndarray) -> float:

@@ -21,12 +21,14 @@ DERIVATIVE_SIGMA, WINDOW_SIGMA = 1.0, 2.0
 # What is beyond does not tell more: bone and metal would outshine soft tissue.
 LOWEST_HU, HIGHEST_HU = -1000.0, 300.0
 BORDER_MM = 8.0
+# Of the mean distance of so many points.
+APART = 0.5
 
 
 def find_keypoints(fixed: Volume, regions: Regions, lungs: int, body: int) -> np.ndarray:
     """Up to `lungs` + `body` keypoints (N, 3), LPS mm, strongest first in each of the two, well spread.
 
-    A place that is closer to a chosen one than the mean distance of so many points is left out.
+    A place that is closer to a chosen one than half the mean distance of so many points is left out.
     """
     spacing = max(SPACING_MM, (float(np.prod(fixed.grid.extent)) / MOST_VOXELS) ** (1 / 3))
     grid = upright(fixed.grid, spacing)
@@ -48,7 +50,7 @@ def find_keypoints(fixed: Volume, regions: Regions, lungs: int, body: int) -> np
         (in_lungs, lungs, inside_lungs.sum()),
         (~in_lungs & (names != "outside"), body, (regions.labels > 0).sum() - inside_lungs.sum()),
     ):
-        apart = 0.7 * (float(volume) * np.prod(regions.grid.spacing) / max(count, 1)) ** (1 / 3)
+        apart = APART * (float(volume) * np.prod(regions.grid.spacing) / max(count, 1)) ** (1 / 3)
         chosen.append(_spread(points[wanted], apart)[:count])
     return np.concatenate(chosen)
 

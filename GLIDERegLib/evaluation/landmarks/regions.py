@@ -9,12 +9,8 @@ from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import Body
+from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA, PLEURA_MM, THIRDS
 from GLIDERegLib.evaluation.lungs import find_lungs
-
-PLEURA_MM = 10.0
-THIRDS = ("lower third", "middle third", "upper third")
-BODY = "body outside the lungs"
-NEAR_PLEURA = f"within {PLEURA_MM:g} mm of the pleura"
 
 
 @dataclass(frozen=True)

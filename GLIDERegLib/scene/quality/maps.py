@@ -18,6 +18,7 @@ from GLIDERegLib.scene.mrml.colors import (
     risingColors,
 )
 from GLIDERegLib.scene.mrml.hidden import hidden
+from GLIDERegLib.scene.mrml.sampling import Sampling
 from GLIDERegLib.scene.quality.measures import Measures
 from GLIDERegLib.scene.registration.pair import Pair
 
@@ -29,13 +30,14 @@ KIND_ATTRIBUTE, TRANSFORM_ROLE = "GLIDEReg.Map", "GLIDEReg.Transform"
 class Kind:
     """One kind of map.
 
-    title: of the node and its legend. values: the map (k, j, i) of some measures. range: the values that the
+    title: of the node and its legend. values: the map (k, j, i) of some measures, None where it comes from
+    elsewhere. range: the values that the
     ends of the colours stand for, from that map and the body. legend: None, or the legend's own colours,
     named where it is to have labels, for a map whose colours are not at equal steps.
     """
 
     title: str
-    values: Callable[[Measures], np.ndarray]
+    values: Callable[[Measures], np.ndarray] | None
     colors: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode]
     range: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
     legend: Callable[[], slicer.vtkMRMLColorTableNode] | None = None
@@ -43,7 +45,10 @@ class Kind:
 
 def _fromZero(least: float) -> Callable[[np.ndarray, np.ndarray], tuple[float, float]]:
     """From 0 to a value that only a hundredth of the body exceeds."""
-    return lambda values, body: (0.0, _rounded(max(least, float(np.percentile(values[body], 99)))))
+    return lambda values, body: (
+        0.0,
+        _rounded(max(least, float(np.percentile(values[body], 99)) if body.any() else 0.0)),
+    )
 
 
 def _aroundZero(values: np.ndarray, body: np.ndarray) -> tuple[float, float]:
@@ -57,6 +62,7 @@ def _rounded(value: float) -> float:
     return float(np.ceil(2 * value / power - 1e-9) * power / 2)
 
 
+LANDMARK_ERROR = "landmarks"
 KINDS: dict[str, Kind] = {
     "displacement": Kind("Displacement (mm)", lambda m: m.displacement, risingColors, _fromZero(1.0)),
     "jacobian": Kind(
@@ -69,7 +75,9 @@ KINDS: dict[str, Kind] = {
     # Below a millimetre there is nothing to see, and full colours would make it look like something.
     "consistency": Kind("Round trip (mm)", lambda m: m.consistency, risingColors, _fromZero(1.0)),
     "difference": Kind("Fixed - warped (HU)", lambda m: m.difference, divergingColors, _aroundZero),
+    LANDMARK_ERROR: Kind("Error at landmarks (mm)", None, risingColors, _fromZero(4.0)),
 }
+MEASURED = tuple(kind for kind, about in KINDS.items() if about.values is not None)
 
 
 def showMaps(pair: Pair, measures: Measures) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -78,7 +86,7 @@ def showMaps(pair: Pair, measures: Measures) -> dict[str, slicer.vtkMRMLScalarVo
     They lie where the fixed scan lies, under the same parent transform, and are updated where the scene has
     those of an earlier check. Each has its own colours.
     """
-    return {kind: _update(pair, measures, kind) for kind in KINDS}
+    return {kind: _update(pair, measures, kind) for kind in MEASURED}
 
 
 def findMap(transform: slicer.vtkMRMLTransformNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -149,17 +157,28 @@ def _folder(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, parent: int, name: st
     return None
 
 
-def _update(pair: Pair, measures: Measures, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
-    scene, sampling = pair.transform.GetScene(), measures.sampling
-    node = findMap(pair.transform, kind)
+def mapNode(transform: slicer.vtkMRMLTransformNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """The transform's map of a kind, made where there is none."""
+    node, scene = findMap(transform, kind), transform.GetScene()
     if node is None:
-        name = f"{KINDS[kind].title} of {pair.transform.GetName()}"
+        name = f"{KINDS[kind].title} of {transform.GetName()}"
         node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
         node.SetAttribute(KIND_ATTRIBUTE, kind)
-        node.SetNodeReferenceID(TRANSFORM_ROLE, pair.transform.GetID())
+        node.SetNodeReferenceID(TRANSFORM_ROLE, transform.GetID())
         node.CreateDefaultDisplayNodes()
-        putIntoFolder(node, pair.transform)
-    values = KINDS[kind].values(measures)
+        putIntoFolder(node, transform)
+    return node
+
+
+def _update(pair: Pair, measures: Measures, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
+    node = mapNode(pair.transform, kind)
+    return fillMap(node, kind, measures.sampling, KINDS[kind].values(measures), measures.body)
+
+
+def fillMap(
+    node: slicer.vtkMRMLScalarVolumeNode, kind: str, sampling: Sampling, values: np.ndarray, body: np.ndarray
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Gives a map its values (k, j, i) at samples, and colours that reach over those of the body (bool)."""
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(sampling.toRas))
         node.SetAndObserveTransformNodeID(sampling.volume.GetTransformNodeID())
@@ -167,11 +186,11 @@ def _update(pair: Pair, measures: Measures, kind: str) -> slicer.vtkMRMLScalarVo
         node.SetDescription(f"Sampled every {describe(sampling.spacing)} mm; for visual checking")
     display = node.GetScalarVolumeDisplayNode()
     with slicer.util.NodeModify(display):
-        display.SetAndObserveColorNodeID(KINDS[kind].colors(scene).GetID())
+        display.SetAndObserveColorNodeID(KINDS[kind].colors(node.GetScene()).GetID())
         display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(*KINDS[kind].range(values, measures.body))
-        # Between a folded sample and its neighbour lie all the colours that neither has.
-        display.SetInterpolate(kind != "jacobian")
+        display.SetWindowLevelMinMax(*KINDS[kind].range(values, body))
+        # Between a folded or unknown sample and its neighbour lie all the colours that neither has.
+        display.SetInterpolate(kind not in ("jacobian", LANDMARK_ERROR))
     return node
 
 

@@ -1,0 +1,6 @@
+"""What the regions are called."""
+
+PLEURA_MM = 10.0
+THIRDS = ("lower third", "middle third", "upper third")
+BODY = "body outside the lungs"
+NEAR_PLEURA = f"within {PLEURA_MM:g} mm of the pleura"

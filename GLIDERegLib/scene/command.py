@@ -1,0 +1,101 @@
+"""A command of `glidereg` run beside Slicer on nodes that were written to a folder. No Qt.
+
+command = SceneCommand(sys.executable, "check")
+command.start(lambda folder: [...])     # writes the nodes, returns the command's arguments
+while not (done := command.poll(readResults)) and not command.failure:
+    ...                                 # from a timer
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.processes.start import end, start_process
+from GLIDERegLib.worker.output import Output
+
+ERROR_PREFIX = "glidereg: error: "
+Result = TypeVar("Result")
+
+
+class SceneCommand:
+    """Runs one command at a time. python: an interpreter that has the engine; what: the command's result, in
+    messages. failure: why there is none.
+    """
+
+    def __init__(self, python: str, what: str):
+        self._python, self._what = python, what
+        self._process = self._folder = None
+        self.failure = ""
+
+    @property
+    def active(self) -> bool:
+        return self._process is not None
+
+    @property
+    def said(self) -> str:
+        """The last line that the command wrote; "" before one."""
+        log = self._output.log if self.active else []
+        return log[-1] if log else ""
+
+    def start(self, prepare: Callable[[Path], list[str]], temporaryFolder: str | None = None) -> None:
+        """Starts the command with the arguments that `prepare` returns, which may write into a folder that
+        is removed afterwards.
+
+        Raises InputError, with nothing left behind, for nodes that cannot be used and while one runs.
+        """
+        if self.active:
+            raise InputError(f"A {self._what} is being made already; wait for its end.")
+        self.failure = ""
+        self._folder = tempfile.mkdtemp(prefix="glidereg-", dir=temporaryFolder)
+        try:
+            arguments = prepare(Path(self._folder))
+            self._process = start_process([self._python, "-m", "GLIDERegLib", *arguments])
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise InputError(
+                    f"The {self._what} cannot be made ({error}); check the disk and the Python "
+                    f"'{self._python}'."
+                ) from error
+            raise
+        self._output = Output(self._process)
+        # Also called when the program leaves.
+        self._end = weakref.finalize(self, end, self._process)
+
+    def poll(self, read: Callable[[Path], Result]) -> Result | None:
+        """What `read` makes of the folder once the command has succeeded; None before, and where `failure`
+        says why it did not.
+        """
+        if not self.active or self._process.poll() is None or self._output.open:
+            return None
+        status, log = self._process.returncode, self._output.log
+        # It has ended by itself: its number may be another process's by now.
+        self._end.detach()
+        self._process.stdin.close()
+        self._process = None
+        try:
+            if status == 0:
+                return read(Path(self._folder))
+        finally:
+            self.close()
+        last = log[-1] if log else f"exit status {status}"
+        known = last.startswith(ERROR_PREFIX)
+        self.failure = (
+            last.removeprefix(ERROR_PREFIX) if known else f"The {self._what} failed unexpectedly: {last}"
+        )
+        return None
+
+    def close(self) -> None:
+        """Ends what is running and removes what was temporary."""
+        if self._process is not None:
+            self._end()
+            self._process = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
