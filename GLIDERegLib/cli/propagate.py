@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         points = read_points(options.points)
         transform = read_transform(options.transform)
         carried, columns = interruptible(
-            lambda cancel: propagate(points, transform, options.direction, **_grids(options))
+            lambda cancel: propagate(points, transform, options.direction, **image_grids(options))
         )
         write_points(carried, temporary, columns)
     if options.quiet:
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"Warning: {len(labels)} points are {text}: {', '.join(labels)}.")
 
 
-def _grids(options: argparse.Namespace) -> dict[str, Grid]:
+def image_grids(options: argparse.Namespace) -> dict[str, Grid]:
     """Where the images' voxels are: of those given, else of those that were registered, if they are there."""
     from GLIDERegLib.files.grids import read_grid
 

@@ -13,6 +13,10 @@ REMEDIES = {
     "encoder-memory": "choose --encoder-reading slice",
     "memory": "use a coarser grid (--spacing 2), --preset fast or --features local, or --device cpu where "
     "the graphics card is small",
+    "dicom-registrations": "name the two scans with `glidereg import-dicom --fixed-dicom SCAN --moving-dicom "
+    "SCAN`",
+    "no-fixed-image": "give it as --fixed",
+    "no-moving-image": "give it as --moving",
     "package-sam2": "install it with `SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps "
     "sam2==1.1.0`",
     "package-transformers": "install it with `pip install 'transformers>=5.20,<6'`",

@@ -1,0 +1,131 @@
+"""`glidereg propagate-labels`: a segmentation from one scan to the other, and what it is worth there."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from GLIDERegLib.cli.console import interruptible, print_warnings
+from GLIDERegLib.cli.propagate import ROLES, image_grids
+
+# mm; an inverse further from the exact one than a tenth of a fine voxel is told.
+UNSAID_MM = 0.1
+COLUMNS = {
+    "mean_mm": "mean mm",
+    "p95_mm": "95 % mm",
+    "hausdorff_mm": "Hausdorff",
+    "dice": "Dice",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "propagate-labels",
+        help="carry a segmentation from one image to the other",
+        description="Carries a label map, or a .seg.nrrd of 3D Slicer, onto the other image's grid through a "
+        "transform that maps fixed points to moving points, and compares it with a segmentation there.",
+    )
+    add = parser.add_argument
+    add("labels", type=Path, metavar="SEGMENTATION", help="label map (.nii.gz, .nrrd, .mha) or .seg.nrrd")
+    add("--transform", type=Path, required=True, metavar="T", help="transform, fixed points to moving points")
+    add(
+        "--direction",
+        required=True,
+        choices=("fixed-to-moving", "moving-to-fixed"),
+        help="which image the segmentation is of, and which it goes to",
+    )
+    for role in ROLES:
+        text = (
+            f"the {role} image, needed where the segmentation goes to it; found by itself where T lies in a "
+        )
+        add(f"--{role}", type=Path, metavar="FILE", help=text + "folder of `glidereg register`")
+    add(
+        "--compare",
+        type=Path,
+        metavar="OTHER",
+        help="segmentation of the other image to compare with, by name",
+    )
+    add("--report", type=Path, metavar="JSON", help="figures to write")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="segmentation to write")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    from GLIDERegLib.files.outputs import refuse_overwriting, write_json
+    from GLIDERegLib.files.segmentations import write_segmentation
+
+    inputs = [options.labels, options.transform, options.fixed, options.moving, options.compare]
+    outputs = [path for path in (options.output, options.report) if path]
+    refuse_overwriting([path for path in inputs if path], outputs)
+    found, compared = interruptible(lambda cancel: _propagated(options))
+    write_segmentation(found.segmentation, options.output)
+    if options.report:
+        segments = [
+            {"name": item.segment.name, **{k: v for k, v in asdict(item).items() if k != "segment"}}
+            for item in found.carried
+        ]
+        write_json(
+            {
+                "direction": options.direction,
+                "reviewed": False,
+                "inverse_residual_mm": found.residual_mm,
+                "segments": segments,
+                "compared": compared,
+            },
+            options.report,
+        )
+    if not options.quiet:
+        _print(found, compared, options.output)
+
+
+def _propagated(options: argparse.Namespace):
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.evaluation.contours import compare_segmentations, propagate_segmentation
+    from GLIDERegLib.files.segmentations import read_segmentation
+    from GLIDERegLib.files.transforms import read_transform
+
+    origin, goal = options.direction.split("-to-")
+    source = read_segmentation(options.labels, origin)
+    other = read_segmentation(options.compare, goal) if options.compare else None
+    grid = image_grids(options).get(goal)
+    if grid is None:
+        raise InputError(
+            f"The grid of the {goal} image is not known", f"Give the {goal} image.", code=f"no-{goal}-image"
+        )
+    found = propagate_segmentation(source, read_transform(options.transform), options.direction, grid)
+    return found, compare_segmentations(found.segmentation, other) if other else {}
+
+
+def _print(found, compared: dict, output: Path) -> None:
+    print(f"{len(found.carried)} segments in {output}, not reviewed")
+    heads = ["ml before", "ml after", *(COLUMNS.values() if compared else ())]
+    print(f"{'':<32}" + "".join(f"{head:>11}" for head in heads))
+    for item in found.carried:
+        figures = compared.get(item.segment.name, {})
+        cells = [f"{item.before_ml:.2f}", f"{item.after_ml:.2f}"]
+        cells += [f"{figures[key]:.2f}" if key in figures else "" for key in COLUMNS if compared]
+        print(f"{item.segment.name:<32}" + "".join(f"{cell:>11}" for cell in cells))
+    print_warnings(list(_doubts(found, compared)))
+
+
+def _doubts(found, compared: dict):
+    names = [item.segment.name for item in found.carried if item.lost]
+    if names:
+        yield f"{len(names)} segments are lost, nothing of them is on the other grid: {', '.join(names)}."
+    for item in found.carried:
+        if item.share_outside > 0:
+            yield f"{100 * item.share_outside:.0f} % of '{item.segment.name}' lies outside the other scan."
+    names = [item.segment.name for item in found.carried if item.slides]
+    if names:
+        yield (
+            f"Organs that slide along their neighbours have an uncertain surface: {', '.join(names)}. The "
+            "field is smooth there."
+        )
+    if found.residual_mm > UNSAID_MM:
+        yield f"The transform's inverse is up to {found.residual_mm:.2f} mm from exact: it folds or is rough."
+    for side, key in (("propagated", "volume_ml"), ("compared", "other_volume_ml")):
+        names = [name for name, figures in compared.items() if figures[key] == 0]
+        if names:
+            yield f"Not in the {side} segmentation, so not compared: {', '.join(names)}."
