@@ -48,11 +48,13 @@ test: lint libraries .venv-next/.installed ## check the style and run all tests,
 	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) Testing/host Testing/scene Testing/panel
 
 # pydicomrt is pure Python; what it asks for beyond what is here (OpenCV) its registration part does not use.
+# highdicom writes segmentations.
 validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3tools) and a second reader (pydicomrt)
 	@$(BIN)/$(PIP) install -c constraints.txt --no-deps pydicomrt
+	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[dicom]'
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! command -v dciodvfy > /dev/null; then \
 		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dicom3tools > /dev/null; fi
-	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py
+	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py Testing/files/test_dicom_contours.py
 
 lint: install ## check the style
 	@$(BIN)/ruff check --quiet .

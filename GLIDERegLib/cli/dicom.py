@@ -1,4 +1,4 @@
-"""`glidereg export-dicom` and `glidereg import-dicom`: registrations as DICOM objects, and back."""
+"""`glidereg export-dicom`, `import-dicom`, `export-contours`: registrations and contours as DICOM objects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ UNSAID_MM = 0.1
 def add_parser(commands: argparse._SubParsersAction) -> None:
     _add_export(commands)
     _add_import(commands)
+    _add_contours(commands)
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
@@ -63,6 +64,45 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="transform to write (.h5 or .tfm)")
     add("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run_import)
+
+
+def _add_contours(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "export-contours",
+        help="write a segmentation as a DICOM RT Structure Set or Segmentation",
+        description="Writes a segmentation that lies on a DICOM scan's grid as an RT Structure Set or a "
+        "DICOM Segmentation (which needs the package highdicom), unapproved, in the scan's study.",
+    )
+    add = parser.add_argument
+    add("labels", type=Path, metavar="SEGMENTATION", help="label map (.nii.gz, .nrrd, .mha) or .seg.nrrd")
+    add("--dicom", type=Path, required=True, metavar="SCAN", help="folder or one file of the DICOM series")
+    add("--type", required=True, choices=("rtstruct", "seg"), help="which object to write")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="DICOM file to write")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run_contours)
+
+
+def run_contours(options: argparse.Namespace) -> None:
+    from GLIDERegLib.files.outputs import refuse_overwriting
+
+    refuse_overwriting([options.labels, options.dicom], [options.output])
+    scan, segmentation = interruptible(lambda cancel: _export_contours(options))
+    if not options.quiet:
+        print("Scan:  ", _described(scan.info))
+        names = ", ".join(segment.name for segment in segmentation.segments)
+        print(f"{options.output}: {len(segmentation.segments)} segments, not approved: {names}")
+
+
+def _export_contours(options: argparse.Namespace):
+    from GLIDERegLib.files.dicom.registered_scans import read_scan
+    from GLIDERegLib.files.dicom.segmentation_object import export_segmentation
+    from GLIDERegLib.files.dicom.structure_set import export_structure_set
+    from GLIDERegLib.files.segmentations import read_segmentation
+
+    scan, segmentation = read_scan(options.dicom, "scan"), read_segmentation(options.labels, "scan's")
+    write = {"rtstruct": export_structure_set, "seg": export_segmentation}[options.type]
+    write(segmentation, scan, options.output)
+    return scan, segmentation
 
 
 def run_export(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ REMEDIES = {
     "SCAN`",
     "no-fixed-image": "give it as --fixed",
     "no-moving-image": "give it as --moving",
+    "package-highdicom": "install it with `pip install 'highdicom>=0.28,<1'`, or use --type rtstruct",
     "package-sam2": "install it with `SAM2_BUILD_CUDA=0 pip install --no-build-isolation --no-deps "
     "sam2==1.1.0`",
     "package-transformers": "install it with `pip install 'transformers>=5.20,<6'`",

@@ -1,9 +1,11 @@
-"""Registrations as DICOM objects from the command line."""
+"""Registrations and contours as DICOM objects from the command line."""
 
 import numpy as np
+import pydicom
 from dicom_registrations import CLOSE_MM, TURNED_GRID, a_pair, analytic, check, mapped, points_of, results_of
 
 from GLIDERegLib.files.dicom.registered_scans import read_scan
+from GLIDERegLib.files.segmentations import Segment, Segmentation, write_segmentation
 from GLIDERegLib.files.transforms import map_points, read_transform, write_transform
 
 
@@ -28,3 +30,16 @@ def test_the_command_line_writes_and_reads_back(glidereg, tmp_path):
     swapped = ["--fixed-dicom", pair[1], "--moving-dicom", pair[0]]
     status, _, err = glidereg("export-dicom", results, *swapped, "-o", tmp_path / "wrong.dcm")
     assert status == 2 and "not the fixed scan" in err and not (tmp_path / "wrong.dcm").exists()
+
+
+def test_contours_are_written_from_a_segmentation_file(glidereg, tmp_path):
+    folder = a_pair(tmp_path)[0]
+    grid = read_scan(folder, "scan").grid
+    labels = np.zeros(grid.shape, np.int32)
+    labels[5:9, 10:20, 10:30] = 3
+    write_segmentation(Segmentation((labels,), grid, (Segment("Nodule", 3),)), tmp_path / "a.seg.nrrd")
+    common = ["export-contours", tmp_path / "a.seg.nrrd", "--dicom", folder, "--type", "rtstruct"]
+    status, out, err = glidereg(*common, "-o", tmp_path / "out.dcm")
+    assert (status, err) == (0, "") and "1 segments, not approved: Nodule" in out
+    data = pydicom.dcmread(tmp_path / "out.dcm")
+    assert len(data.ROIContourSequence[0].ContourSequence) == 4

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
-from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.dicom.new_object import new_object, references, series_item, write_object
 from GLIDERegLib.files.dicom.registered_scans import ScanSeries, check_pair
 from GLIDERegLib.files.dicom.registration_items import DEFORMABLE
 from GLIDERegLib.files.dicom.registration_object import is_of, read_registration
@@ -26,15 +23,6 @@ from GLIDERegLib.files.dicom.vector_grid import decimals, grid_for, grid_item, s
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.transforms import field_grid, map_points
 
-# What a new object in a study takes over from its scans, by the modules Patient and General Study.
-PATIENT = "PatientName PatientID PatientBirthDate PatientSex".split()
-STUDY = (
-    "StudyInstanceUID StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName StudyDescription"
-).split()
-SERIES = "BodyPartExamined Laterality PositionReferenceIndicator".split()
-OPTIONAL = {"StudyDescription", "Laterality"}
-# Far from the numbers that scanners give.
-SERIES_NUMBER = 900
 # Points of the fixed scan at which what was written is compared with what was to be written.
 CHECKED = 2000
 
@@ -78,7 +66,7 @@ def export_registration(
         grid = grid_for(fixed.grid, own)
     data = registration_dataset(sampled(transform, grid), grid, fixed, moving)
     with whole_file(path) as temporary:
-        pydicom.dcmwrite(temporary, data, **_whole_format())
+        write_object(data, temporary)
         back = read_registration(temporary, fixed.info, moving.info)
         if not (is_of(back.fixed, fixed.info) and is_of(back.moving, moving.info)):
             raise AssertionError("the object refers to the scans it was made of")
@@ -89,31 +77,18 @@ def export_registration(
 
 def registration_dataset(vectors: np.ndarray, grid: Grid, fixed: ScanSeries, moving: ScanSeries) -> Dataset:
     """The object: vectors (z, y, x, 3), mm, at the nodes of a right-handed grid, fixed to moving, LPS."""
-    now = datetime.now()
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = DEFORMABLE
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid(prefix=None)
-    data.SpecificCharacterSet = "ISO_IR 192"
-    _take_over(data, fixed)
-    data.Modality = "REG"
-    data.SeriesInstanceUID = generate_uid(prefix=None)
-    data.SeriesNumber = SERIES_NUMBER
-    data.SeriesDescription = "GLIDE-Reg deformable registration"
-    data.SeriesDate = data.ContentDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
-    data.SeriesTime = data.ContentTime = data.InstanceCreationTime = now.strftime("%H%M%S")
+    data = new_object(DEFORMABLE, fixed, "REG", "GLIDE-Reg deformable registration")
     # No one is asked for a laterality in the chest.
     data.BodyPartExamined = data.BodyPartExamined or "CHEST"
     data.FrameOfReferenceUID = fixed.info.frame_of_reference_uid
-    data.Manufacturer, data.ManufacturerModelName = "GLIDE-Reg", "GLIDE-Reg"
-    data.DeviceSerialNumber, data.SoftwareVersions = "none", __version__
+    data.DeviceSerialNumber = "none"
+    data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
     data.InstanceNumber, data.ContentLabel, data.ContentCreatorName = 1, "GLIDEREG", ""
     data.ContentDescription = "Fixed (this study) to moving (source frame of reference)"
 
     item = Dataset()
     item.SourceFrameOfReferenceUID = moving.info.frame_of_reference_uid
-    item.ReferencedImageSequence = _references(moving)
+    item.ReferencedImageSequence = references(moving)
     item.RegistrationTypeCodeSequence = [Dataset()]
     code = item.RegistrationTypeCodeSequence[0]
     code.CodeValue, code.CodingSchemeDesignator = "125024", "DCM"
@@ -123,45 +98,15 @@ def registration_dataset(vectors: np.ndarray, grid: Grid, fixed: ScanSeries, mov
     item.PostDeformationMatrixRegistrationSequence = [_identity()]
     data.DeformableRegistrationSequence = [item]
 
-    data.ReferencedSeriesSequence = [_series(fixed)]
+    data.ReferencedSeriesSequence = [series_item(fixed)]
     if moving.info.study_uid == fixed.info.study_uid:
-        data.ReferencedSeriesSequence.append(_series(moving))
+        data.ReferencedSeriesSequence.append(series_item(moving))
     else:
         study = Dataset()
         study.StudyInstanceUID = moving.info.study_uid
-        study.ReferencedSeriesSequence = [_series(moving)]
+        study.ReferencedSeriesSequence = [series_item(moving)]
         data.StudiesContainingOtherReferencedInstancesSequence = [study]
     return data
-
-
-def _take_over(data: Dataset, fixed: ScanSeries) -> None:
-    """Patient and study as the first slice of the fixed scan has them."""
-    names = [*PATIENT, *STUDY, *SERIES]
-    with pydicom.config.disable_value_validation():
-        first = pydicom.dcmread(
-            fixed.info.files[0], stop_before_pixels=True, force=True,
-            specific_tags=["SpecificCharacterSet", *names],
-        )  # fmt: skip
-        for name in names:
-            value = first.get(name)
-            if value or name not in OPTIONAL:
-                setattr(data, name, value)
-
-
-def _references(scan: ScanSeries) -> list[Dataset]:
-    found = []
-    for kind, uid in scan.references:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
-        found.append(item)
-    return found
-
-
-def _series(scan: ScanSeries) -> Dataset:
-    item = Dataset()
-    item.SeriesInstanceUID = scan.info.series_uid
-    item.ReferencedInstanceSequence = _references(scan)
-    return item
 
 
 def _identity() -> Dataset:
@@ -175,10 +120,3 @@ def _points_in(grid: Grid) -> np.ndarray:
     """Places anywhere in a scan, between the centres of its outer voxels, (N, 3) LPS mm."""
     share = np.random.default_rng(0).random((CHECKED, 3))
     return grid.to_physical(share * (np.asarray(grid.size) - 1))
-
-
-def _whole_format() -> dict[str, bool]:
-    """How pydicom 2 and 3 are asked for preamble and file meta information."""
-    if int(pydicom.__version__.split(".")[0]) < 3:
-        return {"write_like_original": False}
-    return {"enforce_file_format": True}

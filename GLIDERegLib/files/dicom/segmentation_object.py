@@ -1,0 +1,95 @@
+"""Segmentations as a DICOM Segmentation (SEG), written by the package highdicom on the scan's own slices."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pydicom
+from pydicom.valuerep import format_number_as_ds
+
+from GLIDERegLib import __version__
+from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
+from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, write_object
+from GLIDERegLib.files.dicom.registered_scans import ScanSeries
+from GLIDERegLib.files.dicom.structure_set import check_grid
+from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.files.segmentations import Segmentation
+
+# Letters of a label (LO).
+LONGEST_LABEL = 64
+
+
+@system_refusals()
+def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str | os.PathLike) -> None:
+    """Writes the segments as binary frames on the scan's slices, bit by bit, in the scan's study.
+
+    What a segment is, is said by its label only; its coded property is "tissue". Raises InputError where the
+    segmentation does not lie on the scan's grid or is empty, DependencyError without highdicom.
+    """
+    try:
+        import highdicom
+        from highdicom import seg
+        from pydicom.sr.codedict import codes
+    except ImportError as error:
+        raise DependencyError(
+            f"DICOM segmentations cannot be written without the Python package highdicom ({error})",
+            "Install highdicom, or write an RT Structure Set.",
+            code="package-highdicom",
+        ) from error
+    check_grid(segmentation, scan)
+    masks = np.stack([mask for _, mask in segmentation.masks()], axis=-1)
+    if not masks.any():
+        raise InputError("The segmentation is empty", "Give one with structures in it.", code="empty")
+    tissue = codes.SCT.Tissue
+    # Of the standard's families (CID 7162) none fits; the contours were a reader's before they were carried.
+    made_by = highdicom.AlgorithmIdentificationSequence(
+        name="GLIDE-Reg", family=codes.cid7162.ManualProcessing, version=__version__
+    )
+    described = [
+        seg.SegmentDescription(
+            segment_number=number,
+            segment_label=segment.name[:LONGEST_LABEL],
+            segmented_property_category=tissue,
+            segmented_property_type=tissue,
+            algorithm_type=seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+            algorithm_identification=made_by,
+        )
+        for number, segment in enumerate(segmentation.segments, 1)
+    ]
+    try:
+        data = seg.Segmentation(
+            source_images=_sources(scan),
+            pixel_array=masks,
+            segmentation_type=seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=described,
+            series_instance_uid=highdicom.UID(),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="GLIDE-Reg",
+            manufacturer_model_name="GLIDE-Reg",
+            software_versions=__version__,
+            device_serial_number="none",
+            content_label="GLIDEREG",
+            series_description="GLIDE-Reg segmentation",
+        )
+    except AttributeError as error:
+        raise InputError(
+            f"The scan's slices lack a tag that a DICOM segmentation takes over ({error})",
+            "Export the scan again, or write an RT Structure Set.",
+            code="dicom-tags",
+        ) from error
+    with whole_file(path) as temporary:
+        write_object(data, temporary)
+
+
+def _sources(scan: ScanSeries) -> list[pydicom.Dataset]:
+    """The headers of the scan's slices, with the thickness that some scanners leave out."""
+    found = []
+    for file in scan.info.files:
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        if not data.get("SliceThickness"):
+            data.SliceThickness = format_number_as_ds(scan.grid.spacing[2])
+        found.append(data)
+    return found
