@@ -93,6 +93,10 @@ def _parser() -> Parser:
     return parser
 
 
+# Of studies/commands, which needs the studies' supervision of processes.
+NAMES = ("follow_up", "benchmark", "cohort")
+
+
 def _commands() -> Iterator[ModuleType]:
     """Those of this folder, then those of the studies, which stand above it and are not in the extension."""
     yield from (
@@ -111,7 +115,7 @@ def _commands() -> Iterator[ModuleType]:
     )
     studies = "GLIDERegLib.studies"
     if util.find_spec(studies) is not None:
-        yield from (import_module(f"{studies}.commands.{name}") for name in ("benchmark", "cohort"))
+        yield from (import_module(f"{studies}.commands.{name}") for name in NAMES)
 
 
 def _flushed(status: int) -> int:

@@ -11,6 +11,7 @@ REMEDIES = {
     "checkpoint": "check the path given as --checkpoint",
     "weights-absent": "get it with `glidereg weights download {name}`, or use --features local",
     "encoder-memory": "choose --encoder-reading slice",
+    "package-openpyxl": "install it with `pip install openpyxl`, or leave out --xlsx",
     "memory": "use a coarser grid (--spacing 2), --preset fast or --features local, or --device cpu where "
     "the graphics card is small",
     "dicom-registrations": "name the two scans with `glidereg import-dicom --fixed-dicom SCAN --moving-dicom "

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     workers = options.workers
     if workers is None and _has_gpu(settings):
         workers = 1
-    console = _Console(options.quiet)
+    console = Console(options.quiet)
     try:
         records = run_cohort(
             cases,
@@ -119,7 +119,7 @@ def _has_gpu(settings: Settings) -> bool:
     return settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
 
 
-class _Console:
+class Console:
     """A bar on a terminal, a line for each pair in a log file, nothing when quiet."""
 
     def __init__(self, quiet: bool):

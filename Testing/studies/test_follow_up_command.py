@@ -1,0 +1,108 @@
+"""`glidereg follow-up`: three dated scans of one phantom in, one row a nodule out."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.files.points import PointSet, write_points
+from GLIDERegLib.files.volumes import write_volume
+
+FAST = ["--preset=fast", "--features=local", "--spacing=12"]
+DAYS = ("2022-03-10", "2023-03-10", "2024-03-10")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The list of a patient who breathes in less from date to date; each date's nodules in an order of its
+    own, under labels that tell nothing. Returns the list's path and the phantom's nodule of each mark.
+    """
+    folder = tmp_path_factory.mktemp("Doe^Jane")
+    rng, rows, true = np.random.default_rng(0), ["scan,date,points,searched"], {}
+    for day, amplitude in zip(DAYS, (16.0, 8.0, 0.0), strict=True):
+        phantom = make_phantom((64, 64, 56), (6.0, 6.0, 6.0), amplitude_mm=amplitude)
+        scan, nodules = (
+            (phantom.moving, phantom.moving_nodules) if amplitude else (phantom.fixed, phantom.fixed_nodules)
+        )
+        write_volume(scan, folder / f"{day}.nii.gz")
+        order = rng.permutation(len(nodules))
+        if day == DAYS[1]:
+            order = order[1:]
+        labels = [f"P{n}" for n in range(1, len(order) + 1)]
+        write_points(PointSet(labels, nodules[order]), folder / f"{day}.csv")
+        true |= {(day, label): int(n) for label, n in zip(labels, order, strict=True)}
+        rows.append(f"{day}.nii.gz,{day},{day}.csv,{'yes' if day == DAYS[1] else ''}")
+    path = folder / "scans.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path, true
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_three_dates_give_one_row_a_nodule_and_a_second_run_registers_nothing(glidereg, study, tmp_path):
+    path, true = study
+    out = tmp_path / "out"
+    status, output, errors = glidereg("follow-up", path, "-o", out, *FAST, "--by-steps")
+    assert (status, errors.splitlines()[0]) == (0, "3 pairs: 3 to compute, one after another")
+    rows = table(out / "nodules.csv")
+    number = len({n for n in true.values()})
+    assert f"{number} nodules, {len(true)} marks in 3 scans" in output and len(rows) == 3 * number
+    found = {}
+    for row in rows:
+        if row["place"] == "marked":
+            found.setdefault(row["nodule"], set()).add(true[row["date"], row["label"]])
+    assert sorted(map(sorted, found.values())) == [[n] for n in range(number)]
+    missing = [row for row in rows if row["place"] == "expected"]
+    assert [(row["date"], row["status"]) for row in missing] == [(DAYS[1], "not seen (searched)")]
+    # 2022 to 2023 to 2024 against 2022 to 2024.
+    apart = [float(row["by_steps_mm"]) for row in rows if row["by_steps_mm"]]
+    assert len(apart) == number and 0 < np.median(apart) < 6
+    page = (out / "report.html").read_text("utf-8")
+    assert "Doe^Jane" not in page and str(tmp_path) not in page and "Nodule follow-up" in page
+
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "registrations").glob("*/transform.h5")}
+    (out / "nodules.csv").unlink()
+    status, _, errors = glidereg("follow-up", path, "-o", out, *FAST)
+    assert status == 0 and "2 done already, 0 to compute" in errors and (out / "nodules.csv").is_file()
+    assert {p.name: p.stat().st_mtime_ns for p in (out / "registrations").glob("*/transform.h5")} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_what_is_registered_stays_on_cancel(study, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "GLIDERegLib", "follow-up", str(study[0]), "-o", str(out), *FAST]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    first = out / "registrations" / f"{DAYS[0]}_to_{DAYS[2]}" / "status.json"
+    end = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "1 of 2 pairs are done and stay" in errors
+    assert first.exists() and not (out / "nodules.csv").exists()
+    assert not [p for p in out.rglob(".glidereg-*")]
+
+
+def test_scans_of_different_patients_stop_before_anything_is_registered(
+    glidereg, study, tmp_path, monkeypatch
+):
+    from GLIDERegLib.evaluation.follow_up import scans
+    from GLIDERegLib.files.patients import Patient
+
+    patients = iter(["1", "2", "1"] * 2)
+    monkeypatch.setattr(scans, "scan_identity", lambda path, role: (Patient(next(patients), "Doe"), ""))
+    status, output, errors = glidereg("follow-up", study[0], "-o", tmp_path / "out")
+    assert (status, output) == (2, "") and not (tmp_path / "out").exists()
+    assert "The scans of 2022-03-10 and 2023-03-10 are of different patients: their IDs differ" in errors
+    assert "--allow-different-patients" in errors and "Doe" not in errors
