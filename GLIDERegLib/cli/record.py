@@ -91,5 +91,7 @@ def _json(path: Path) -> dict:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise InputError(f"'{path}' is not JSON with names and values; check the path.")
+        raise InputError(
+            f"'{path}' is not JSON with names and values.", "Check the path.", code="file-damaged"
+        )
     return data

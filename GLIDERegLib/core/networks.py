@@ -53,5 +53,7 @@ NETWORKS = {entry.name: entry for entry in _ALL}
 def network(name: str) -> Network:
     """The network of this name; raises InputError with the names there are."""
     if name not in NETWORKS:
-        raise InputError(f"There is no encoder {name}; choose one of {', '.join(NETWORKS)}.")
+        raise InputError(
+            f"There is no encoder {name}.", f"Choose one of {', '.join(NETWORKS)}.", code="setting"
+        )
     return NETWORKS[name]

@@ -53,11 +53,17 @@ def evaluate_transform(
     fit.
     """
     if transform.GetDimension() != 3:
-        raise InputError(f"The transform is {transform.GetDimension()}-D; give a 3-D transform.")
+        raise InputError(
+            f"The transform is {transform.GetDimension()}-D.", "Give a 3-D transform.", code="not-3d"
+        )
     _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels)
     for volume, what in ((fixed_labels, "fixed labels"), (mask, "mask")):
         if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
-            raise InputError(f"The {what} must lie on the fixed image's grid; resample them onto it.")
+            raise InputError(
+                f"The {what} must lie on the fixed image's grid.",
+                "Resample them onto it.",
+                code="grid-differs",
+            )
     identity = sitk.Transform(3, sitk.sitkIdentity)
     stride, sampled = _sampled(fixed, sampling_mm / magnification(fixed.grid))
     body = Body(fixed) if mask is None or nodes is not None else None
@@ -103,7 +109,7 @@ def evaluate_transform(
 
 def displacement_on(transform: sitk.Transform, grid: Grid) -> np.ndarray:
     """Displacements (z, y, x, 3) of a transform at a grid's voxel centres, float64, LPS mm."""
-    with itk_calls("The transform cannot be evaluated on the fixed image's grid."):
+    with itk_calls("The transform cannot be evaluated on the fixed image's grid.", code="transform"):
         field = sitk.TransformToDisplacementField(
             transform, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
         )
@@ -114,7 +120,7 @@ def warp(
     volume: Volume, transform: sitk.Transform, grid: Grid, fill: float, interpolator: int = sitk.sitkLinear
 ) -> Volume:
     """The moving volume read at the transformed voxels of a fixed grid, in its own type; `fill` outside."""
-    with itk_calls(f"The {volume.name} cannot be resampled through the transform."):
+    with itk_calls(f"The {volume.name} cannot be resampled through the transform.", code="transform"):
         image = sitk.Resample(
             to_sitk(volume),
             grid.size,
@@ -156,7 +162,9 @@ def _region(mask: Volume | None, body: Body | None, stride: list[int], grid: Gri
     if mask is not None:
         inside = mask.array[:: stride[2], :: stride[1], :: stride[0]] > 0
         if not inside.any():
-            raise InputError("The mask is empty or thinner than the sampling; give a larger mask.")
+            raise InputError(
+                "The mask is empty or thinner than the sampling.", "Give a larger mask.", code="mask"
+            )
         return inside, "mask"
     return body.on(grid), "body"
 
@@ -224,8 +232,9 @@ def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list
     if not all(sets):
         if arrays[0].shape != arrays[1].shape:
             raise InputError(
-                f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched; "
-                "give corresponding points the same unique label."
+                f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched.",
+                "Give corresponding points the same unique label.",
+                code="labels",
             )
         labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
         return *arrays, labels, {"matched_by": "order", "n": len(labels)}, []

@@ -44,7 +44,9 @@ def dice(labels_a: np.ndarray, labels_b: np.ndarray) -> dict:
     """
     if labels_a.shape != labels_b.shape:
         raise InputError(
-            f"Labels of shapes {labels_a.shape} and {labels_b.shape} must be on one grid; resample one."
+            f"Labels of shapes {labels_a.shape} and {labels_b.shape} must be on one grid.",
+            "Resample one.",
+            code="grid-differs",
         )
     in_a, in_b = _count(labels_a), _count(labels_b)
     common = _count(labels_a[labels_a == labels_b])
@@ -63,7 +65,9 @@ def jacobian_statistics(determinant: np.ndarray, mask: np.ndarray | None = None)
     """
     values = _inside(determinant, mask)[0]
     if not np.isfinite(values).all():
-        raise InputError("The displacement field holds values that are not finite; compute it again.")
+        raise InputError(
+            "The displacement field holds values that are not finite.", "Compute it again.", code="not-finite"
+        )
     positive = values[values > 0]
     return {
         "min": float(values.min()),
@@ -105,7 +109,9 @@ def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 3 or not len(a):
         raise InputError(f"Points must come as two equal lists of x, y, z, not as {a.shape} and {b.shape}.")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError("Points hold coordinates that are not finite; remove or correct them.")
+        raise InputError(
+            "Points hold coordinates that are not finite.", "Remove or correct them.", code="not-finite"
+        )
     return a, b
 
 
@@ -119,5 +125,7 @@ def _inside(values: np.ndarray, mask: np.ndarray | None, *others: np.ndarray) ->
         return [array.ravel() for array in arrays]
     mask = np.asarray(mask) > 0
     if not mask.any():
-        raise InputError("The mask is empty on the fixed image's grid; check that both belong together.")
+        raise InputError(
+            "The mask is empty on the fixed image's grid.", "Check that both belong together.", code="mask"
+        )
     return [array[mask] for array in arrays]

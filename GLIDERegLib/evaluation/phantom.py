@@ -112,7 +112,9 @@ class Breathing:
             fixed = fixed + update
             if np.abs(update).max(initial=0) < 1e-6:
                 return fixed
-        raise InputError("The phantom's amplitude is too large to invert; choose at most 40 mm.")
+        raise InputError(
+            "The phantom's amplitude is too large to invert.", "Choose at most 40 mm.", code="setting"
+        )
 
     def inverse_on(self, grid: Grid) -> np.ndarray:
         """phi^-1 at all voxel centres of a grid, (z, y, x, 3) float32, within 0.01 mm.

@@ -124,7 +124,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path) -> InputError:
-    return InputError(f"'{folder / REPORT}' is damaged or no report of a registration; register again.")
+    return InputError(
+        f"'{folder / REPORT}' is damaged or no report of a registration.",
+        "Register again.",
+        code="file-damaged",
+    )
 
 
 def _find(folder: Path, written: str) -> Path:
@@ -137,8 +141,9 @@ def _read_image(role: str, path: Path, report: dict[str, Any]) -> Volume:
     """An image that was registered; InputError where it is gone or another one now."""
     if not path.exists():
         raise InputError(
-            f"The {role} image '{path}' that was registered is not there any more; put it back, start from "
-            "where the registration was started, or register again."
+            f"The {role} image '{path}' that was registered is not there any more.",
+            "Put it back, start from where the registration was started, or register again.",
+            code="file-missing",
         )
     volume = read_volume(path, role)
     try:
@@ -151,8 +156,9 @@ def _read_image(role: str, path: Path, report: dict[str, Any]) -> Volume:
         raise _damaged(path.parent) from error
     if not same:
         raise InputError(
-            f"The {role} image '{path}' has changed since it was registered (its size or spacing differs); "
-            "register again."
+            f"The {role} image '{path}' has changed since it was registered (its size or spacing differs).",
+            "Register again.",
+            code="changed-since",
         )
     return volume
 

@@ -69,8 +69,9 @@ def read_nodules(folder: Path, sources: dict[str, Path], corresponding: bool) ->
         carried = read_points(path)
         if carried.labels != given.labels:
             raise InputError(
-                f"The points in '{path}' are not those of '{sources[role]}', which has changed since; "
-                "register again."
+                f"The points in '{path}' are not those of '{sources[role]}', which has changed since.",
+                "Register again.",
+                code="changed-since",
             )
         own = _unique(marked[OTHER[role]]) if corresponding and OTHER[role] in marked else {}
         once = _unique(given)
@@ -129,7 +130,9 @@ def _read_review(folder: Path) -> list[dict[str, str]]:
     path = folder / REVIEW
     rows = _rows(path) if path.exists() else []
     if any(LABEL not in row for row in rows):
-        raise InputError(f"The review table '{path}' has no column '{LABEL}'; save it again.")
+        raise InputError(
+            f"The review table '{path}' has no column '{LABEL}'.", "Save it again.", code="columns"
+        )
     return rows
 
 
@@ -150,7 +153,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"The table '{path}' cannot be read; write it again.") from None
+        raise InputError(
+            f"The table '{path}' cannot be read.", "Write it again.", code="file-damaged"
+        ) from None
     lines = text.splitlines(keepends=True)
     while lines and lines[0].startswith("#"):
         lines.pop(0)

@@ -144,7 +144,8 @@ def download(
         ) from error
     except OSError as error:
         raise WeightsError(
-            f"{entry.file} cannot be written to {folder} ({error}); set GLIDEREG_WEIGHTS to another folder."
+            f"{entry.file} cannot be written to {folder} ({error}).",
+            "Set GLIDEREG_WEIGHTS to another folder.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -184,7 +185,7 @@ def remove(name: str) -> bool:
     try:
         path.unlink()
     except OSError as error:
-        raise WeightsError(f"{path} cannot be deleted ({error}); close what uses it.") from error
+        raise WeightsError(f"{path} cannot be deleted ({error}).", "Close what uses it.") from error
     return True
 
 
@@ -211,9 +212,9 @@ def verify(path: Path, name: str | None = None) -> str:
         )
     if not fitting:
         raise WeightsError(
-            f"{path} has {size:,} bytes, but {name} has {candidates[0].size:,}; download it again."
+            f"{path} has {size:,} bytes, but {name} has {candidates[0].size:,}.", "Download it again."
         )
-    raise WeightsError(f"{path} is not {name}: its SHA-256 is {digest}; download it again.")
+    raise WeightsError(f"{path} is not {name}: its SHA-256 is {digest}.", "Download it again.")
 
 
 def statuses() -> list[CheckpointStatus]:
@@ -233,7 +234,11 @@ def _is_whole(name: str) -> bool:
 
 def _known(name: str) -> Checkpoint:
     if name not in CHECKPOINTS:
-        raise InputError(f"There is no checkpoint {name}; choose one of {', '.join(CHECKPOINTS)}.")
+        raise InputError(
+            f"There is no checkpoint {name}.",
+            f"Choose one of {', '.join(CHECKPOINTS)}.",
+            code="checkpoint-file",
+        )
     return CHECKPOINTS[name]
 
 

@@ -51,8 +51,9 @@ _silence = _Silence()
 
 
 @contextmanager
-def itk_calls(failure: str) -> Iterator[None]:
-    """Runs SimpleITK calls without a word on standard error; their errors become InputError(failure).
+def itk_calls(failure: str, hint: str = "", code: str = "file-damaged") -> Iterator[None]:
+    """Runs SimpleITK calls without a word on standard error; their errors become an InputError of this text,
+    hint and code.
 
     Raises OutOfMemoryError when ITK could not allocate memory.
     """
@@ -64,8 +65,8 @@ def itk_calls(failure: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "allocate" in str(error):
             raise OutOfMemoryError(
-                "There is not enough memory to hold the image; close other programs."
+                "There is not enough memory to hold the image.", "Close other programs."
             ) from error
-        raise InputError(failure) from error
+        raise InputError(failure, hint, code=code) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)

@@ -63,17 +63,25 @@ def check_nifti(path: Path, what: str) -> None:
     size = {int.from_bytes(start[:4], order) for order in ("little", "big")}
     if SIZE_OF_HEADER in size and start[40:42] in (b"\0\0", b""):
         raise InputError(f"{what} has a damaged header.", "Copy or export it again.", code="file-damaged")
-    with itk_calls(f"{what} cannot be read; its header is damaged or its axes are skewed; export it again."):
+    with itk_calls(
+        f"{what} cannot be read; its header is damaged or its axes are skewed.", "Export it again."
+    ):
         complete, bad = _scan(path)
     if not complete:
-        raise InputError(f"{what} is damaged or incomplete; copy or export it again.")
+        raise InputError(f"{what} is damaged or incomplete.", "Copy or export it again.", code="file-damaged")
     if bad:
-        raise InputError(f"{what} holds {bad} voxels that are NaN or infinite; replace them by air (-1024).")
+        raise InputError(
+            f"{what} holds {bad} voxels that are NaN or infinite.",
+            "Replace them by air (-1024).",
+            code="not-finite",
+        )
     header, order = _header(path)
     if header[:2] in (b"\x5c\x01", b"\0\0"):  # NIfTI-1
         spacing = np.frombuffer(header, order + "f4", count=3, offset=80)
         if not np.all(np.isfinite(spacing)) or np.any(spacing == 0):
-            raise InputError(f"{what} has a voxel spacing of zero or NaN; mend its header.")
+            raise InputError(
+                f"{what} has a voxel spacing of zero or NaN.", "Mend its header.", code="not-finite"
+            )
 
 
 def is_complete(path: Path) -> bool:

@@ -65,7 +65,9 @@ class OutputFolder:
         if free < needed:
             raise InputError(
                 f"The disk of '{self.path}' has {free / 1e6:.0f} MB left, but about {needed / 1e6:.0f} MB "
-                "are needed; free some space or choose another folder."
+                "are needed.",
+                "Free some space or choose another folder.",
+                code="disk-full",
             )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -80,7 +82,10 @@ class OutputFolder:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _cannot_write(self.path, error) from error
         if isinstance(error, InputError) and str(self._temporary) in str(error):
-            raise InputError(str(error).replace(str(self._temporary), str(self.path))) from error
+            texts = [
+                text.replace(str(self._temporary), str(self.path)) for text in (error.message, error.hint)
+            ]
+            raise InputError(*texts, code=error.code, **error.facts) from error
 
     def _publish(self) -> None:
         """Moves all files to their places; on any failure the earlier files are put back."""
@@ -180,7 +185,9 @@ def refuse_overwriting(inputs: Iterable[str | PathLike], outputs: Iterable[str |
             same = os.path.realpath(path) == os.path.realpath(output)
             if same or (path.exists() and output.exists() and path.samefile(output)):
                 raise InputError(
-                    f"The output '{output}' would overwrite the input '{path}'; choose another output."
+                    f"The output '{output}' would overwrite the input '{path}'.",
+                    "Choose another output.",
+                    code="overwrites-input",
                 )
 
 
@@ -209,13 +216,19 @@ def _refuse_full(folder: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"The disk of '{path}' is full; free some space or choose another folder.")
+        return InputError(
+            f"The disk of '{path}' is full.", "Free some space or choose another folder.", code="disk-full"
+        )
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return InputError(
-            f"Cannot write '{path}': a file is in the way of the folder; choose another folder."
+            f"Cannot write '{path}': a file is in the way of the folder.",
+            "Choose another folder.",
+            code="cannot-write",
         )
     if error.errno == errno.ENAMETOOLONG:
         return of_the_system(error)
     return InputError(
-        f"Cannot write '{path}': {error.strerror or error}; choose a folder that can be written."
+        f"Cannot write '{path}': {error.strerror or error}.",
+        "Choose a folder that can be written.",
+        code="cannot-write",
     )

@@ -62,7 +62,11 @@ def read_points(path: str | PathLike) -> PointSet:
     """
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
-        raise InputError(f"The points file '{path}' is of an unknown type; give .csv, .mrk.json or .fcsv.")
+        raise InputError(
+            f"The points file '{path}' is of an unknown type.",
+            "Give .csv, .mrk.json or .fcsv.",
+            code="file-type",
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -146,7 +150,9 @@ def _refuse_unplaced(row: list[str], header: list[str], where: str) -> None:
     """Slicer keeps points that were never placed: 0 under `defined`, not 2 in column 15 of .fcsv."""
     undefined = "defined" in header and row[header.index("defined") :][:1] == ["0"]
     if undefined or ("associatednodeid" in header and len(row) > 14 and row[14].strip() not in ("", "2")):
-        raise InputError(f"The point in {where} was never placed; place or delete it in Slicer.")
+        raise InputError(
+            f"The point in {where} was never placed.", "Place or delete it in Slicer.", code="points"
+        )
 
 
 def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
@@ -158,18 +164,26 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
             system = _system(str(markup.get("coordinateSystem", "LPS")), path)
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
                 raise InputError(
-                    f"The points file '{path}' is in {markup['coordinateUnits']}; save it in mm."
+                    f"The points file '{path}' is in {markup['coordinateUnits']}.",
+                    "Save it in mm.",
+                    code="points",
                 )
             for point in markup.get("controlPoints", []):
                 where = f"point {len(labels) + 1} ('{point.get('label', '')}') of '{path}'"
                 status = point.get("positionStatus", "defined")
                 if status != "defined":
-                    raise InputError(f"The position of {where} is {status}; place or delete it in Slicer.")
+                    raise InputError(
+                        f"The position of {where} is {status}.",
+                        "Place or delete it in Slicer.",
+                        code="points",
+                    )
                 points.append(_position(point.get("position"), system, where))
                 labels.append(str(point.get("label") or ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"The points file '{path}' is no valid Slicer markups file; save it again from Slicer."
+            f"The points file '{path}' is no valid Slicer markups file.",
+            "Save it again from Slicer.",
+            code="points",
         ) from error
     return labels, points
 
@@ -179,7 +193,9 @@ def _system(text: str, path: Path) -> str:
         return SYSTEMS[text.strip().upper()]
     except KeyError:
         raise InputError(
-            f"The points file '{path}' is in the unknown coordinate system '{text.strip()}'; use LPS or RAS."
+            f"The points file '{path}' is in the unknown coordinate system '{text.strip()}'.",
+            "Use LPS or RAS.",
+            code="points",
         ) from None
 
 
@@ -190,9 +206,13 @@ def _position(values: Any, system: str, where: str) -> np.ndarray:
         try:
             numbers.append(float(value))
         except (TypeError, ValueError):
-            raise InputError(f"'{value}' in {where} is not a number; write coordinates like -12.5.") from None
+            raise InputError(
+                f"'{value}' in {where} is not a number.", "Write coordinates like -12.5.", code="points"
+            ) from None
     if len(numbers) != 3 or not np.all(np.isfinite(numbers)):
-        raise InputError(f"The position in {where} is not three finite numbers; mend or delete it.")
+        raise InputError(
+            f"The position in {where} is not three finite numbers.", "Mend or delete it.", code="not-finite"
+        )
     return np.array(numbers) * (RAS_TO_LPS if system == "RAS" else 1.0)
 
 

@@ -21,7 +21,9 @@ def read_table(path: Path, required: tuple[str, ...], known: tuple[str, ...]) ->
             reader.fieldnames = header
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The list '{path}' cannot be read as CSV in UTF-8; check the file.") from error
+        raise InputError(
+            f"The list '{path}' cannot be read as CSV in UTF-8.", "Check the file.", code="file-damaged"
+        ) from error
     missing = [name for name in required if name not in header]
     unknown = [name for name in header if name not in known]
     if missing:
@@ -38,5 +40,7 @@ def read_table(path: Path, required: tuple[str, ...], known: tuple[str, ...]) ->
             raise InputError(f"Line {number} of '{path}' has nothing under {', '.join(empty)}.")
         cleaned.append((number, row))
     if not cleaned:
-        raise InputError(f"The list '{path}' holds no rows; write one a line under the header.")
+        raise InputError(
+            f"The list '{path}' holds no rows.", "Write one a line under the header.", code="columns"
+        )
     return cleaned

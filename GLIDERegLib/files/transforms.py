@@ -46,7 +46,7 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"The transform '{path}' does not exist; check the path.")
+        raise InputError(f"The transform '{path}' does not exist.", "Check the path.", code="file-missing")
     if path.name.lower().endswith(FIELD_SUFFIXES):
         return read_field(path)
     if not path.name.lower().endswith(TRANSFORM_SUFFIXES):
@@ -55,7 +55,9 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
 
             return read_registration(path).transform
         known = ", ".join((*TRANSFORM_SUFFIXES, *FIELD_SUFFIXES, "a DICOM registration object"))
-        raise InputError(f"The transform '{path}' is of an unknown type; give one of {known}.")
+        raise InputError(
+            f"The transform '{path}' is of an unknown type.", f"Give one of {known}.", code="file-type"
+        )
     refuse_mistaken(path, f"The transform '{path}'")
     if path.suffix.lower() == ".txt" and is_elastix(path.read_text(encoding="utf-8", errors="replace")):
         return read_elastix(path)
@@ -70,7 +72,9 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
             code="not-finite",
         )
     if transform.GetDimension() != 3:
-        raise InputError(f"The transform '{path}' is {transform.GetDimension()}-D; give a 3-D transform.")
+        raise InputError(
+            f"The transform '{path}' is {transform.GetDimension()}-D.", "Give a 3-D transform.", code="not-3d"
+        )
     composite = isinstance(transform, sitk.CompositeTransform)
     if (
         path.suffix.lower() in (".tfm", ".txt")
@@ -79,7 +83,9 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
     ):
         # SimpleITK would return the first of them alone.
         raise InputError(
-            f"The transform '{path}' holds several separate transforms; save them as one composite."
+            f"The transform '{path}' holds several separate transforms.",
+            "Save them as one composite.",
+            code="transform",
         )
     return transform
 
@@ -92,9 +98,9 @@ def write_transform(transform: sitk.Transform, path: str | PathLike) -> None:
     path = Path(path)
     if path.suffix.lower() not in WRITABLE:
         raise InputError(f"Cannot write the transform '{path}': name it .h5, .tfm or .txt.")
-    failure = f"Cannot write '{path}': check that the disk has space and the folder can be written."
+    failure = f"Cannot write '{path}'.", "Check that the disk has space and the folder can be written."
     with whole_file(path) as temporary:
-        with itk_calls(failure):
+        with itk_calls(*failure, code="cannot-write"):
             sitk.WriteTransform(transform, str(temporary))
 
 
@@ -179,7 +185,11 @@ def propagate(
     Raises InputError for another direction.
     """
     if direction not in DIRECTIONS:
-        raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
+        raise InputError(
+            f"The direction '{direction}' is unknown.",
+            f"Use {DIRECTIONS[0]} or {DIRECTIONS[1]}.",
+            code="setting",
+        )
     given = np.asarray(points.points, float)
     if direction == "moving-to-fixed":
         mapped, residual = inverse_points(transform, given)

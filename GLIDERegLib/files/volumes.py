@@ -71,17 +71,23 @@ def check_volume(volume: Volume) -> None:
     grid, what = volume.grid, f"The {volume.name}"
     if min(grid.size) < 2:
         raise InputError(
-            f"{what} has only one slice along an axis (size {_times(grid.size)}); give a 3-D volume."
+            f"{what} has only one slice along an axis (size {_times(grid.size)}).",
+            "Give a 3-D volume.",
+            code="not-3d",
         )
     if not np.all(np.isfinite(grid.matrix)) or min(grid.spacing) <= 0:
         raise InputError(
-            f"{what} has a spacing, origin or direction that is zero or not finite; mend its header."
+            f"{what} has a spacing, origin or direction that is zero or not finite.",
+            "Mend its header.",
+            code="not-finite",
         )
     if np.issubdtype(volume.array.dtype, np.floating):
         bad = volume.array.size - int(np.isfinite(volume.array).sum())
         if bad:
             raise InputError(
-                f"{what} holds {bad} voxels that are NaN or infinite; replace them by air (-1024)."
+                f"{what} holds {bad} voxels that are NaN or infinite.",
+                "Replace them by air (-1024).",
+                code="not-finite",
             )
     if volume.array.min() == volume.array.max():
         raise InputError(
@@ -109,7 +115,9 @@ def read_mask(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarr
     mask = _labels_on(volume, grid) != 0
     if not mask.any():
         raise InputError(
-            f"The {role} mask '{path}' is empty; draw the region to register or leave the mask out."
+            f"The {role} mask '{path}' is empty.",
+            "Draw the region to register or leave the mask out.",
+            code="mask",
         )
     return mask
 
@@ -124,13 +132,13 @@ def write_volume(volume: Volume, path: str | PathLike, dtype: np.dtype | type | 
     if not has_suffix(path, WRITABLE):
         raise InputError(f"Cannot write '{path}': name the volume {_any_of(WRITABLE)}.")
     image = to_sitk(Volume(_cast(volume.array, dtype), volume.grid))
-    failure = f"Cannot write '{path}': check that the disk has space and the folder can be written."
+    failure = f"Cannot write '{path}'.", "Check that the disk has space and the folder can be written."
     with whole_file(path) as temporary:
-        with itk_calls(failure):
+        with itk_calls(*failure, code="cannot-write"):
             sitk.WriteImage(image, str(temporary), useCompression=True)
         # ITK does not report a full disk while it writes NIfTI.
         if has_suffix(path, NIFTI) and not is_complete(temporary):
-            raise InputError(failure)
+            raise InputError(*failure, code="cannot-write")
 
 
 def _cast(array: np.ndarray, dtype: np.dtype | type | None) -> np.ndarray:
@@ -147,18 +155,24 @@ def _labels_on(volume: Volume, grid: Grid) -> np.ndarray:
     if not volume.grid.matches(grid, tolerance=0.01):
         raise InputError(
             f"The {volume.name} does not lie on its image's grid (size {_times(volume.grid.size)} against "
-            f"{_times(grid.size)}, or another spacing, origin or direction); resample it onto the image."
+            f"{_times(grid.size)}, or another spacing, origin or direction).",
+            "Resample it onto the image.",
+            code="geometry",
         )
     labels = volume.array
     if not (np.issubdtype(labels.dtype, np.integer) or np.array_equal(labels, np.rint(labels))):
-        raise InputError(f"The {volume.name} holds values that are not whole numbers; threshold it first.")
+        raise InputError(
+            f"The {volume.name} holds values that are not whole numbers.",
+            "Threshold it first.",
+            code="values",
+        )
     return labels.astype(np.int32)
 
 
 def _read(path: Path, what: str) -> Volume:
     """Any supported file or folder as a Volume whose geometry ITK and the file agree on."""
     if not path.exists():
-        raise InputError(f"The {what} '{path}' does not exist; check the path.")
+        raise InputError(f"The {what} '{path}' does not exist.", "Check the path.", code="file-missing")
     named = f"The {what} '{path}'"
     if path.is_file() and has_suffix(path, READABLE):
         refuse_mistaken(path, named)
@@ -256,20 +270,28 @@ def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
         image = image[..., 0]
     if image.GetDimension() > 3:
         raise InputError(
-            f"{what} is {image.GetDimension()}-D (size {_times(image.GetSize())}); extract one frame of it."
+            f"{what} is {image.GetDimension()}-D (size {_times(image.GetSize())}).",
+            "Extract one frame of it.",
+            code="not-3d",
         )
     if image.GetDimension() < 3:
-        raise InputError(f"{what} is a 2-D image; give a 3-D volume.")
+        raise InputError(f"{what} is a 2-D image.", "Give a 3-D volume.", code="not-3d")
     values = image.GetNumberOfComponentsPerPixel()
     if values > 1:
-        raise InputError(f"{what} has {values} values per voxel (colour or vectors); give a scalar image.")
+        raise InputError(
+            f"{what} has {values} values per voxel (colour or vectors).",
+            "Give a scalar image.",
+            code="values",
+        )
     if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{what} holds complex numbers; give a scalar image.")
+        raise InputError(f"{what} holds complex numbers.", "Give a scalar image.", code="values")
     axes = np.reshape(image.GetDirection(), (3, 3))
     skew = np.abs(axes.T @ axes - np.eye(3)).max()
     if not skew <= LARGEST_SKEW:
         raise InputError(
-            f"{what} has skewed axes (a sheared grid), which is not supported; resample it to a regular grid."
+            f"{what} has skewed axes (a sheared grid), which is not supported.",
+            "Resample it to a regular grid.",
+            code="geometry",
         )
     if skew > ROUNDING:
         u, _, vt = np.linalg.svd(axes)

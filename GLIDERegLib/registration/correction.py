@@ -116,7 +116,9 @@ def _check(fixed: Volume, fixed_points: np.ndarray, moving_points: np.ndarray) -
         if stretch >= apart:
             raise InputError(
                 f"Points {a + 1} and {b + 1} contradict each other: they are {apart:.1f} mm apart and their "
-                f"motions differ by {stretch:.1f} mm; remove one of them."
+                f"motions differ by {stretch:.1f} mm.",
+                "Remove one of them.",
+                code="points",
             )
 
 

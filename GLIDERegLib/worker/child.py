@@ -94,7 +94,9 @@ def _serve(arguments: list[str], channel: Channel) -> int:
     call_off = None
     try:
         if len(arguments) != 1:
-            raise InputError("The worker takes one argument; give it the path of a request.")
+            raise InputError(
+                "The worker takes one argument.", "Give it the path of a request.", code="request"
+            )
         request = Request.read(arguments[0])
         call_off = end_when_cancelled(Path(request.cancel_file))
         event, status = run(request, channel), 0
@@ -126,7 +128,9 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     try:
         settings = Settings.preset(**{"name": "default", **request.settings})
     except TypeError as error:
-        raise InputError(f"The settings cannot be used ({error}); check their names and values.") from error
+        raise InputError(
+            f"The settings cannot be used ({error}).", "Check their names and values.", code="request"
+        ) from error
     device = str(choose_device(settings.device))
     channel.send({"event": "device", "kind": device, "name": device_label(device)})
 

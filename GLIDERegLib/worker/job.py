@@ -113,7 +113,9 @@ class RegistrationJob:
         Raises InputError while a run is active, or when the request or the process cannot be made.
         """
         if self.active:
-            raise InputError("A registration is running already; cancel it or wait for its end.")
+            raise InputError(
+                "A registration is running already.", "Cancel it or wait for its end.", code="busy"
+            )
         path = Path(folder) / "request.json"
         try:
             for file in (request.cancel_file, request.keep_file):

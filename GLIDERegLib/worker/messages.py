@@ -84,7 +84,9 @@ class Request:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"'{path}' is no request for a registration ({error}); write it again."
+                f"'{path}' is no request for a registration ({error}).",
+                "Write it again.",
+                code="file-damaged",
             ) from error
 
 

@@ -78,8 +78,11 @@ def _of(report: dict) -> list[Number]:
         for label, value in dice["final"]["per_label"].items():
             found.append(Number(f"1 - Dice of label {label}", 1 - value, ""))
     if not found:
-        raise InputError("A report holds no number that a record knows; give what a check, an "
-                         "evaluation or a consistency wrote.", code="report")  # fmt: skip
+        raise InputError(
+            "A report holds no number that a record knows.",
+            "Give what a check, an evaluation or a consistency wrote.",
+            code="report",
+        )
     return found
 
 

@@ -185,7 +185,7 @@ def file_hash(path: str | PathLike) -> str:
     """SHA-256: of a file's bytes, as `sha256sum` has it; of a folder's files by their names and content."""
     path = Path(path)
     if not path.exists():
-        raise InputError(f"'{path}' does not exist; check the path.")
+        raise InputError(f"'{path}' does not exist.", "Check the path.", code="file-missing")
     if path.is_dir():
         lines = [
             f"{file_hash(file)}  {file.relative_to(path).as_posix()}\n"

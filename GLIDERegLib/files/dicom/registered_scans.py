@@ -37,7 +37,7 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"The {what} '{path}' does not exist; check the path.")
+        raise InputError(f"The {what} '{path}' does not exist.", "Check the path.", code="file-missing")
     grid = read_grid(path, what)
     info = read_info(path, what)
     headers = [read_header(file) for file in info.files]

@@ -82,7 +82,11 @@ class DinoEncoder(NetworkEncoder):
         half: bool | None = None,
     ):
         if variant not in VARIANTS:
-            raise InputError(f"There is no DINOv2 encoder {variant}; choose one of {', '.join(VARIANTS)}.")
+            raise InputError(
+                f"There is no DINOv2 encoder {variant}.",
+                f"Choose one of {', '.join(VARIANTS)}.",
+                code="file-damaged",
+            )
         super().__init__(variant, input_size, windows, batch_size, device, half)
         if checkpoint is not None:
             self.weights = sha256_of(Path(checkpoint))

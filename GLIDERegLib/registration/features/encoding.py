@@ -93,7 +93,9 @@ def encode_volume(
         )
     foreground = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(foreground):
-        raise InputError(f"The mask of {volume.name} is empty; give a mask that covers the body.")
+        raise InputError(
+            f"The mask of {volume.name} is empty.", "Give a mask that covers the body.", code="mask"
+        )
     side = _side_in_voxels(volume, side_mm)
     first, last, step = int(foreground[0]), int(foreground[-1]), max(int(slice_step), 1)
     encoded = np.arange(first + (last - first) % step // 2, last + 1, step)
@@ -136,7 +138,9 @@ def _side_in_voxels(volume: Volume, side_mm: float | None) -> int:
     x, y = volume.grid.spacing[:2]
     if abs(x - y) > 1e-3 * x:
         raise InputError(
-            f"The slices of {volume.name} have pixels of {x:g} x {y:g} mm; resample them to square pixels."
+            f"The slices of {volume.name} have pixels of {x:g} x {y:g} mm.",
+            "Resample them to square pixels.",
+            code="geometry",
         )
     longer = max(volume.grid.size[:2])
     if side_mm is None:

@@ -87,7 +87,11 @@ class Sam2Encoder(NetworkEncoder):
         reading: str = "slice",
     ):
         if variant not in CONFIGS:
-            raise InputError(f"There is no SAM2 encoder {variant}; choose one of {', '.join(CONFIGS)}.")
+            raise InputError(
+                f"There is no SAM2 encoder {variant}.",
+                f"Choose one of {', '.join(CONFIGS)}.",
+                code="file-damaged",
+            )
         if reading not in ("slice", "memory"):
             raise InputError(f"A SAM2 reading is 'slice' or 'memory', not {reading!r}.")
         super().__init__(variant, input_size, windows, batch_size, device, half)

@@ -154,14 +154,14 @@ def holds_tensors(content: Any) -> bool:
 def other_variant(checkpoint: Path, found: str, wanted: str) -> WeightsError:
     """The error for a checkpoint that belongs to another network."""
     return WeightsError(
-        f"{checkpoint} is a checkpoint of {found}, not of {wanted}; choose that encoder or another file."
+        f"{checkpoint} is a checkpoint of {found}, not of {wanted}.", "Choose that encoder or another file."
     )
 
 
 def unfit(checkpoint: Path, wanted: str) -> WeightsError:
     """The error for weights that do not go into the network."""
     return WeightsError(
-        f"{checkpoint} does not fit {wanted}: its weights have other names or shapes; use another file."
+        f"{checkpoint} does not fit {wanted}: its weights have other names or shapes.", "Use another file."
     )
 
 

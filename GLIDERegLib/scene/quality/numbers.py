@@ -50,7 +50,9 @@ def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
     """
     if not inside.any():
         raise InputError(
-            f"'{region}' holds no sample of the fixed scan; choose a larger structure or one drawn there."
+            f"'{region}' holds no sample of the fixed scan.",
+            "Choose a larger structure or one drawn there.",
+            code="structure-empty",
         )
     jacobian = measures.jacobian[inside]
     rows = [Row("Folded share", region, 100 * float(np.mean(jacobian <= 0)), "%", POSITIVE, TG132)]
@@ -124,8 +126,9 @@ def overlapRows(
     shared = [structure for structure in here if structure.name in there]
     if not shared:
         raise InputError(
-            f"'{fixed.GetName()}' and '{moving.GetName()}' share no segment name; name the same "
-            "structure alike."
+            f"'{fixed.GetName()}' and '{moving.GetName()}' share no segment name.",
+            "Name the same structure alike.",
+            code="file-type",
         )
     still, rows = vtk.vtkTransform(), []
     with quietVtk():

@@ -68,11 +68,17 @@ def checkOutputs(
     """Raises InputError where an output would overwrite an input or move it; worth asking before a job."""
     for volume in (fixed, moving):
         if volume is volumeNode:
-            raise InputError(f"The volume '{volume.GetName()}' would be overwritten; choose another output.")
+            raise InputError(
+                f"The volume '{volume.GetName()}' would be overwritten.",
+                "Choose another output.",
+                code="overwrites-input",
+            )
         if transformNode and standsUnder(volume, transformNode):
             raise InputError(
                 f"The volume '{volume.GetName()}' stands under the output transform "
-                f"'{transformNode.GetName()}'; take it out of that transform or choose another output."
+                f"'{transformNode.GetName()}'.",
+                "Take it out of that transform or choose another output.",
+                code="transform",
             )
     for task in nodules:
         checkNodules(task.source, transformNode, task.direction, task.output)

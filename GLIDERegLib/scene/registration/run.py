@@ -82,7 +82,9 @@ class SceneRegistration:
         Raises InputError, with nothing left behind, for inputs that cannot be used and while a run is active.
         """
         if self.active:
-            raise InputError("A registration is running already; cancel it or wait for its end.")
+            raise InputError(
+                "A registration is running already.", "Cancel it or wait for its end.", code="busy"
+            )
         problem = inputProblem(
             inputs.fixedVolume,
             inputs.movingVolume,

@@ -182,7 +182,11 @@ def _writeTable(node: slicer.vtkMRMLTableNode, path: Path) -> None:
     columns = range(table.GetNumberOfColumns())
     names = [table.GetColumnName(column) for column in columns]
     if "Label" not in names:
-        raise InputError(f"The table '{node.GetName()}' has no column 'Label'; choose another review table.")
+        raise InputError(
+            f"The table '{node.GetName()}' has no column 'Label'.",
+            "Choose another review table.",
+            code="columns",
+        )
     rows = range(table.GetNumberOfRows())
     _writeCsv([names, *([table.GetValue(row, c).ToString() for c in columns] for row in rows)], path)
 

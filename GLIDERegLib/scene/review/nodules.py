@@ -49,13 +49,23 @@ def checkNodules(
     output, or points that stand under the very transform, which has moved them already.
     """
     if direction not in DIRECTIONS:
-        raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
+        raise InputError(
+            f"The direction '{direction}' is unknown.",
+            f"Use {DIRECTIONS[0]} or {DIRECTIONS[1]}.",
+            code="setting",
+        )
     if sourceNode is outputNode:
-        raise InputError(f"The list '{sourceNode.GetName()}' would be overwritten; choose another output.")
+        raise InputError(
+            f"The list '{sourceNode.GetName()}' would be overwritten.",
+            "Choose another output.",
+            code="overwrites-input",
+        )
     if transformNode and standsUnder(sourceNode, transformNode):
         raise InputError(
             f"The list '{sourceNode.GetName()}' stands under the transform '{transformNode.GetName()}', "
-            "which moves it already; take it out of that transform."
+            "which moves it already.",
+            "Take it out of that transform.",
+            code="transform",
         )
 
 

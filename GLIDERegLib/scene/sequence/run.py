@@ -132,7 +132,9 @@ class SequenceRegistration:
         Raises InputError, with nothing left behind, for inputs that cannot be used and while a run is active.
         """
         if self.active or self._registration.active:
-            raise InputError("A registration is running already; cancel it or wait for its end.")
+            raise InputError(
+                "A registration is running already.", "Cancel it or wait for its end.", code="busy"
+            )
         if problem := sequenceProblem(inputs):
             raise InputError(problem)
         self._forget()

@@ -91,7 +91,11 @@ def configurations(
     unknown encoder or preset.
     """
     if checkpoint is not None and not checkpoint.is_file():
-        raise InputError(f"There is no checkpoint file '{checkpoint}'; check the path given as --checkpoint.")
+        raise InputError(
+            f"There is no checkpoint file '{checkpoint}'.",
+            "Check the path given as --checkpoint.",
+            code="checkpoint-file",
+        )
     Settings.preset(preset)
     checkpoint = checkpoint or checkpoints.find(encoder)
     readings = READINGS if network(encoder).title == "SAM2" else READINGS[:1]

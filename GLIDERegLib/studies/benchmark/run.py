@@ -81,12 +81,18 @@ def run_benchmark(
     for given, what in zip(names, ("cases", "methods"), strict=True):
         twice = sorted({name for name in given if given.count(name) > 1})
         if twice:
-            raise InputError(f"Two {what} are called {', '.join(twice)}; give each a name of its own.")
+            raise InputError(
+                f"Two {what} are called {', '.join(twice)}.",
+                "Give each a name of its own.",
+                code="setting",
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"Cannot write '{out}': {error.strerror}; choose a folder that can be written."
+            f"Cannot write '{out}': {error.strerror}.",
+            "Choose a folder that can be written.",
+            code="cannot-write",
         ) from error
     records = []
     for case in cases:

@@ -171,13 +171,18 @@ def _check(case: Case, folder: Path) -> None:
     """
     target = Path(os.path.realpath(folder / case.name))
     if target.exists() and not target.is_dir():
-        raise InputError(f"'{target}' is in the way of a pair's results; choose another output folder.")
+        raise InputError(
+            f"'{target}' is in the way of a pair's results.",
+            "Choose another output folder.",
+            code="cannot-write",
+        )
     for path in inputs_of(case).values():
         given = Path(os.path.realpath(path))
         if given.is_relative_to(target) or target.is_relative_to(given):
             raise InputError(
-                f"The results of '{case.name}' would go to the folder of its input '{path}'; choose another "
-                "output folder."
+                f"The results of '{case.name}' would go to the folder of its input '{path}'.",
+                "Choose another output folder.",
+                code="overwrites-input",
             )
 
 

@@ -179,7 +179,9 @@ def remote_client(address: str) -> Iterator[Client]:
         client = Client(address)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"There is no Dask scheduler at '{address}' ({error}); check the address it printed at its start."
+            f"There is no Dask scheduler at '{address}' ({error}).",
+            "Check the address it printed at its start.",
+            code="file-damaged",
         ) from None
     with client:
         client.wait_for_workers(1)

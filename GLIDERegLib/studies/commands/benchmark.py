@@ -97,13 +97,15 @@ def _check(options: argparse.Namespace) -> None:
     """Raises InputError for options that do not go together."""
     if options.kind is None or options.output is None:
         raise InputError(
-            "Give the kind of data set, its folder and -o DIR, or --list; see `glidereg benchmark --help`."
+            "Give the kind of data set, its folder and -o DIR, or --list.",
+            "See `glidereg benchmark --help`.",
+            code="option",
         )
     from GLIDERegLib.studies.datasets import WITHOUT_FOLDER
 
     if options.kind in WITHOUT_FOLDER and options.folder is not None:
         more = " and choose pairs with --seeds" if options.kind == PHANTOM else ""
-        raise InputError(f"The kind {options.kind} reads no folder; leave it out{more}.")
+        raise InputError(f"The kind {options.kind} reads no folder.", f"Leave it out{more}.", code="option")
     if options.kind not in WITHOUT_FOLDER and options.folder is None:
         raise InputError(f"Give the folder of the data set: glidereg benchmark {options.kind} FOLDER -o DIR.")
     if options.threads < 1 or options.repeats < 1:
@@ -111,9 +113,15 @@ def _check(options: argparse.Namespace) -> None:
     if options.timeout is not None and not options.timeout > 0:
         raise InputError("The time-out must be more than 0 seconds.")
     if options.ablation and options.methods:
-        raise InputError("The ablation has its own rows; leave --methods or --ablation out.")
+        raise InputError(
+            "The ablation has its own rows.", "Leave --methods or --ablation out.", code="option"
+        )
     if not options.ablation and (options.checkpoint or options.encoder or options.preset):
-        raise InputError("--checkpoint, --encoder and --preset belong to the ablation; add --ablation.")
+        raise InputError(
+            "--checkpoint, --encoder and --preset belong to the ablation.",
+            "Add --ablation.",
+            code="checkpoint-file",
+        )
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
@@ -134,7 +142,9 @@ def _cases(options: argparse.Namespace) -> list[Case]:
         return cases
     wanted, known = _parts(options.cases), [case.name for case in cases]
     if unknown := [name for name in wanted if name not in known]:
-        raise InputError(f"There is no case '{unknown[0]}'; choose from {', '.join(known)}.")
+        raise InputError(
+            f"There is no case '{unknown[0]}'.", f"Choose from {', '.join(known)}.", code="file-missing"
+        )
     return [case for case in cases if case.name in wanted]
 
 

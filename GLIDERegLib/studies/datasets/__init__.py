@@ -58,8 +58,12 @@ def find_cases(kind: str, folder: Path, work: Path) -> list[Case]:
     names what is missing or damaged, for a folder that is not laid out as the kind's `layout` says.
     """
     if kind not in DATA_SETS:
-        raise InputError(f"There is no data set of the kind '{kind}'; choose one of {', '.join(DATA_SETS)}.")
+        raise InputError(
+            f"There is no data set of the kind '{kind}'.",
+            f"Choose one of {', '.join(DATA_SETS)}.",
+            code="file-damaged",
+        )
     folder = Path(folder)
     if kind not in WITHOUT_FOLDER and not (folder.is_dir() or (kind in LISTS and folder.is_file())):
-        raise InputError(f"There is no folder '{folder}'; check the path.")
+        raise InputError(f"There is no folder '{folder}'.", "Check the path.", code="file-missing")
     return DATA_SETS[kind].find(folder, Path(work))

@@ -83,7 +83,9 @@ def image_grid(path: Path) -> Grid:
     with itk_calls(f"The header of the image '{path}' cannot be read; download or convert it again."):
         reader.ReadImageInformation()
     if reader.GetDimension() != 3:
-        raise InputError(f"The image '{path}' is {reader.GetDimension()}-D; give a 3-D volume.")
+        raise InputError(
+            f"The image '{path}' is {reader.GetDimension()}-D.", "Give a 3-D volume.", code="not-3d"
+        )
     return Grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
 
 
@@ -95,7 +97,9 @@ def number_rows(path: Path) -> np.ndarray:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The points file '{path}' cannot be read; download it again.") from error
+        raise InputError(
+            f"The points file '{path}' cannot be read.", "Download it again.", code="points"
+        ) from error
     rows = []
     for number, line in enumerate(lines, 1):
         cells = line.replace(",", " ").split()

@@ -157,7 +157,9 @@ def _convert(out: OutputFolder, sources: list[Path], grid: Grid) -> None:
     require_same_number(sources[2], points[0], sources[3], points[1])
     for path, index, name in zip(sources[2:], points, FILES[2:], strict=True):
         if not np.array_equal(index, np.rint(index)):
-            raise InputError(f"The landmarks in '{path}' are not whole voxel indices; download it again.")
+            raise InputError(
+                f"The landmarks in '{path}' are not whole voxel indices.", "Download it again.", code="points"
+            )
         where = grid.to_physical(index - 1)
         require_inside(where, grid, path)
         write_rows(where, out / name)

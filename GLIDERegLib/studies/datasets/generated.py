@@ -83,7 +83,9 @@ def warped_scans(
     scans = _scans(folder) if folder.is_dir() else []
     if not scans:
         raise InputError(
-            f"There are no scans in the folder '{folder}'; put {', '.join(READABLE)} files into it."
+            f"There are no scans in the folder '{folder}'.",
+            f"Put {', '.join(READABLE)} files into it.",
+            code="data-set",
         )
     cases = []
     for name, scan, mask in scans:
@@ -106,7 +108,11 @@ def _scans(folder: Path) -> list[tuple[str, Path, Path | None]]:
         if suffix and path.is_file():
             stem = path.name[: -len(suffix)]
             if stem in stems:
-                raise InputError(f"'{stems[stem]}' and '{path}' have the same name; rename one of them.")
+                raise InputError(
+                    f"'{stems[stem]}' and '{path}' have the same name.",
+                    "Rename one of them.",
+                    code="data-set",
+                )
             stems[stem] = path
     return [(s, path, stems.get(f"{s}_mask")) for s, path in stems.items() if not s.endswith("_mask")]
 

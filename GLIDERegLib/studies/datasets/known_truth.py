@@ -90,8 +90,9 @@ class Motion(Breathing):
         if self.steepest > STEEPEST:
             most = amplitude_mm * STEEPEST / self.steepest
             raise InputError(
-                f"A motion of {amplitude_mm:g} mm could fold a region of {edges.min():.0f} mm; "
-                f"choose at most {most:.0f} mm."
+                f"A motion of {amplitude_mm:g} mm could fold a region of {edges.min():.0f} mm.",
+                f"Choose at most {most:.0f} mm.",
+                code="setting",
             )
 
     def displacement(self, points: np.ndarray) -> np.ndarray:
@@ -147,7 +148,9 @@ def warp_real(
     # The body is found a little too wide, and the air around it shows no motion.
     inner = region if mask is not None else ndimage.binary_erosion(region, iterations=BODY_EROSIONS)
     if not inner.any():
-        raise InputError(f"No body was found in the {volume.name}; give a mask of where it shall move.")
+        raise InputError(
+            f"No body was found in the {volume.name}.", "Give a mask of where it shall move.", code="mask"
+        )
     motion = Motion(_corners(region, lattice), amplitude_mm, seed)
     rng = np.random.default_rng([seed, 8])
     offset = grid.axes @ (rng.uniform(0.3, 0.7, 3) * grid.spacing)
@@ -238,5 +241,7 @@ def _points(region: np.ndarray, lattice: Grid, images: tuple[Grid, Grid], motion
         depth = np.minimum(index + 0.5, np.asarray(image.size) - 0.5 - index) * image.spacing
         kept &= (depth >= BORDER_MM).all(axis=1)
     if not kept.any():
-        raise InputError(f"No point lies {BORDER_MM:g} mm inside both images; use a larger scan.")
+        raise InputError(
+            f"No point lies {BORDER_MM:g} mm inside both images.", "Use a larger scan.", code="points"
+        )
     return points[kept][:NUMBER_OF_POINTS]

@@ -73,12 +73,18 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
         pairs = [(str(pair["fixed"]), str(pair["moving"])) for pair in listed]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"'{path}' does not list pairs of fixed and moving images as Learn2Reg does; download it again."
+            f"'{path}' does not list pairs of fixed and moving images as Learn2Reg does.",
+            "Download it again.",
+            code="data-set",
         ) from error
     if not pairs:
-        raise InputError(f"'{path}' lists no pairs under {' or '.join(LISTS)}; use a release that does.")
+        raise InputError(
+            f"'{path}' lists no pairs under {' or '.join(LISTS)}.",
+            "Use a release that does.",
+            code="data-set",
+        )
     if len(set(pairs)) < len(pairs):
-        raise InputError(f"'{path}' lists a pair twice; remove one of the two.")
+        raise InputError(f"'{path}' lists a pair twice.", "Remove one of the two.", code="data-set")
     return pairs
 
 

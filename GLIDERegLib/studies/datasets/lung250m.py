@@ -80,7 +80,9 @@ def _landmarks(path: Path) -> dict[int, np.ndarray]:
     except (OSError, RuntimeError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise InputError(damaged) from error
     except pickle.UnpicklingError as error:
-        raise InputError(f"'{path}' holds more than tensors and is not opened; download it again.") from error
+        raise InputError(
+            f"'{path}' holds more than tensors and is not opened.", "Download it again.", code="data-set"
+        ) from error
     if not landmarks or any(table.ndim != 2 or table.shape[1] != 6 for table in landmarks.values()):
         raise InputError(damaged)
     return landmarks

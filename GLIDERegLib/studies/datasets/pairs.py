@@ -57,7 +57,9 @@ def read_pairs(path: Path, check_files: bool = True) -> list[Case]:
 def _case(row: dict[str, str], folder: Path, where: str) -> Case:
     if not SAFE_NAME.fullmatch(row["name"]):
         raise InputError(
-            f"The name '{row['name']}' in {where} cannot be a file's name; use letters, digits, . _ and -."
+            f"The name '{row['name']}' in {where} cannot be a file's name.",
+            "Use letters, digits, . _ and -.",
+            code="data-set",
         )
     files = {name: folder / row[name] for name in FILES if row.get(name)}
     for first, second in TOGETHER:
@@ -87,7 +89,11 @@ def table_in(folder: Path, name: str) -> Path:
     """The CSV itself, or the one of this name in the folder; raises InputError where it is not there."""
     path = folder if folder.is_file() else folder / name
     if not path.is_file():
-        raise InputError(f"There is no list '{path}'; give a CSV file or a folder that holds {name}.")
+        raise InputError(
+            f"There is no list '{path}'.",
+            f"Give a CSV file or a folder that holds {name}.",
+            code="file-missing",
+        )
     return path
 
 

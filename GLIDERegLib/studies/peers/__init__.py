@@ -43,10 +43,13 @@ def choose_methods(names: list[str], python_of_peers: Path | None = None) -> lis
             methods.append(METHODS[name](python))
         else:
             raise InputError(
-                f"There is no method '{name}'; choose among {', '.join(METHODS)}, command:NAME=... and "
-                "fields:NAME=..."
+                f"There is no method '{name}'.",
+                f"Choose among {', '.join(METHODS)}, command:NAME=... and fields:NAME=...",
+                code="file-damaged",
             )
     repeated = sorted({m.name for m in methods if sum(n.name == m.name for n in methods) > 1})
     if repeated:
-        raise InputError(f"The method {repeated[0]} is there twice; give each a name of its own.")
+        raise InputError(
+            f"The method {repeated[0]} is there twice.", "Give each a name of its own.", code="setting"
+        )
     return methods

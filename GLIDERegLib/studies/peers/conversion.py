@@ -42,11 +42,15 @@ def read_result(path: Path, convention: str, grid: Grid) -> sitk.Transform:
     Raises InputError where the file is missing, damaged or not of that convention.
     """
     if convention not in CONVENTIONS:
-        raise InputError(f"The convention '{convention}' is unknown; use one of {', '.join(CONVENTIONS)}.")
+        raise InputError(
+            f"The convention '{convention}' is unknown.",
+            f"Use one of {', '.join(CONVENTIONS)}.",
+            code="setting",
+        )
     if convention == "transform":
         return read_transform(path)
     if not path.is_file():
-        raise InputError(f"There is no result '{path}'; see the log beside it.")
+        raise InputError(f"There is no result '{path}'.", "See the log beside it.", code="file-missing")
     if convention == "deeds":
         return _deeds(path, grid)
     vectors, place, intent = _read_vectors(path)
@@ -80,9 +84,15 @@ def _read_vectors(path: Path) -> tuple[np.ndarray, Grid | None, str]:
     else:
         array = array.reshape([n for n in array.shape[:-1] if n > 1] + [array.shape[-1]])
     if array.ndim != 4 or array.shape[-1] != 3:
-        raise InputError(f"{what} does not hold three values for each voxel; write it as X x Y x Z x 3.")
+        raise InputError(
+            f"{what} does not hold three values for each voxel.",
+            "Write it as X x Y x Z x 3.",
+            code="values",
+        )
     if not np.isfinite(array).all():
-        raise InputError(f"{what} holds values that are NaN or infinite; compute it again.")
+        raise InputError(
+            f"{what} holds values that are NaN or infinite.", "Compute it again.", code="not-finite"
+        )
     return array, place, intent
 
 
@@ -114,7 +124,9 @@ def _deeds(path: Path, grid: Grid) -> sitk.Transform:
     if len(values) != 3 * np.prod(nodes) or not len(values):
         raise InputError(f"'{path}' does not fit the fixed image's {grid.size} voxels; is it from deedsBCV?")
     if not np.isfinite(values).all():
-        raise InputError(f"'{path}' holds values that are NaN or infinite; run deedsBCV again.")
+        raise InputError(
+            f"'{path}' holds values that are NaN or infinite.", "Run deedsBCV again.", code="not-finite"
+        )
     second, first, third = values.reshape(3, *nodes[::-1])
     vectors = np.stack([first, second, third], axis=-1) @ grid.matrix[:3, :3].T
     # ITK's field would end half a node beyond the last one, before the image does.

@@ -56,7 +56,9 @@ class UserCommand:
             value = getattr(task, key)
             if value is None and f"{{{key}}}" in text:
                 raise InputError(
-                    f"{self.name} wants {{{key}}}, but this case has no such mask; leave it out."
+                    f"{self.name} wants {{{key}}}, but this case has no such mask.",
+                    "Leave it out.",
+                    code="mask",
                 )
             text = text.replace(f"{{{key}}}", str(value))
         return text
