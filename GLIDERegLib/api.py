@@ -263,11 +263,9 @@ def _result(
         correlation = tuple(
             report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
         )
-        report["plausibility"], doubts = plausibility.judge(
-            fixed, moving, transform, correlation, report["jacobian"]["std_log"]
-        )
+        report["plausibility"], told = plausibility.judge(fixed, moving, transform, correlation)
     # What casts doubt on the whole result stands above all notes.
-    report["warnings"] = doubts + outcome.warnings
+    report["warnings"] = told + outcome.warnings
     report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
     report["seconds"] = round(time.perf_counter() - begin, 3)
