@@ -10,8 +10,10 @@ import SimpleITK as sitk
 from dicom_objects import UID, a_series, hu, places
 
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.files.dicom.registration_object import read_registration
-from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.files.transforms import map_points, write_transform
+from GLIDERegLib.files.volumes import write_volume
 
 TWENTY = np.radians(20)
 TURNED = tuple(
@@ -108,15 +110,14 @@ def check(path, scans, points):
     return found
 
 
-def results_of(folder, fixed, moving):
-    """What `register` leaves, as far as it tells which scans were registered."""
+def results_of(folder, fixed, moving, transform):
+    """What `register` leaves of a moving volume and a fixed grid, as far as it tells the scans."""
     folder.mkdir()
     images = {
         role: {"size": grid.size, "spacing_mm": grid.spacing}
-        for role, grid in (("fixed", fixed), ("moving", moving))
+        for role, grid in (("fixed", fixed), ("moving", moving.grid))
     }
     (folder / "report.json").write_text(json.dumps({"images": images}))
-    warped = sitk.Image(fixed.size, sitk.sitkInt16)
-    warped.SetSpacing(fixed.spacing), warped.SetOrigin(fixed.origin), warped.SetDirection(fixed.direction)
-    sitk.WriteImage(warped, str(folder / "warped.nii.gz"))
+    write_volume(warp(moving, transform, fixed, -1000), folder / "warped.nii.gz")
+    write_transform(transform, folder / "transform.h5")
     return folder

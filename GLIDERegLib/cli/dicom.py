@@ -136,9 +136,10 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace, transform: Path, result: Path | None):
-    from GLIDERegLib.files.dicom.registered_scans import check_registered, read_scan
+    from GLIDERegLib.files.dicom.registered_scans import check_registered, check_warped, read_scan
     from GLIDERegLib.files.dicom.registration_writer import export_registration
     from GLIDERegLib.files.transforms import read_transform
+    from GLIDERegLib.files.volumes import read_volume
 
     mapping = read_transform(transform)
     fixed, moving = (
@@ -146,6 +147,7 @@ def _export(options: argparse.Namespace, transform: Path, result: Path | None):
     )
     if result is not None:
         check_registered(result, fixed.grid, moving.grid)
+        check_warped(result, mapping, read_volume(options.moving_dicom, "moving"))
     return export_registration(mapping, fixed, moving, options.output, options.keep_grid)
 
 

@@ -6,15 +6,16 @@ from dicom_registrations import CLOSE_MM, TURNED_GRID, a_pair, analytic, check, 
 
 from GLIDERegLib.files.dicom.registered_scans import read_scan
 from GLIDERegLib.files.segmentations import Segment, Segmentation, write_segmentation
-from GLIDERegLib.files.transforms import map_points, read_transform, write_transform
+from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.volumes import read_volume
 
 
 def test_the_command_line_writes_and_reads_back(glidereg, tmp_path):
     pair = a_pair(tmp_path)
     scans = [read_scan(path, "scan") for path in pair]
     points = points_of(scans[0])
-    results = results_of(tmp_path / "results", *(scan.grid for scan in scans))
-    write_transform(analytic(TURNED_GRID), results / "transform.h5")
+    moving = read_volume(pair[1], "moving")
+    results = results_of(tmp_path / "results", scans[0].grid, moving, analytic(TURNED_GRID))
     paths = ["--fixed-dicom", pair[0], "--moving-dicom", pair[1]]
     status, out, err = glidereg("export-dicom", results, *paths, "--keep-grid", "-o", tmp_path / "reg.dcm")
     assert (status, err) == (0, "")

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_objects import UID, an_object, put, save
+from dicom_objects import UID, an_object, hu, put, save
 from dicom_registrations import (
     CLOSE_MM,
     TURNED,
@@ -22,8 +22,8 @@ from dicom_registrations import (
 )
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.dicom.registered_scans import check_pair, check_registered, read_scan
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.files.dicom.registered_scans import check_pair, check_registered, check_warped, read_scan
 from GLIDERegLib.files.dicom.registration_items import RIGID
 from GLIDERegLib.files.dicom.registration_object import read_registration
 from GLIDERegLib.files.dicom.registration_writer import export_registration
@@ -325,6 +325,8 @@ def test_other_objects_and_files_are_refused_by_kind(pair, tmp_path):
     image = next(pair[0].iterdir())
     with pytest.raises(InputError, match="another kind .CT Image Storage"):
         read_transform(image)
+    with pytest.raises(InputError, match="is a folder"):
+        read_registration(pair[0])
     (tmp_path / "text.dcm").write_text("no DICOM")
     with pytest.raises(InputError, match="unknown type"):
         read_transform(tmp_path / "text.dcm")
@@ -342,10 +344,16 @@ def test_scans_that_no_object_may_join_are_refused(tmp_path, scans):
 
 
 def test_series_that_were_not_registered_are_refused(scans, tmp_path):
-    fixed, moving = (scan.grid for scan in scans)
-    results = results_of(tmp_path / "results", fixed, moving)
-    check_registered(results, fixed, moving)
+    grids = [scan.grid for scan in scans]
+    shift = sitk.TranslationTransform(3, (1.3, 0.0, 2.0))
+    first, second = (Volume(hu(30, 40, 60, seed), grids[1]) for seed in (1, 2))
+    results = results_of(tmp_path / "results", grids[0], first, shift)
+    check_registered(results, *grids)
     with pytest.raises(InputError, match="The fixed DICOM series is not the fixed scan"):
-        check_registered(results, moving, fixed)
+        check_registered(results, *grids[::-1])
     with pytest.raises(InputError, match="The moving DICOM series is not the moving scan"):
-        check_registered(results, fixed, Grid((3, 4, 5)))
+        check_registered(results, grids[0], Grid((3, 4, 5)))
+    # Scans on one grid are told apart by what was warped.
+    check_warped(results, shift, first)
+    with pytest.raises(InputError, match="its values differ"):
+        check_warped(results, shift, second)

@@ -9,16 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import map_coordinates
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.dicom.read import DicomInfo, read_grid, read_info
 from GLIDERegLib.files.dicom.tags import read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.patients import different_patients
+from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.files.volumes import read_volume
 
 # Share of a spacing: NIfTI keeps six digits.
 ROUNDED = 1e-3
+# Places at which a warped image is compared with its scan, the share of the scan's range of values that they
+# may be apart (a judgement: rounding is far below, the noise of another scan about there), and how many must.
+COMPARED, ALIKE, ALIKE_SHARE = 4000, 0.01, 0.95
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,32 @@ def check_registered(folder: Path, fixed: Grid, moving: Grid) -> None:
                 f"another place: {_times(there.size)} voxels of {_times(there.spacing)} mm",
                 fixed,
             )
+
+
+def check_warped(folder: Path, transform: sitk.Transform, moving: Volume) -> None:
+    """Raises InputError unless the folder's warped image is the moving scan through the transform.
+
+    That tells scans apart that lie on one grid, and one given for the other. Nothing is compared where the
+    folder holds no warped image.
+    """
+    path = folder / "warped.nii.gz"
+    if not path.is_file():
+        return
+    warped = read_volume(path, "warped")
+    random = np.random.default_rng(0)
+    index = random.integers(0, warped.grid.size, (COMPARED, 3))
+    there = moving.grid.to_index(map_points(transform, warped.grid.to_physical(index)))
+    inside = ((there >= 0) & (there <= np.asarray(moving.grid.size) - 1)).all(axis=1)
+    values = warped.array[tuple(index[inside, ::-1].T)]
+    expected = map_coordinates(moving.array, there[inside, ::-1].T, np.float32, order=1)
+    width = float(np.subtract(*np.percentile(moving.array, (99, 1))))
+    if inside.any() and np.mean(np.abs(values - expected) <= ALIKE * width) < ALIKE_SHARE:
+        raise InputError(
+            f"The moving DICOM series is not the scan that was warped in '{folder}': its values differ",
+            "Give the two series that were registered, in their order, or the transform's file alone where "
+            "the scans were processed before.",
+            code="dicom-other-scan",
+        )
 
 
 def _reported(folder: Path) -> dict[str, tuple[list, list]]:

@@ -57,6 +57,9 @@ def read_registration(
     saying which is meant, is of others than the given, or runs from moving to fixed and cannot be turned.
     """
     named = f"The registration object '{path}'"
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{named} {what}.", "Give the object's file.", code="file-missing")
     data, swapped = read_object(path, named)
     kind = str(data.get("SOPClassUID", ""))
     if kind not in NAMES:
