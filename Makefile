@@ -54,7 +54,8 @@ validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3too
 	@$(BIN)/$(PIP) install -c constraints.txt --no-build-isolation -e '.[dicom]'
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! command -v dciodvfy > /dev/null; then \
 		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dicom3tools > /dev/null; fi
-	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py Testing/files/test_dicom_contours.py
+	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py Testing/files/test_dicom_contours.py \
+		Testing/files/test_dicom_measurements.py
 
 lint: install ## check the style
 	@$(BIN)/ruff check --quiet .

@@ -16,6 +16,7 @@ from GLIDERegLib.cli import (
     demo,
     dicom,
     evaluate,
+    export_measurements,
     measure,
     propagate,
     propagate_labels,
@@ -110,6 +111,7 @@ def _commands() -> Iterator[ModuleType]:
         record,
         report,
         dicom,
+        export_measurements,
         demo,
         weights,
     )
