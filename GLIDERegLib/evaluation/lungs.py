@@ -25,6 +25,8 @@ LUNG_HU, AIRWAY_HU = -500.0, -930.0
 LEAST_LITRES = 0.15
 # Of the larger lung; beside two lungs that touch, a smaller part is a stomach's gas.
 LEAST_SHARE = 0.15
+# Voxels of a piece of an airway, and the share of what surrounds it that is lung.
+LEAST_VOXELS, MOST_LUNG_AROUND = 20, 0.35
 # Vessels and nodules up to about this thickness are closed into the lung.
 CLOSING_MM = 9.0
 RIGHT, LEFT, ALONE = "right lung", "left lung", "lung"
@@ -120,24 +122,18 @@ def _large(mask: np.ndarray, grid: Grid) -> list[np.ndarray]:
 def _without_airways(low: np.ndarray, hu: np.ndarray) -> np.ndarray:
     """Without the trachea and main bronchi: tubes of pure air whose wall keeps them apart from lung."""
     pure = ndimage.binary_opening(low & (hu < AIRWAY_HU))
-    labels, count = ndimage.label(pure)
+    labels, _ = ndimage.label(pure)
     keep = low.copy()
-    for n, box in enumerate(ndimage.find_objects(labels), 1):
-        inside = labels[box] == n
-        if inside.sum() < 20:
+    for n, tight in enumerate(ndimage.find_objects(labels), 1):
+        box = tuple(slice(max(side.start - 3, 0), side.stop + 3) for side in tight)
+        tube = labels[box] == n
+        if tube.sum() < LEAST_VOXELS:
             continue
-        grown = ndimage.binary_dilation(np.pad(inside, 2), iterations=2)
-        whole = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
-        low_there = low[whole]
-        cut = tuple(
-            slice(2 - (s.start - w.start), 2 - (s.start - w.start) + n)
-            for s, w, n in zip(box, whole, low_there.shape, strict=True)
-        )
-        grown = grown[cut]
-        shell = grown & ~ndimage.binary_dilation(np.pad(inside, 2))[cut]
-        # Around a tube there is wall; around a bulla or dark lung there is lung.
-        if shell.any() and low_there[shell].mean() < 0.35:
-            keep[whole] &= ~ndimage.binary_dilation(np.pad(inside, 2))[cut]
+        wall = ndimage.binary_dilation(tube)
+        around = ndimage.binary_dilation(wall) & ~wall
+        # Around a tube there is tissue; around a bulla or dark lung there is lung.
+        if around.any() and low[box][around].mean() < MOST_LUNG_AROUND:
+            keep[box] &= ~wall
     return keep
 
 

@@ -22,7 +22,7 @@ from GLIDERegLib.registration.prealign import linear_parts, prealign
 
 # Step (mm), half a patch and reach of the search in steps, peaks that are kept: 44 mm wide patches 48 mm
 # around the affine start, which the deepest breath on record leaves behind (43 mm on COPD pairs), then finer.
-STAGES = ((4.0, 5, 12, 6), (2.5, 6, 6, 3))
+STAGES = ((4.0, 5, 12, 6), (2.5, 6, 6, 3), (2.0, 6, 5, 3))
 NEIGHBOURS = 24
 # Displacements of neighbours agree within SLACK_MM + STRAIN * their distance.
 SLACK_MM, STRAIN = 2.5, 0.2

@@ -29,9 +29,10 @@ MOST_SECOND, APART = 0.9, 3.5
 # own phantom, where it leaves nine of ten pairs and a third of the wrong ones.
 LEAST_SHARPNESS, SHARP = 0.01, 0.04
 # Voxels: the way back ends where it began; both sizes of patch find one place.
-MOST_BACK, MOST_BETWEEN = 1.0, 1.0
-# A landmark that its neighbours' local map contradicts by more was matched with something else.
-OUTLIER_MM = 6.0
+MOST_BACK, MOST_BETWEEN = 0.7, 0.6
+# A landmark that its neighbours' local map contradicts by more than three times what is usual, between these
+# two, was matched with something else; lungs slide along the ribs by up to about 10 mm.
+OUTLIER_MM = (6.0, 12.0)
 COUNT, LUNG_SHARE = 300, 0.8
 # Places tried for each one wanted: half of them can be matched, and the best are kept.
 CANDIDATES = 5
@@ -157,7 +158,7 @@ def _without_outliers(points, matched, confidence: np.ndarray, guide: Guide) -> 
         kept = np.flatnonzero(confidence > 0)
         local = Guide(guide.matrix, guide.offset, points[kept], residuals[kept], np.ones(len(kept)))
         off = np.linalg.norm(matched[kept] - local.at(points[kept])[0], axis=1)
-        limit = max(OUTLIER_MM, 3 * np.percentile(off, 80)) if len(off) else 0
+        limit = np.clip(3 * np.percentile(off, 80), *OUTLIER_MM) if len(off) else 0
         confidence = confidence.copy()
         confidence[kept[off > limit]] = 0
     return confidence

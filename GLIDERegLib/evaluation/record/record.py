@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from os import PathLike
 from pathlib import Path
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import InputError, system_refusals
-from GLIDERegLib.evaluation.record.numbers import Number
+from GLIDERegLib.evaluation.record.numbers import LANDMARKS, NOT_COVERED, Number, of_region
 from GLIDERegLib.files.outputs import write_json
 
 FORMAT = "glidereg-record-1"
@@ -75,8 +75,6 @@ class Record:
     @property
     def reached(self) -> str:
         """Whether the accuracy wanted is reached in the region that matters, in words."""
-        from GLIDERegLib.evaluation.record.numbers import LANDMARKS, NOT_COVERED, of_region
-
         there = {
             n.name.partition(" in the ")[0]: n.value for n in of_region(self.numbers, self.request.region)
         }
@@ -135,7 +133,7 @@ def make_record(
     decision = Decision(level, text, name.strip(), now.astimezone(timezone.utc).isoformat(timespec="seconds"))
     hashes = {what: file_hash(path) for what, path in files.items()}
     record = Record(request, looked, numbers, decision, hashes)
-    return Record(**{**vars(record), "seal": _seal(record)})
+    return replace(record, seal=_seal(record))
 
 
 def write_record(record: Record, path: str | PathLike) -> None:
