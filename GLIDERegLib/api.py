@@ -26,7 +26,7 @@ from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import plausibility, scale, small_mask
-from GLIDERegLib.registration.energy import fused_available, kernels_on
+from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.features.encoding import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
@@ -382,7 +382,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
             "kind": str(device),
             "name": name,
             "threads": torch.get_num_threads(),
-            "kernels": kernels_on(device),
+            "kernels": backend_for(device).name,
         },
         "features": settings.features,
         "weights": weights,
@@ -402,25 +402,17 @@ def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     count = count or before[0]
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
-    kernels_before = _set_kernel_threads(count)
+    # Inversion and repair run on the processor whatever the device.
+    backend = backend_for(torch.device("cpu"))
+    kernels_before = backend.threads()
+    backend.set_threads(count)
     torch.set_num_threads(count)
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
-        _set_kernel_threads(kernels_before)
+        backend.set_threads(kernels_before)
         torch.set_num_threads(before[0])
-
-
-def _set_kernel_threads(count: int | None) -> int | None:
-    """Returns the number before; None where there are no kernels, for want of numba."""
-    if count is None or not fused_available():
-        return None
-    from GLIDERegLib.registration.backends.numba import compiling
-
-    before = compiling.threads()
-    compiling.set_threads(count)
-    return before
 
 
 @contextmanager

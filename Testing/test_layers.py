@@ -114,6 +114,52 @@ def test_a_breach_of_the_rules_is_found(path, source):
     assert len(violations(source, path)) == 1
 
 
+def loaded_with(source: str, package: tuple[str, ...], known: set[str]) -> set[str]:
+    """Which of the known modules a source imports when it is loaded: not what only a call or a type checker
+    imports.
+    """
+    tree = ast.parse(source)
+    top = [
+        node
+        for node in tree.body
+        for node in (node.body if isinstance(node, ast.Try) else [node])
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    names = {".".join(name) for name in imports(ast.unparse(ast.Module(top, [])), package)}
+    return {name if name in known else name.rpartition(".")[0] for name in names} & known
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that are, by way of others, loaded for their own loading."""
+
+    def reached(start: str) -> set[str]:
+        seen, waiting = set(), [start]
+        while waiting:
+            for name in graph[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
+        return seen
+
+    return sorted(name for name in graph if name in reached(name))
+
+
+def test_no_module_of_the_library_is_imported_in_a_circle():
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in LIBRARY.rglob("*.py")
+    }
+    graph = {
+        name: loaded_with(path.read_text("utf-8"), path.relative_to(ROOT).parent.parts, set(paths) - {name})
+        for name, path in paths.items()
+    }
+    assert graph["GLIDERegLib.registration.pipeline"] > {"GLIDERegLib.registration.backends"}
+    assert circles(graph) == []
+
+
+def test_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "GLIDEReg").rglob("*.py")), ids=lambda path: path.name)
 def test_what_slicer_loads_at_start_imports_nothing_slow_at_its_top(path):
     top = ast.Module(

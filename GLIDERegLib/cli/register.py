@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,8 +168,8 @@ def register_files(
 
 def prepare_kernels(settings: Settings) -> None:
     """Has what a first run lacks compiled beside everything that comes before it is needed."""
-    if settings.device in ("auto", "cpu") and find_spec("numba") is not None:
-        from GLIDERegLib.registration.backends.numba.compiling import prepare
+    if settings.device in ("auto", "cpu"):
+        from GLIDERegLib.registration.backends import prepare_kernels as prepare
 
         prepare()
 

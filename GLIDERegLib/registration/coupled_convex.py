@@ -11,16 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from GLIDERegLib.registration.energy import fused_available
-from GLIDERegLib.registration.features.mind import box_mean
+from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample_field
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 CONSISTENCY_ITERATIONS = 15
-_LABELS = 64  # that are smoothed at a time
 
 
 def search_window(reach: tuple[float, float, float]) -> np.ndarray:
@@ -94,49 +92,10 @@ def match_cost(
     room = torch.empty(size, device=fixed.values.device) if room is None else room
     smooth = room[:size].view(shape)
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
-    if fixed.values.device.type == "cpu" and fused_available():
-        from GLIDERegLib.registration.backends.numba import convex_kernels
-
-        convex_kernels.match_cost(
-            fixed.channels_last(),
-            moving.channels_last(),
-            fixed.weight.numpy(),
-            moving.weight.numpy() > 0.5,
-            shift,
-            labels,
-            smooth.numpy(),
-        )
-        convex_kernels.smooth_cost(smooth.numpy())
-        return smooth
-    cost = raw_cost(fixed, moving, labels, shift)
-    for first in range(0, len(labels), _LABELS):
-        part = slice(first, first + _LABELS)
-        smooth[..., part] = box_mean(box_mean(cost[part], 1), 1).permute(1, 2, 3, 0)
+    backend_for(smooth.device).matching_cost(
+        fixed.values, moving.values, fixed.weight, moving.weight > 0.5, shift, labels, smooth
+    )
     return smooth
-
-
-def raw_cost(
-    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, shift: np.ndarray
-) -> torch.Tensor:
-    """The unsmoothed cost in plain PyTorch, (L, Z, Y, X); one label at a time bounds the memory."""
-    z, y, x = fixed.shape
-    low = np.minimum(shift + labels.min(axis=0), 0)
-    size = np.asarray(moving.shape[::-1])
-    high = np.maximum(shift + labels.max(axis=0) + np.asarray(fixed.shape[::-1]) - size, 0)
-    padding = [int(n) for axis in range(3) for n in (-low[axis], high[axis])]
-    values = F.pad(moving.values, padding)
-    usable = F.pad((moving.weight > 0.5).to(values.dtype), padding)
-    cost = torch.empty((len(labels), z, y, x), dtype=torch.float32, device=values.device)
-    valid = torch.empty((len(labels), z, y, x), dtype=torch.bool, device=values.device)
-    total = torch.zeros((z, y, x), device=values.device)
-    for number, label in enumerate(labels):
-        i, j, k = (shift + label - low).tolist()
-        window = (slice(k, k + z), slice(j, j + y), slice(i, i + x))
-        cost[number] = (fixed.values - values[(slice(None), *window)]).square().sum(dim=0)
-        valid[number] = usable[window] > 0
-        total += torch.where(valid[number], cost[number], 0.0)
-    mean = total / valid.sum(dim=0).clamp(min=1)
-    return torch.where(valid, cost, mean, out=cost).mul_(fixed.weight)
 
 
 def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -145,6 +104,7 @@ def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int
     Cells whose labels all cost the same (far from anything to match) have no say in the smoothing; the others
     fill them.
     """
+    backend = backend_for(cost.device)
     table = torch.as_tensor(labels, dtype=torch.float32, device=cost.device)
     flat = cost.view(-1, len(labels))
     most, least = flat.amax(dim=1), flat.amin(dim=1)
@@ -158,26 +118,8 @@ def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int
 
     # The tiny coupling only decides between equals: cells without an opinion start at zero, not at the first
     # label.
-    chosen = _argmin(flat, table, flat.new_zeros((len(flat), 3)), 1e-6)
+    chosen = backend.coupled_argmin(flat, table, flat.new_zeros((len(flat), 3)), 1e-6)
     for coupling in COUPLING:
-        chosen = _argmin(flat, table, smooth(chosen, 2).reshape(3, -1).T.contiguous(), coupling)
+        center = smooth(chosen, 2).reshape(3, -1).T.contiguous()
+        chosen = backend.coupled_argmin(flat, table, center, coupling)
     return smooth(chosen, 1)
-
-
-def _argmin(cost: torch.Tensor, labels: torch.Tensor, center: torch.Tensor, coupling: float) -> torch.Tensor:
-    """argmin over labels of cost + coupling |label - center|^2, in chunks of cells: (N,) int64."""
-    if cost.device.type == "cpu" and fused_available():
-        from GLIDERegLib.registration.backends.numba import convex_kernels
-
-        chosen = convex_kernels.coupled_argmin(
-            cost.numpy(), labels.numpy(), center.numpy(), np.float32(coupling)
-        )
-        return torch.from_numpy(chosen)
-    squares = coupling * labels.square().sum(dim=1)
-    chunks = []
-    for start in range(0, len(cost), 65536):
-        part = slice(start, start + 65536)
-        chunks.append(
-            torch.addmm(cost[part] + squares, center[part], labels.T, alpha=-2 * coupling).argmin(dim=1)
-        )
-    return torch.cat(chunks)

@@ -1,4 +1,5 @@
-"""The energy of step 6 in plain PyTorch: what every kernel is tested against.
+"""What is minimised, in plain PyTorch: the parts of step 6's energy and the cost of step 5, which every
+backend computes and is tested against.
 
 Displacements are cubic B-splines on a control grid (Rueckert et al., 1999). Node k of an axis lies at s k +
 (s - 1) / 2 working voxels, s the node spacing: the middle of a block of s voxels. Coefficients reach two
@@ -7,51 +8,13 @@ nodes beyond the nodes on every side.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import logging
-from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from GLIDERegLib.registration.sampling import index_grid, sample
-
-
-def fused_available() -> bool:
-    """Whether the fused kernels for the processor can be used: they need numba."""
-    return importlib.util.find_spec("numba") is not None
-
-
-@lru_cache
-def tensor_kernels_on(device: torch.device) -> ModuleType:
-    """The module of kernels for tensors on a device: `triton_kernels` where CUDA, Triton and a C compiler
-    are, else `torch_kernels`.
-    """
-    from GLIDERegLib.registration.backends import torch_kernels
-
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
-        try:
-            from GLIDERegLib.registration.backends import triton_kernels
-
-            triton_kernels.try_on(device)
-            return triton_kernels
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except Exception as error:  # compilers and drivers fail in many ways; the remedy is the same
-            logging.getLogger(__name__).info("Triton cannot be used: %s", error)
-    return torch_kernels
-
-
-def kernels_on(device: torch.device) -> str:
-    """What the refinement computes with on a device, in a word: numba, triton or torch."""
-    if device.type == "cpu" and fused_available():
-        return "numba"
-    return {"triton_kernels": "triton", "torch_kernels": "torch"}[
-        tensor_kernels_on(device).__name__.rpartition(".")[2]
-    ]
 
 
 def spline_taps(shift: float) -> np.ndarray:
@@ -166,3 +129,51 @@ def corner_determinant(u: torch.Tensor, spacing: float, corner: tuple[int, int, 
     (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = columns
     a0, b1, c2 = a0 + 1, b1 + 1, c2 + 1
     return a0 * (b1 * c2 - b2 * c1) + a1 * (b2 * c0 - b0 * c2) + a2 * (b0 * c1 - b1 * c0)
+
+
+def folded_nodes(u: torch.Tensor, spacing: float, least: float) -> torch.Tensor:
+    """Nodes, bool (Z, Y, X), of a field (3, Z, Y, X) at which one of the eight corner determinants is below
+    `least`; spacing: between nodes, in the unit of u.
+    """
+    folded = torch.zeros(u.shape[1:], dtype=torch.bool, device=u.device)
+    for corner in CORNERS:
+        low = corner_determinant(u, spacing, corner) < least
+        window = tuple(slice(0, -1) if sign > 0 else slice(1, None) for sign in corner)
+        folded[window] |= low
+    return folded
+
+
+def matching_cost(
+    fixed: torch.Tensor,
+    moving: torch.Tensor,
+    fixed_weight: torch.Tensor,
+    usable: torch.Tensor,
+    shift: np.ndarray,
+    labels: np.ndarray,
+) -> torch.Tensor:
+    """Squared feature difference of every fixed voxel to the moving voxel at each displacement, times the
+    fixed weight: (L, Z, Y, X) float32.
+
+    A displacement that leaves the usable moving voxels costs what the voxel's other ones cost on average: no
+    opinion. fixed (C, Z, Y, X) and its weight (Z, Y, X), moving (C, Z', Y', X') and bool `usable`
+    (Z', Y', X'). labels (L, 3) int: displacements x, y, z in voxels. shift (3,) int, x, y, z: the place of
+    the fixed image's first voxel in the moving one. One label at a time bounds the memory.
+    """
+    z, y, x = fixed.shape[1:]
+    low = np.minimum(shift + labels.min(axis=0), 0)
+    size = np.asarray(moving.shape[:0:-1])
+    high = np.maximum(shift + labels.max(axis=0) + np.asarray([x, y, z]) - size, 0)
+    padding = [int(n) for axis in range(3) for n in (-low[axis], high[axis])]
+    values = F.pad(moving, padding)
+    inside = F.pad(usable.to(values.dtype), padding)
+    cost = torch.empty((len(labels), z, y, x), dtype=torch.float32, device=values.device)
+    valid = torch.empty((len(labels), z, y, x), dtype=torch.bool, device=values.device)
+    total = torch.zeros((z, y, x), device=values.device)
+    for number, label in enumerate(labels):
+        i, j, k = (shift + label - low).tolist()
+        window = (slice(k, k + z), slice(j, j + y), slice(i, i + x))
+        cost[number] = (fixed - values[(slice(None), *window)]).square().sum(dim=0)
+        valid[number] = inside[window] > 0
+        total += torch.where(valid[number], cost[number], 0.0)
+    mean = total / valid.sum(dim=0).clamp(min=1)
+    return torch.where(valid, cost, mean, out=cost).mul_(fixed_weight)

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib.core.geometry import Grid, apply_affine
-from GLIDERegLib.registration.energy import fused_available
+from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.sampling import sample
 
 INVERSE_TOLERANCE_MM = 1e-3
 INVERSE_ITERATIONS = 100
 LONGEST_FADE = 40  # nodes
 SLAB = 32
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -83,8 +84,14 @@ class DisplacementField:
         to_index = self.grid.inverse_matrix
         deformation = (self.beyond_background() @ to_index[:3, :3].T).astype(np.float32)
         start = apply_affine(to_index @ linear, grid.points()).astype(np.float32)
-        offset, largest = _fixed_points(deformation, start, np.asarray(self.grid.spacing, np.float32))
-        vectors = apply_affine(self.grid.matrix, start + offset) - grid.points()
+        offset, largest = backend_for(CPU).inverted(
+            torch.from_numpy(np.ascontiguousarray(deformation)),
+            torch.from_numpy(start),
+            torch.tensor(self.grid.spacing, dtype=torch.float32),
+            INVERSE_TOLERANCE_MM,
+            INVERSE_ITERATIONS,
+        )
+        vectors = apply_affine(self.grid.matrix, start + offset.numpy()) - grid.points()
         return DisplacementField(vectors.astype(np.float32), grid, linear, largest)
 
     def faded(self) -> DisplacementField:
@@ -148,38 +155,6 @@ class DisplacementField:
         image.SetOrigin(self.grid.origin)
         image.SetDirection(self.grid.direction)
         return sitk.DisplacementFieldTransform(image)
-
-
-def _fixed_points(
-    deformation: np.ndarray, start: np.ndarray, spacing: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """o (..., 3) with o = -w(start + o), and the largest |w(start + o) + o| in mm; w: deformation (Z, Y, X,
-    3), in index units like start (..., 3).
-    """
-    if fused_available():
-        from GLIDERegLib.registration.backends.numba.field_kernels import invert
-
-        offset = np.empty_like(start)
-        largest = invert(
-            np.ascontiguousarray(deformation),
-            start.reshape(-1, 3),
-            spacing,
-            np.float32(INVERSE_TOLERANCE_MM),
-            INVERSE_ITERATIONS,
-            offset.reshape(-1, 3),
-        )
-        return offset, float(largest)
-    image = torch.from_numpy(np.moveaxis(deformation, -1, 0))
-    at = torch.from_numpy(np.moveaxis(start, -1, 0))
-    scale = torch.from_numpy(spacing).view(3, *[1] * (at.dim() - 1))
-    offset = torch.zeros_like(at)
-    for iteration in range(INVERSE_ITERATIONS + 1):
-        error = sample(image, at + offset) + offset
-        largest = float((error * scale).norm(dim=0).max())
-        if largest <= INVERSE_TOLERANCE_MM or iteration == INVERSE_ITERATIONS:
-            break
-        offset -= error
-    return np.moveaxis(offset.numpy(), 0, -1), largest
 
 
 def jacobian_determinant(vectors: np.ndarray, grid: Grid) -> np.ndarray:

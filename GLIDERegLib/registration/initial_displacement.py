@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.ct import AIR_HU
-from GLIDERegLib.registration.coupled_convex import raw_cost, register_cells
+from GLIDERegLib.registration.coupled_convex import register_cells
+from GLIDERegLib.registration.energy import matching_cost
 from GLIDERegLib.registration.features.pooled_features import CellFeatures
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 from GLIDERegLib.registration.working_grid import Prepared
@@ -55,10 +56,11 @@ def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
     """
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     rest = np.zeros((1, 3), int)
-    here = raw_cost(fixed, moving, rest, shift)[0]
+    usable = moving.weight > 0.5
+    here = matching_cost(fixed.values, moving.values, fixed.weight, usable, shift, rest)[0]
     # Features that differ everywhere cost something wherever two cells meet; the real ones may agree exactly.
     zeros, ones = torch.zeros_like(fixed.values[:1]), torch.ones_like(moving.values[:1])
-    met = raw_cost(replace(fixed, values=zeros), replace(moving, values=ones), rest, shift)[0] > 0
+    met = matching_cost(zeros, ones, fixed.weight, usable, shift, rest)[0] > 0
     if met.sum() < LEAST_OVERLAP * (fixed.weight > 0).sum():
         return float("inf")
     return float(here[met].sum() / fixed.weight[met].sum())

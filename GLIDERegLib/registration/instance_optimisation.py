@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from GLIDERegLib.core.settings import Level
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.adam import Adam
-from GLIDERegLib.registration.features.pooled_features import PackedFeatures, any_in_blocks, grown
+from GLIDERegLib.registration.backends.protocol import Backend, Number
+from GLIDERegLib.registration.features.pooled_features import PackedFeatures
+from GLIDERegLib.registration.filters import any_in_blocks, grown
 from GLIDERegLib.registration.sampling import index_grid, sample
 
 # Jacobian determinants below this cost energy; lung tissue rarely shrinks to less than a third.
@@ -109,7 +111,10 @@ def to_coefficients(field: torch.Tensor, first: float, step: float, grid: Contro
 
 class Energy:
     """Value and gradient of the energy with respect to the spline coefficients (3, nodes + 4), in working
-    voxels.
+    voxels: sum over terms of weight * mean SSD + bending_weight * mean squared second derivatives (1/mm^2)
+    + folding_weight * mean lack of the Jacobian determinant, squared, + the points' distances.
+
+    voxel_mm: size of a working voxel. backend: what computes it.
     """
 
     def __init__(
@@ -119,93 +124,43 @@ class Energy:
         bending_weight: float,
         folding_weight: float,
         voxel_mm: float,
-        fused: bool,
+        backend: Backend,
         points: PointTerm | None = None,
     ):
-        self.terms = terms
+        self.terms, self.grid, self.backend = terms, grid, backend
         self._points = points and points.on(grid, terms[0].fixed.data.device)
-        self.grid = grid
-        self.fused = fused
         ratios = {grid.spacing // term.fixed.factor for term in terms}
         self.phases = {ratio: energy.phases(ratio) for ratio in ratios}
         # Squared second derivatives of mm displacements, in 1/mm^2, averaged over the nodes.
         self.bending_scale = bending_weight / (grid.spacing**4 * voxel_mm**2 * math.prod(grid.nodes))
         self.folding_scale = folding_weight / math.prod(grid.nodes)
-        if fused:
-            from GLIDERegLib.registration.backends.numba import (
-                folding_kernels,
-                similarity_kernels,
-                spline_kernels,
-            )
-
-            self._data, self._folding, self._splines = similarity_kernels, folding_kernels, spline_kernels
-            self._bending = spline_kernels.BendingEnergy(tuple(n + 4 for n in grid.nodes))
 
     def replace_terms(self, terms: list[Term]) -> None:
         """Goes on with other features of the same resolutions."""
         self.terms = terms
 
-    def __call__(
-        self, coefficients: torch.Tensor, iteration: int
-    ) -> tuple[float | torch.Tensor, torch.Tensor]:
-        """The energy at one phase of the samples, and its gradient; a value that is a tensor has no axes."""
-        if self.fused:
-            total, gradient = self._fused(coefficients.detach().numpy(), iteration)
-        else:
-            total, gradient = self._on_device(coefficients.detach(), iteration)
+    def __call__(self, coefficients: torch.Tensor, iteration: int) -> tuple[Number, torch.Tensor]:
+        """The energy at one phase of the samples, and its gradient."""
+        coefficients, backend = coefficients.detach(), self.backend
+        total, gradient = backend.bending_energy(coefficients, self.bending_scale)
+        for term in self.terms:
+            ratio, start, offset, taps = self._sampling(term, iteration)
+            u = backend.spline_samples(coefficients, taps)
+            scale = 1.0 / term.fixed.factor
+            ssd = backend.ssd(term.fixed.data, term.moving.data, offset, ratio, start, scale, u)
+            weight = term.weight / ssd.weight.clip(1.0)
+            total = total + weight * ssd.value
+            backend.add_transposed(ssd, taps, weight, gradient)
+        if self.folding_scale:
+            u = backend.spline_samples(coefficients, energy.NODE_TAPS)
+            corner = energy.CORNERS[iteration % 8]
+            folding = backend.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
+            total = total + self.folding_scale * folding.value
+            backend.add_transposed(folding, energy.NODE_TAPS, self.folding_scale, gradient)
         if self._points is not None:
-            value, pull = self._points(coefficients.detach())
-            total, gradient = total + value, gradient.add_(pull)
+            value, pull = self._points(coefficients)
+            total, gradient = value + total, gradient.add_(pull)
         return total, gradient
-
-    def _on_device(self, coefficients: torch.Tensor, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        kernels = energy.tensor_kernels_on(coefficients.device)
-        total, gradient = kernels.bending_energy(coefficients)
-        total = self.bending_scale * total
-        gradient.mul_(self.bending_scale)
-        for term in self.terms:
-            ratio, start, offset, taps = self._sampling(term, iteration)
-            u = kernels.spline_samples(coefficients, taps)
-            value, weight, gradient_u = kernels.ssd_and_gradient(
-                term.fixed.data, term.moving.data, offset, ratio, start, 1.0 / term.fixed.factor, u
-            )
-            scale = term.weight / weight.clamp(min=1)
-            total = total + scale * value
-            gradient.addcmul_(kernels.spline_samples_transposed(gradient_u, taps), scale)
-        if self.folding_scale:
-            u = kernels.spline_samples(coefficients, energy.NODE_TAPS)
-            corner = energy.CORNERS[iteration % 8]
-            value, gradient_u = kernels.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
-            total = total + self.folding_scale * value
-            spread = kernels.spline_samples_transposed(gradient_u, energy.NODE_TAPS)
-            gradient.add_(spread, alpha=self.folding_scale)
-        return total, gradient
-
-    def _fused(self, coefficients: np.ndarray, iteration: int) -> tuple[float, torch.Tensor]:
-        splines = self._splines
-        total, gradient = self._bending.value_and_gradient(coefficients, self.bending_scale)
-        for term in self.terms:
-            ratio, start, offset, taps = self._sampling(term, iteration)
-            u = splines.spline_samples(coefficients, taps)
-            gradient_u = np.empty_like(u)
-            value, weights = self._data.ssd_and_gradient(
-                term.fixed.data.numpy(), term.moving.data.numpy(), np.array(offset), ratio, np.array(start),
-                np.float32(1.0 / term.fixed.factor), u, gradient_u,
-            )  # fmt: skip
-            scale = term.weight / max(weights.sum(), 1.0)
-            total += scale * value
-            splines.add_transposed(gradient_u, taps, np.float32(scale), weights > 0, gradient)
-        if self.folding_scale:
-            u = splines.spline_samples(coefficients, energy.NODE_TAPS)
-            corner = energy.CORNERS[iteration % 8]
-            value, gradient_u, used = self._folding.folding_penalty(
-                u, self.grid.spacing, corner, FOLDING_THRESHOLD
-            )
-            total += self.folding_scale * value
-            splines.add_transposed(
-                gradient_u, energy.NODE_TAPS, np.float32(self.folding_scale), used, gradient
-            )
-        return total, torch.from_numpy(gradient)
 
     def _sampling(self, term: Term, iteration: int):
         ratio = self.grid.spacing // term.fixed.factor
@@ -292,7 +247,7 @@ def _measured(coefficients: torch.Tensor, terms: list[Term], grid: ControlGrid) 
 
 
 def refine_level(
-    energy_of: Callable[[torch.Tensor, int], tuple[float | torch.Tensor, torch.Tensor]],
+    energy_of: Callable[[torch.Tensor, int], tuple[Number, torch.Tensor]],
     coefficients: torch.Tensor,
     level: Level,
     step: Callable[[float], None] = lambda fraction: None,

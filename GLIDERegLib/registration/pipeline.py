@@ -13,6 +13,7 @@ import torch
 from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.registration import energy, initial_displacement
+from GLIDERegLib.registration.backends import backend_for, prepare_kernels
 from GLIDERegLib.registration.coupled_convex import make_consistent
 from GLIDERegLib.registration.features.encoding import FeatureStore, SliceEncoder
 from GLIDERegLib.registration.features.pair_features import (
@@ -149,12 +150,8 @@ def register_pair(
 
 def _await_kernels(stages: Stages, device: torch.device) -> None:
     """The kernels for the processor must be compiled before the first is called; once on a machine."""
-    if device.type != "cpu" or not energy.fused_available():
-        return
-    from GLIDERegLib.registration.backends.numba import compiling
-
-    preparation = compiling.prepare()
-    if preparation.needed:
+    preparation = prepare_kernels() if device.type == "cpu" else None
+    if preparation is not None and preparation.needed:
         with stages.stage("kernels"):
             stages.step(0.0, KERNELS_MESSAGE)
             preparation.wait(stages.step)
@@ -347,9 +344,9 @@ class Refinement:
         terms = _terms(pair, settings, level)
         # The coarser the voxels, the less they tell against what is expected of any motion.
         bending_weight = settings.bending_weight * max(1.0, pair.spacing / RESOLUTION_MM)
-        fused = self.field.device.type == "cpu" and energy.fused_available()
+        backend = backend_for(self.field.device)
         energy_of = Energy(
-            terms, grid, bending_weight, settings.folding_weight, pair.spacing, fused, self._points
+            terms, grid, bending_weight, settings.folding_weight, pair.spacing, backend, self._points
         )
 
         def before(iteration: int, coefficients: torch.Tensor) -> None:

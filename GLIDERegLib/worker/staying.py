@@ -12,7 +12,6 @@ import queue
 import sys
 import time
 from contextlib import suppress
-from importlib.util import find_spec
 
 IDLE_SECONDS = 600.0
 LOOK_SECONDS = 2.0
@@ -51,11 +50,9 @@ def load() -> None:
     Raises ImportError where a package is missing.
     """
     import GLIDERegLib.api  # noqa: F401
+    from GLIDERegLib.registration.backends import prepare_kernels
 
-    if find_spec("numba") is not None:
-        from GLIDERegLib.registration.backends.numba.compiling import prepare
-
-        prepare()
+    prepare_kernels()
 
 
 def may_stay() -> bool:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from GLIDERegLib.registration.features.mind import box_mean
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
+from GLIDERegLib.registration.filters import box_mean
 
 WINDOWS = ((-700, 60), (-300, 100), (-50, 40), (30, 20), (150, 50), (400, 100))  # HU: middle, width
 

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from GLIDERegLib.registration import coupled_convex
+from GLIDERegLib.registration.backends import torch_backend, use_backend
 from GLIDERegLib.registration.coupled_convex import (
     best_displacement,
     make_consistent,
     match_cost,
-    raw_cost,
     register_cells,
     search_window,
 )
-from GLIDERegLib.registration.features.mind import box_mean
+from GLIDERegLib.registration.energy import matching_cost
 from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_field
 
 CELL_MM = 8.0
@@ -33,6 +33,12 @@ def cropped(values, low, high):
     """Part of a feature image, indices x y z, as an image of its own on the same lattice."""
     part = values[:, low[2] : high[2], low[1] : high[1], low[0] : high[0]].contiguous()
     return cells(part, offset=tuple(low))
+
+
+def raw_cost(fixed, moving, labels):
+    return matching_cost(
+        fixed.values, moving.values, fixed.weight, moving.weight > 0.5, np.zeros(3, int), labels
+    )
 
 
 def error(field, shift):
@@ -73,20 +79,17 @@ def registered(fixed, moving, reach, consistent=True):
 
 
 def test_labels_smoothed_in_parts_are_those_smoothed_at_once(monkeypatch):
-    monkeypatch.setattr(coupled_convex, "fused_available", lambda: False)
     fixed, moving = shifted_pair((1, -2, 0), size=(7, 8, 9), margin=3)
     moving.weight[2:4, :, 3:] = 0.0
     labels = search_window((2, 2, 2))
-    raw = raw_cost(fixed, moving, labels, np.zeros(3, int))
-    monkeypatch.setattr(coupled_convex, "_LABELS", 7)
+    raw = raw_cost(fixed, moving, labels)
+    monkeypatch.setattr(torch_backend, "_LABELS", 7)
     expected = box_mean(box_mean(raw, 1), 1).permute(1, 2, 3, 0)
-    assert torch.equal(match_cost(fixed, moving, labels), expected)
+    with use_backend("torch"):
+        assert torch.equal(match_cost(fixed, moving, labels), expected)
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_both_directions_share_their_memory_and_nothing_else(fused, monkeypatch):
-    if not fused:
-        monkeypatch.setattr(coupled_convex, "fused_available", lambda: False)
+def test_both_directions_share_their_memory_and_nothing_else(processor_backend):
     fixed, moving = shifted_pair((1, -2, 0), size=(7, 8, 9), margin=3)
     moving = cropped(moving.values, (0, 0, 0), (9, 8, 5))
     labels = search_window((2, 2, 2))
@@ -198,7 +201,7 @@ def test_labels_that_leave_the_usable_part_cost_what_the_others_cost_on_average(
     fixed.weight[1, 1, 1] = 0.5
     moving.weight[:, :, 2] = 0.4
     labels = search_window((1, 1, 1))
-    cost = raw_cost(fixed, moving, labels, np.zeros(3, int))[:, 1, 1, 1]
+    cost = raw_cost(fixed, moving, labels)[:, 1, 1, 1]
     here = fixed.values[:, 1, 1, 1]
     leaves = (labels == (1, 0, 0)).all(axis=1)
     expected = [
@@ -208,16 +211,17 @@ def test_labels_that_leave_the_usable_part_cost_what_the_others_cost_on_average(
     np.testing.assert_allclose(cost, expected, rtol=1e-5)
 
 
-def test_the_plain_and_the_fused_path_give_the_same_field(monkeypatch):
+def test_numba_and_plain_pytorch_give_the_same_field():
     pytest.importorskip("numba")
     shape = (14, 15, 16)
     values = texture(shape)
     fixed = cells(sample(values, index_grid(shape) + smooth_wave(shape, 1.2)))
     fixed.weight[:, :3] = 0.0
     moving = cells(values)
-    fused = registered(fixed, moving, (3, 2, 2.5))
-    monkeypatch.setattr(coupled_convex, "fused_available", lambda: False)
-    plain = registered(fixed, moving, (3, 2, 2.5))
+    with use_backend("numba"):
+        fused = registered(fixed, moving, (3, 2, 2.5))
+    with use_backend("torch"):
+        plain = registered(fixed, moving, (3, 2, 2.5))
     # Rounding may tip single cells from one label to its equal; all others agree.
     apart = (fused - plain).norm(dim=0)
     assert float((apart > 1e-4).float().mean()) < 0.01

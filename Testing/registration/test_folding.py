@@ -5,7 +5,8 @@ from scipy.spatial.transform import Rotation
 
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration import energy
-from GLIDERegLib.registration.folding import LEAST_DETERMINANT, folded_nodes, without_folds
+from GLIDERegLib.registration.backends import use_backend
+from GLIDERegLib.registration.folding import LEAST_DETERMINANT, without_folds
 
 SPACING = 3.0
 UPRIGHT = Grid((30, 21, 22), (SPACING,) * 3)
@@ -52,19 +53,20 @@ class TestWithoutFolds:
         assert corner_determinants(vectors, grid).min() < -0.5
         assert corner_determinants(without_folds(vectors, grid), grid).min() > LEAST_DETERMINANT - 1e-4
 
-    @pytest.mark.skipif(not energy.fused_available(), reason="needs numba")
-    def test_the_repair_near_the_folds_is_that_of_the_whole_field(self, monkeypatch):
+    def test_the_repair_near_the_folds_is_that_of_the_whole_field(self):
         """Several folds, one of them at a face and two that touch."""
+        pytest.importorskip("numba")
         rng = np.random.default_rng(3)
         vectors = smooth(UPRIGHT)
         for k, j, i in ((0, 3, 4), (10, 10, 12), (11, 12, 13), (20, 19, 28)):
             part = vectors[k : k + 3, j : j + 3, i : i + 3]
             part += rng.normal(0, 4, part.shape).astype(np.float32)
-        fused = without_folds(vectors, UPRIGHT)
-        monkeypatch.setattr(energy, "fused_available", lambda: False)
-        plain = without_folds(vectors, UPRIGHT)
+        with use_backend("numba"):
+            near = without_folds(vectors, UPRIGHT)
+        with use_backend("torch"):
+            plain = without_folds(vectors, UPRIGHT)
         assert np.abs(plain - vectors).max() > 1
-        np.testing.assert_allclose(fused, plain, atol=1e-4)
+        np.testing.assert_allclose(near, plain, atol=1e-4)
 
     def test_nodes_far_from_the_fold_stay_as_they_were(self):
         vectors = with_a_fold(UPRIGHT)
@@ -93,50 +95,7 @@ class TestWithoutFolds:
         """One node pushed past its neighbour along x: only cells that touch it can fold."""
         u = torch.zeros(3, 7, 7, 7)
         u[0, 3, 3, 3] = 1.2
-        folded = folded_nodes(u, 1.0)
+        folded = energy.folded_nodes(u, 1.0, LEAST_DETERMINANT)
         assert folded[3, 3, 3] and folded[3, 3, 4]
         assert not folded[3, 3, 2] and not folded[2].any() and not folded[4].any()
         assert int(folded.sum()) == 2
-
-
-class TestKernel:
-    @pytest.mark.parametrize("corner", energy.CORNERS)
-    @pytest.mark.parametrize("shape", [(4, 5, 6), (9, 4, 7), (13, 3, 5), (2, 3, 9)])
-    def test_equals_the_plain_penalty_in_value_and_gradient(self, corner, shape):
-        folding_kernels = pytest.importorskip(
-            "GLIDERegLib.registration.backends.numba.folding_kernels", exc_type=ImportError
-        )
-        u = np.random.default_rng(1).normal(scale=1.5, size=(3, *shape)).astype(np.float32)
-        leaf = torch.from_numpy(u.copy()).requires_grad_(True)
-        expected = energy.folding_penalty(leaf, 2.0, corner, 0.3)
-        expected.backward()
-        value, gradient, _ = folding_kernels.folding_penalty(u, 2.0, corner, 0.3)
-        assert expected > 0
-        assert value == pytest.approx(float(expected.detach()), rel=1e-4)
-        scale = float(leaf.grad.abs().max())
-        np.testing.assert_allclose(gradient, leaf.grad.numpy(), atol=1e-5 * scale, rtol=1e-4)
-
-    def test_an_unfolded_field_costs_nothing(self):
-        folding_kernels = pytest.importorskip(
-            "GLIDERegLib.registration.backends.numba.folding_kernels", exc_type=ImportError
-        )
-        value, gradient, used = folding_kernels.folding_penalty(
-            np.zeros((3, 5, 6, 7), np.float32), 2.0, (1, -1, 1), 0.3
-        )
-        assert value == 0 and not gradient.any() and not used.any()
-
-    def test_is_the_same_to_the_bit_with_one_thread_and_with_two(self):
-        pytest.importorskip("numba")
-        from GLIDERegLib.registration.backends.numba import compiling, folding_kernels
-
-        u = np.random.default_rng(2).normal(scale=1.5, size=(3, 27, 11, 13)).astype(np.float32)
-        before, results = compiling.threads(), []
-        for threads in (1, 2):
-            compiling.set_threads(threads)
-            results.append(
-                [folding_kernels.folding_penalty(u, 2.0, corner, 0.3) for corner in energy.CORNERS]
-            )
-        compiling.set_threads(before)
-        for (value, gradient, _), (other, other_gradient, _) in zip(*results, strict=True):
-            assert value == other
-            assert np.array_equal(gradient, other_gradient)

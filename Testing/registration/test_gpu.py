@@ -10,7 +10,8 @@ from registration.support import AnatomyEncoder
 from GLIDERegLib import api
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
-from GLIDERegLib.registration import energy, pipeline
+from GLIDERegLib.registration import pipeline
+from GLIDERegLib.registration.backends import use_backend
 from GLIDERegLib.registration.memory import estimated_bytes
 from GLIDERegLib.registration.progress import CancelToken
 
@@ -61,11 +62,9 @@ def test_the_fused_kernels_are_what_runs(on_card):
     assert on_card.report["device"]["kernels"] == "triton"
 
 
-def test_the_plain_kernels_give_the_same_field(phantom, on_card, monkeypatch):
-    from GLIDERegLib.registration.backends import torch_kernels
-
-    monkeypatch.setattr(energy, "tensor_kernels_on", lambda device: torch_kernels)
-    plain = api.register(phantom.fixed, phantom.moving, settings())
+def test_plain_pytorch_gives_the_same_field(phantom, on_card):
+    with use_backend("torch"):
+        plain = api.register(phantom.fixed, phantom.moving, settings())
     assert plain.report["device"]["kernels"] == "torch"
     apart = np.linalg.norm(plain.displacement.vectors - on_card.displacement.vectors, axis=-1)
     assert apart.mean() < 0.02 * VOXEL

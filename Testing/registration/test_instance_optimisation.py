@@ -6,8 +6,9 @@ import torch
 
 from GLIDERegLib.core.settings import CHANNELS, Level
 from GLIDERegLib.registration import energy
-from GLIDERegLib.registration.features.mind import box_mean
+from GLIDERegLib.registration.backends import backend_for, use_backend
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
+from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.instance_optimisation import (
     ControlGrid,
     Energy,
@@ -16,11 +17,6 @@ from GLIDERegLib.registration.instance_optimisation import (
     to_coefficients,
 )
 from GLIDERegLib.registration.sampling import index_grid, sample
-
-BOTH_PATHS = pytest.mark.parametrize(
-    "fused",
-    [False, pytest.param(True, marks=pytest.mark.skipif(not energy.fused_available(), reason="needs numba"))],
-)
 
 
 def texture(shape, seed, smoothings=2):
@@ -44,6 +40,7 @@ def coefficients_of(grid, scale, seed=5):
     return scale * torch.randn((3, *shape), generator=torch.Generator().manual_seed(seed))
 
 
+CPU = torch.device("cpu")
 SHAPE = (14, 15, 17)  # working voxels, no multiples of the node spacing
 
 
@@ -58,28 +55,29 @@ def terms(*factors):
     return found
 
 
-def energy_on(found, node_spacing, fused, bending=2.0, folding=20.0):
-    return Energy(found, ControlGrid(SHAPE, node_spacing), bending, folding, voxel_mm=1.5, fused=fused)
+def energy_on(found, node_spacing, bending=2.0, folding=20.0):
+    return Energy(found, ControlGrid(SHAPE, node_spacing), bending, folding, 1.5, backend_for(CPU))
 
 
 class TestEnergy:
-    @pytest.mark.skipif(not energy.fused_available(), reason="needs numba")
     @pytest.mark.parametrize("factors", [(1,), (2,), (1, 2), (2, 2)])
-    def test_fused_and_plain_paths_agree_in_value_and_gradient(self, factors):
-        found = terms(*factors)
-        fused, plain = (energy_on(found, 2, path) for path in (True, False))
-        coefficients = coefficients_of(fused.grid, 1.2)
+    def test_numba_and_plain_pytorch_agree_in_value_and_gradient(self, factors):
+        pytest.importorskip("numba")
+        found, energies = terms(*factors), []
+        for name in ("numba", "torch"):
+            with use_backend(name):
+                energies.append(energy_on(found, 2))
+        coefficients = coefficients_of(energies[0].grid, 1.2)
         for iteration in (0, 3, 6):
-            value, gradient = fused(coefficients, iteration)
-            expected, expected_gradient = plain(coefficients, iteration)
+            value, gradient = energies[0](coefficients, iteration)
+            expected, expected_gradient = energies[1](coefficients, iteration)
             assert value == pytest.approx(float(expected), rel=1e-4)
             scale = float(expected_gradient.abs().max())
             torch.testing.assert_close(gradient, expected_gradient, atol=1e-4 * scale, rtol=1e-3)
 
-    @BOTH_PATHS
     @pytest.mark.parametrize("factors", [(1,), (1, 2)])
-    def test_gradient_agrees_with_finite_differences(self, fused, factors):
-        value_of = energy_on(terms(*factors), 2, fused)
+    def test_gradient_agrees_with_finite_differences(self, processor_backend, factors):
+        value_of = energy_on(terms(*factors), 2)
         coefficients = coefficients_of(value_of.grid, 0.6)
         _, gradient = value_of(coefficients, 1)
         # Along the gradient the energy changes most; trilinear kinks and bytes forbid a tiny step.
@@ -88,40 +86,37 @@ class TestEnergy:
         ahead, behind = (value_of(coefficients + s * direction, 1)[0] for s in (step, -step))
         assert float(ahead - behind) / (2 * step) == pytest.approx(float(gradient.norm()), rel=0.03)
 
-    @BOTH_PATHS
-    def test_replaced_terms_are_what_counts_from_then_on(self, fused):
+    def test_replaced_terms_are_what_counts_from_then_on(self, processor_backend):
         first = terms(1)
         second = [Term(packed(SHAPE, 7, 1), packed(SHAPE, 8, 1), 1.0)]
-        changed, fresh = energy_on(first, 2, fused), energy_on(second, 2, fused)
+        changed, fresh = energy_on(first, 2), energy_on(second, 2)
         coefficients = coefficients_of(fresh.grid, 0.5)
         before = float(changed(coefficients, 0)[0])
         changed.replace_terms(second)
         assert float(changed(coefficients, 0)[0]) == pytest.approx(float(fresh(coefficients, 0)[0]))
         assert float(changed(coefficients, 0)[0]) != pytest.approx(before, rel=1e-3)
 
-    @BOTH_PATHS
-    def test_identical_features_at_rest_cost_nothing(self, fused):
+    def test_identical_features_at_rest_cost_nothing(self, processor_backend):
         features = packed(SHAPE, 0, 1)
-        rest = energy_on([Term(features, features, 1.0)], 2, fused)
+        rest = energy_on([Term(features, features, 1.0)], 2)
         value, gradient = rest(torch.zeros(coefficients_of(rest.grid, 0).shape), 0)
         assert float(value) == pytest.approx(0, abs=1e-9)
 
-    @BOTH_PATHS
-    def test_offsets_say_where_the_moving_features_lie(self, fused):
+    def test_offsets_say_where_the_moving_features_lie(self, processor_backend):
         """The moving image is a cut-out of the fixed one: in its place it matches without displacement."""
         whole = packed((12, 13, 14), 0, 1)
         cut = PackedFeatures(whole.data[2:, 1:11, 3:].contiguous(), 1, (3, 1, 2))
         grid = ControlGrid((12, 13, 14), 2)
         rest = torch.zeros(3, *(n + 4 for n in grid.nodes))
-        in_place = [Energy([Term(whole, m, 1.0)], grid, 0, 0, 1.0, fused)(rest, 0)[0] for m in (whole, cut)]
-        misplaced = Energy([Term(whole, PackedFeatures(cut.data, 1), 1.0)], grid, 0, 0, 1.0, fused)(rest, 0)[
-            0
-        ]
-        np.testing.assert_allclose(in_place, 0, atol=1e-9)
-        assert misplaced > 0.01
+        misplaced = PackedFeatures(cut.data, 1)
+        in_place, cut_in_place, wrong = (
+            float(Energy([Term(whole, moving, 1.0)], grid, 0, 0, 1.0, backend_for(CPU))(rest, 0)[0])
+            for moving in (whole, cut, misplaced)
+        )
+        assert (in_place, cut_in_place) == pytest.approx((0, 0), abs=1e-9)
+        assert wrong > 0.01
 
-    @BOTH_PATHS
-    def test_bending_is_measured_in_mm_whatever_the_resolution(self, fused):
+    def test_bending_is_measured_in_mm_whatever_the_resolution(self, processor_backend):
         """u_x = a x^2 (mm) has a squared second derivative of 4 a^2 at every node, in 1/mm^2."""
         a, voxel = 0.01, 1.5
         for spacing in (2, 4):
@@ -129,7 +124,7 @@ class TestEnergy:
             x = (grid.position(reach=2)[0] * voxel).double()
             coefficients = torch.zeros(3, *(n + 4 for n in grid.nodes))
             coefficients[0] = (a * x.square() / voxel).float()
-            value, _ = Energy([], grid, 1.0, 0.0, voxel, fused)(coefficients, 0)
+            value, _ = Energy([], grid, 1.0, 0.0, voxel, backend_for(CPU))(coefficients, 0)
             inner = np.prod([n + 4 for n in grid.nodes]) * (grid.nodes[2] + 2) / (grid.nodes[2] + 4)
             assert float(value) == pytest.approx(4 * a**2 * inner / np.prod(grid.nodes), rel=1e-2)
 
@@ -214,10 +209,9 @@ class TestRefineLevel:
         weight = torch.ones(self.SHAPE)
         return Term(PackedFeatures.pack(fixed, weight, 1), PackedFeatures.pack(moving, weight, 1), 1.0)
 
-    @BOTH_PATHS
-    def test_finds_a_known_smooth_displacement_below_a_voxel(self, fused):
+    def test_finds_a_known_smooth_displacement_below_a_voxel(self, processor_backend):
         grid = ControlGrid(self.SHAPE, 2)
-        objective = Energy([self.pair()], grid, 0.02, 20.0, 1.0, fused)
+        objective = Energy([self.pair()], grid, 0.02, 20.0, 1.0, backend_for(CPU))
         start = torch.zeros(3, *(n + 4 for n in grid.nodes))
         level = Level(2, 1, 60)
         coefficients, history = refine_level(objective, start, level)

@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from GLIDERegLib.registration.features import mind
-from GLIDERegLib.registration.features.mind import CHANNELS, MindSlabs, box_mean, mind_ssc
+from GLIDERegLib.registration.features.mind import CHANNELS, MindSlabs, mind_ssc
+
+pytestmark = pytest.mark.usefixtures("processor_backend")
 
 SIX_NEIGHBOURS = ((-1, 0, 0), (0, 0, -1), (0, -1, 0), (0, 0, 1), (1, 0, 0), (0, 1, 0))
 PUBLISHED_ORDER = [6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3]
-
-
-@pytest.fixture(autouse=True, params=["numba", "torch"])
-def path(request, monkeypatch):
-    if request.param == "numba":
-        pytest.importorskip("numba")
-    else:
-        monkeypatch.setattr(mind, "fused_available", lambda: False)
 
 
 def direct_mind(image, radius, dilation):
@@ -107,20 +100,3 @@ def test_the_descriptor_moves_with_the_image():
 def test_integer_images_are_accepted():
     image = random_image((6, 6, 6)).astype(np.int16)
     torch.testing.assert_close(mind_ssc(torch.from_numpy(image)), mind_ssc(torch.from_numpy(image).float()))
-
-
-@pytest.mark.parametrize("radius", [0, 1, 2])
-def test_box_mean_averages_a_cube_with_replicated_faces(radius):
-    image = random_image((5, 4, 6))
-    padded = np.pad(image.astype(float), radius, mode="edge")
-    size = 2 * radius + 1
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size, size))
-    result = box_mean(torch.from_numpy(image), radius)
-    np.testing.assert_allclose(result.numpy(), windows.mean(axis=(3, 4, 5)), atol=1e-4)
-
-
-def test_box_mean_leaves_its_argument_alone_and_keeps_a_constant():
-    image = torch.full((3, 4, 5, 6), 7.25)
-    before = image.clone()
-    assert torch.equal(box_mean(image, 1), before)
-    assert torch.equal(image, before)

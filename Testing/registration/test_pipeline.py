@@ -14,6 +14,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.registration.backends import use_backend
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.pipeline import Outcome, register_pair
 from GLIDERegLib.registration.progress import Stages
@@ -166,10 +167,14 @@ class TestResult:
         again = solve(phantom.fixed, phantom.moving).displacement.vectors
         assert np.array_equal(again, outcome.displacement.vectors)
 
-    def test_the_plain_pytorch_path_gives_the_same_field(self, phantom, fast, monkeypatch):
-        for module in ("pipeline.energy", "convex"):
-            monkeypatch.setattr(f"GLIDERegLib.registration.{module}.fused_available", lambda: False)
-        plain = solve(phantom.fixed, phantom.moving, FAST).displacement
+    def test_plain_pytorch_alone_gives_the_same_field(self, phantom, fast, monkeypatch):
+        """Nothing of numba's is called on the way: every step has its equal in plain PyTorch."""
+        pytest.importorskip("numba")
+        from GLIDERegLib.registration.backends.numba.compiling import Kernel
+
+        monkeypatch.setattr(Kernel, "__call__", lambda *_: pytest.fail("a kernel of numba's was called"))
+        with use_backend("torch"):
+            plain = solve(phantom.fixed, phantom.moving, FAST).displacement
         apart = fast.displacement.at(phantom.fixed_landmarks) - plain.at(phantom.fixed_landmarks)
         assert np.linalg.norm(apart, axis=1).mean() < VOXEL / 20
 

@@ -3,23 +3,13 @@ import pytest
 import torch
 
 from GLIDERegLib.core.settings import CHANNELS
-from GLIDERegLib.registration.features import pooled_features
+from GLIDERegLib.registration.backends.protocol import LANES
 from GLIDERegLib.registration.features.pooled_features import (
-    LANES,
-    CellFeatures,
     PackedFeatures,
-    any_in_blocks,
-    grown,
     pool,
 )
 
-
-@pytest.fixture(autouse=True, params=["numba", "torch"])
-def path(request, monkeypatch):
-    if request.param == "numba":
-        pytest.importorskip("numba")
-    else:
-        monkeypatch.setattr(pooled_features, "fused_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("processor_backend")
 
 
 def random_values(channels, shape, seed=0):
@@ -57,15 +47,6 @@ def test_a_ragged_end_makes_a_cell_of_its_own_and_shifts_nothing():
     assert share[0, 0].tolist() == pytest.approx([1.0, 1.0, 0.5])
 
 
-@pytest.mark.parametrize(("channels", "lanes"), [(1, 16), (12, 16), (16, 16), (17, 32)])
-def test_channels_last_pads_with_zeros_to_whole_registers(channels, lanes):
-    values = random_values(channels, (2, 3, 4))
-    packed = CellFeatures(values, torch.ones(2, 3, 4), 4).channels_last()
-    assert packed.shape == (2, 3, 4, lanes) and packed.dtype == np.float32 and packed.flags.c_contiguous
-    np.testing.assert_array_equal(packed[..., :channels], values.permute(1, 2, 3, 0))
-    assert not packed[..., channels:].any()
-
-
 @pytest.mark.parametrize("channels", [1, 5, 12])
 def test_bytes_keep_values_within_half_a_step_and_weights(channels):
     values, weight = random_values(channels, (4, 5, 6)), random_values(1, (4, 5, 6), seed=1)[0]
@@ -97,13 +78,3 @@ def test_packing_leaves_its_arguments_alone():
     PackedFeatures.pack(values, weight, 1)
     pool(values, weight > 0.5, 2)
     assert torch.equal(values, before[0]) and torch.equal(weight, before[1])
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("shape", [(8, 12, 4), (7, 5, 9), (1, 2, 3)])
-def test_any_in_blocks_and_growing_are_maxima_over_cubes(size, shape):
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(2)) > 0.9
-    image = mask.float()[None]
-    blocks = torch.nn.functional.max_pool3d(image, size, ceil_mode=True)[0] > 0
-    assert torch.equal(any_in_blocks(mask, size), blocks)
-    assert torch.equal(grown(mask, size), torch.nn.functional.max_pool3d(image, 2 * size + 1, 1, size)[0] > 0)

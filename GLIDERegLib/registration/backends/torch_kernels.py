@@ -1,5 +1,5 @@
-"""The energy's value and gradient in plain PyTorch, for devices without fused kernels: each equals a function
-of `energy.py` and its gradient by autograd, and is tested so.
+"""The energy's value and gradient in plain PyTorch: each equals a function of `energy.py` and its gradient by
+autograd, and is tested so.
 
 Features are (Z, Y, X, 16) uint8 as in `PackedFeatures`, fields (3, Z, Y, X) float32 with components x, y, z.
 Values are tensors without axes, so that nothing here waits for the device.
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.settings import CHANNELS
+from GLIDERegLib.registration.backends.protocol import LANES
 from GLIDERegLib.registration.energy import spline_samples
-from GLIDERegLib.registration.features.pooled_features import LANES
 
 __all__ = [
     "bending_energy",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from GLIDERegLib.registration.energy import fused_available
+from GLIDERegLib.registration.backends import backend_for
 
 CHANNELS = 12
 
@@ -45,10 +45,12 @@ class MindSlabs:
     """
 
     def __init__(self, image: torch.Tensor, radius: int = 1, dilation: int = 2, slices: int = 8):
-        self._radius, self._dilation, self._slices = radius, dilation, slices
+        self._radius, self._slices = radius, slices
         image = image.float()
         self._padded = F.pad(image[None, None], [dilation] * 6, mode="replicate")[0, 0]
-        self._fused = image.device.type == "cpu" and fused_available()
+        pairs = [[_NEIGHBOURS[end] for end in _PAIRS[channel]] for channel in _PUBLISHED_ORDER]
+        self._pairs = np.array(pairs) * dilation
+        self._backend = backend_for(image.device)
         self.variance = torch.empty_like(image)
         for slab in self._slabs():
             self.variance[slab] = self._distances(slab).mean(dim=0)
@@ -65,39 +67,4 @@ class MindSlabs:
 
     def _distances(self, slab: slice) -> torch.Tensor:
         """m (12, n, Y, X) of some slices."""
-        if self._fused:
-            from GLIDERegLib.registration.backends.numba.feature_kernels import patch_distances
-
-            pairs = [[_NEIGHBOURS[end] for end in _PAIRS[channel]] for channel in _PUBLISHED_ORDER]
-            distances = np.empty((CHANNELS, slab.stop - slab.start, *self.variance.shape[1:]), np.float32)
-            patch_distances(
-                self._padded.numpy(), np.array(pairs) * self._dilation, self._radius, slab.start, distances
-            )
-            return torch.from_numpy(distances)
-        low = max(slab.start - self._radius, 0)
-        high = min(slab.stop + self._radius, len(self.variance))
-        shape = (high - low, *self.variance.shape[1:])
-
-        def neighbour(index: int) -> torch.Tensor:
-            z, y, x = (offset * self._dilation for offset in _NEIGHBOURS[index])
-            return self._padded[low + z : low + z + shape[0], y : y + shape[1], x : x + shape[2]]
-
-        distances = torch.empty((CHANNELS, slab.stop - slab.start, *shape[1:]), device=self._padded.device)
-        for place, channel in enumerate(_PUBLISHED_ORDER):
-            first, second = _PAIRS[channel]
-            mean = box_mean((neighbour(first) - neighbour(second)).square_(), self._radius)
-            distances[place] = mean[slab.start - low : slab.stop - low]
-        return distances.sub_(distances.amin(dim=0, keepdim=True))
-
-
-def box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:
-    """Mean over a (2 radius + 1)^3 box of an image (..., Z, Y, X), padded by replication; separable."""
-    for axis in (-3, -2, -1):
-        length = image.shape[axis]
-        edge = [image.narrow(axis, 0, 1), image.narrow(axis, length - 1, 1)]
-        padded = torch.cat([edge[0]] * radius + [image] + [edge[1]] * radius, dim=axis)
-        total = padded.narrow(axis, 0, length).clone()
-        for shift in range(1, 2 * radius + 1):
-            total += padded.narrow(axis, shift, length)
-        image = total.div_(2 * radius + 1)
-    return image
+        return self._backend.patch_distances(self._padded, self._pairs, self._radius, slab)
