@@ -30,9 +30,10 @@ from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.features.encoding import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.memory import coarser, fitted, free_bytes
-from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.prealign import linear_parts, prealign
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
+from GLIDERegLib.registration.result import Outcome
 
 REPORT_SAMPLING_MM = 4.0
 FINEST_SPACING_MM = 0.2

@@ -16,12 +16,14 @@ from scipy.spatial import cKDTree
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.core.settings import Level, Settings
-from GLIDERegLib.registration import pipeline
+from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
-from GLIDERegLib.registration.instance_optimisation import PointTerm
+from GLIDERegLib.registration.instance_optimisation import optimise
+from GLIDERegLib.registration.joint_energy import PointTerm
 from GLIDERegLib.registration.prealign import to_affine
 from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.result import Outcome, with_initial
 from GLIDERegLib.registration.working_grid import Prepared, prepare_pair, working_spacing
 
 LEVELS = (Level(4, 2, 40), Level(2, 1, 48))
@@ -45,7 +47,7 @@ def correct_pair(
     settings: Settings,
     stages: Stages,
     device: torch.device,
-) -> pipeline.Outcome:
+) -> Outcome:
     """Refines `present` (fixed to moving points, LPS mm) so that fixed points (N, 3) go to moving points.
 
     nodes: where `present` is stored, if it is a displacement field; kept where it suits, so that what is not
@@ -71,18 +73,17 @@ def correct_pair(
         images = prepare_pair(_around(fixed, fixed_points), moving, initial, spacing, margin, lattice)
     with stages.stage("local features"):
         local = tuple(
-            pipeline.local_features(image, settings, device, number == 0)
+            LocalFeatures.of_image(image, settings, device, number == 0)
             for number, image in enumerate(images)
         )
-    pair = pipeline.Direction(*images, local, None, (0, 1), spacing)
+    pair = Direction(*images, local, None, (0, 1), spacing)
     with stages.stage("refinement"):
-        refined = pipeline.refine(
+        refined = optimise(
             pair,
             settings,
             stages,
             _on_cells(field, images[0], lattice).to(device),
             lattice,
-            stages.step,
             points=_term(images[0], fixed_points, target),
         )
     with stages.stage("result"):
@@ -95,8 +96,8 @@ def correct_pair(
         for _ in range(3):
             field.vectors = field.vectors + _bend(field, fixed_points, target, TOLERANCE_MM)
         field.vectors = without_folds(field.vectors, grid)
-        whole = pipeline.with_initial(field.faded(), initial)
-    return pipeline.Outcome(whole, initial, spacing, [], stages.ending)
+        whole = with_initial(field.faded(), initial)
+    return Outcome(whole, initial, spacing, [], stages.ending)
 
 
 def _check(fixed: Volume, fixed_points: np.ndarray, moving_points: np.ndarray) -> None:

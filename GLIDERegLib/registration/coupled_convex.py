@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from GLIDERegLib.registration.backends import backend_for
-from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.features.pooled_features import PooledFeatures
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample_field
 
@@ -32,9 +32,9 @@ def search_window(reach: tuple[float, float, float]) -> np.ndarray:
     return np.ascontiguousarray(labels[inside])
 
 
-def register_cells(
-    fixed: CellFeatures,
-    moving: CellFeatures,
+def register_pooled(
+    fixed: PooledFeatures,
+    moving: PooledFeatures,
     reach: tuple[float, float, float],
     step: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,11 +44,11 @@ def register_cells(
     labels = search_window(reach)
     # One piece of memory for both costs: the first touch of fresh memory takes longer than the work in it.
     cells = max(fixed.weight.numel(), moving.weight.numel())
-    room = torch.empty(cells * len(labels), device=fixed.weight.device)
-    forward = best_displacement(fixed, moving, labels, room)
+    buffer = torch.empty(cells * len(labels), device=fixed.weight.device)
+    forward = best_displacement(fixed, moving, labels, buffer)
     step(0.5)
-    backward = best_displacement(moving, fixed, labels, room)
-    del room
+    backward = best_displacement(moving, fixed, labels, buffer)
+    del buffer
     step(0.9)
     offset = torch.as_tensor(moving.offset, dtype=torch.float32, device=forward.device)
     offset = offset - torch.as_tensor(fixed.offset, dtype=torch.float32, device=forward.device)
@@ -56,10 +56,10 @@ def register_cells(
 
 
 def best_displacement(
-    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+    fixed: PooledFeatures, moving: PooledFeatures, labels: np.ndarray, buffer: torch.Tensor | None = None
 ) -> torch.Tensor:
     """One direction by itself: displacement (3, Z, Y, X) of the fixed cells, in cells."""
-    return coupled_convex(match_cost(fixed, moving, labels, room), labels, fixed.shape)
+    return coupled_convex(match_cost(fixed, moving, labels, buffer), labels, fixed.shape)
 
 
 def make_consistent(
@@ -78,19 +78,19 @@ def make_consistent(
 
 
 def match_cost(
-    fixed: CellFeatures, moving: CellFeatures, labels: np.ndarray, room: torch.Tensor | None = None
+    fixed: PooledFeatures, moving: PooledFeatures, labels: np.ndarray, buffer: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Squared feature difference of every fixed cell to the moving cell at each label, smoothed: (Z, Y, X, L)
     float32.
 
     A label that leaves the moving image's valid part costs what the cell's other labels cost on average: no
-    opinion. Costs count by the share of the fixed cell that is to be matched. room: float32 memory for the
+    opinion. Costs count by the share of the fixed cell that is to be matched. buffer: float32 memory for the
     result, at least its size.
     """
     shape = (*fixed.shape, len(labels))
     size = math.prod(shape)
-    room = torch.empty(size, device=fixed.values.device) if room is None else room
-    smooth = room[:size].view(shape)
+    buffer = torch.empty(size, device=fixed.values.device) if buffer is None else buffer
+    smooth = buffer[:size].view(shape)
     shift = np.asarray(fixed.offset) - np.asarray(moving.offset)
     backend_for(smooth.device).matching_cost(
         fixed.values, moving.values, fixed.weight, moving.weight > 0.5, shift, labels, smooth
@@ -101,17 +101,17 @@ def match_cost(
 def coupled_convex(cost: torch.Tensor, labels: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
     """Alternates argmin_l cost(l) + c |l - d|^2 and d = smooth(argmin) with growing c: (3, Z, Y, X) in cells.
 
-    Cells whose labels all cost the same (far from anything to match) have no say in the smoothing; the others
-    fill them.
+    Cells whose labels all cost the same (far from anything to match) have next to no confidence in the
+    smoothing; the others fill them. cost: the cost volume (Z, Y, X, L) of a shape (Z, Y, X); labels (L, 3).
     """
     backend = backend_for(cost.device)
     table = torch.as_tensor(labels, dtype=torch.float32, device=cost.device)
     flat = cost.view(-1, len(labels))
     most, least = flat.amax(dim=1), flat.amin(dim=1)
-    say = (most - least > 1e-5 * most).to(torch.float32).reshape(1, *shape).clamp_(min=1e-3)
+    confidence = (most - least > 1e-5 * most).to(torch.float32).reshape(1, *shape).clamp_(min=1e-3)
 
     def smooth(chosen: torch.Tensor, times: int) -> torch.Tensor:
-        field = torch.cat([table[chosen].T.reshape(3, *shape) * say, say])
+        field = torch.cat([table[chosen].T.reshape(3, *shape) * confidence, confidence])
         for _ in range(times):
             field = box_mean(field, 1)
         return field[:3] / field[3:]

@@ -1,4 +1,5 @@
-"""Step 5: the start of the refinement, by coupled convex optimisation on global and local features, composed.
+"""Step 5: the initial displacement field, by coupled convex optimisation on global and on local features, the
+two fields composed.
 
 The two searches are independent: the local one knows the global result only as a moving image that was
 already warped by it. Both estimate where content went, so searching twice from the same position and
@@ -7,6 +8,7 @@ composing would move everything twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,27 +16,126 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.ct import AIR_HU
-from GLIDERegLib.registration.coupled_convex import register_cells
+from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.registration.coupled_convex import register_pooled
 from GLIDERegLib.registration.energy import matching_cost
-from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.features.pooled_features import PooledFeatures, cell_factor
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 from GLIDERegLib.registration.working_grid import Prepared
 
+# Of the fixed cells, that must meet a moving one before features can be said to agree.
 LEAST_OVERLAP = 0.2
-SLAB = 8
+SLAB = 8  # slices that are warped at a time
+
+Step = Callable[[float], None]
+# A displacement (3, Z, Y, X) in voxels at the fixed image's cells, and their size in voxels.
+Initial = tuple[torch.Tensor, int]
 
 
-def cell_factor(cell_mm: float, spacing: float) -> int:
-    """Working voxels per cell."""
-    return max(2, round(cell_mm / spacing))
+def initial_displacements(
+    directions: list[Direction], settings: Settings, step: Step, warnings: list[str]
+) -> list[Initial]:
+    """The initial displacement of each direction; `warnings` grows where the global search was of no use."""
+    pair = directions[0]
+    if pair.global_features is None:
+        return _by_local_features(directions, settings, step)
+    factor = cell_factor(settings.global_cell_size, pair.spacing)
+    found = search(
+        *(pair.global_features.pooled(image, factor) for image in pair.order),
+        settings.global_search_range,
+        pair.spacing,
+        lambda f: step(f / 2),
+        settings.global_coupling,
+    )
+    initial = [(field, factor) for field in found[: len(directions)]]
+    if pair.local_features is None:
+        return initial
+    return _composed_with_local(directions, settings, initial, step, warnings)
+
+
+def _by_local_features(directions: list[Direction], settings: Settings, step: Step) -> list[Initial]:
+    """Of local features alone, searched `search_passes` times, each time through the result so far."""
+    pair, passes = directions[0], settings.search_passes
+    factor = cell_factor(settings.cell_size, pair.spacing)
+    pooled = [features.pooled for features in pair.local_features]
+    fields = search(
+        *pooled,
+        settings.search_range,
+        pair.spacing,
+        lambda f: step(f / passes),
+        stretch=settings.search_stretch,
+    )
+    found = []
+    for number, (direction, field) in enumerate(zip(directions, fields, strict=False)):
+        for again in range(1, passes):
+            warped = _seen_through(direction, (field, factor), settings)
+            residual, _ = search(
+                pooled[number], warped, settings.search_range / 2, pair.spacing, lambda f: None
+            )
+            field = compose(field, factor, residual, factor)
+            step((again + (number + 1) / len(directions)) / passes)
+        found.append((field, factor))
+    return found
+
+
+def _composed_with_local(
+    directions: list[Direction],
+    settings: Settings,
+    initial: list[Initial],
+    step: Step,
+    warnings: list[str],
+) -> list[Initial]:
+    """Global displacements composed with what the local search still finds; the local search's alone where
+    the global one made the local features agree less.
+    """
+    pooled = [features.pooled for features in directions[0].local_features]
+    factor = cell_factor(settings.cell_size, directions[0].spacing)
+    found, alone = [], None
+    for number, (direction, (field, field_factor)) in enumerate(zip(directions, initial, strict=True)):
+
+        def local_step(fraction: float, number: int = number) -> None:
+            step(0.5 + 0.5 * (number + fraction) / len(directions))
+
+        fixed, moving = pooled if number == 0 else pooled[::-1]
+        warped = _seen_through(direction, (field, field_factor), settings)
+        if mismatch(fixed, warped) > mismatch(fixed, moving):
+            if alone is None:
+                warnings.append(
+                    "The global search made the local features agree less, so its result was left out of the "
+                    "start."
+                )
+                alone = search(
+                    *pooled,
+                    settings.search_range,
+                    direction.spacing,
+                    local_step,
+                    stretch=settings.search_stretch,
+                )
+            found.append((alone[number], factor))
+            continue
+        # The local search only mends what the global one left, so half its range will do.
+        residual, _ = search(fixed, warped, settings.search_range / 2, direction.spacing, local_step)
+        found.append((compose(field, field_factor, residual, factor), factor))
+    return found
+
+
+def _seen_through(direction: Direction, initial: Initial, settings: Settings) -> PooledFeatures:
+    """Local features of the moving image as seen through a displacement, half the search range beyond the
+    fixed image.
+    """
+    factor = cell_factor(settings.cell_size, direction.spacing)
+    margin = math.ceil(settings.search_range / 2 / direction.spacing / factor) * factor
+    warped = warp(direction.moving, direction.fixed, *initial, margin)
+    return LocalFeatures.of_image(warped, replace(settings, levels=()), initial[0].device, False).pooled
 
 
 def search(
-    fixed: CellFeatures,
-    moving: CellFeatures,
+    fixed: PooledFeatures,
+    moving: PooledFeatures,
     range_mm: float,
     spacing: float,
-    step: Callable[[float], None],
+    step: Step,
     cost_weight: float = 1.0,
     stretch: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,11 +147,11 @@ def search(
     if cost_weight != 1.0:
         fixed, moving = (replace(f, values=f.values * cost_weight**0.5) for f in (fixed, moving))
     reach = range_mm / (fixed.factor * spacing)
-    forward, backward = register_cells(fixed, moving, (reach, reach, stretch * reach), step)
+    forward, backward = register_pooled(fixed, moving, (reach, reach, stretch * reach), step)
     return forward * fixed.factor, backward * fixed.factor
 
 
-def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
+def mismatch(fixed: PooledFeatures, moving: PooledFeatures) -> float:
     """Mean squared feature difference of the cells as they lie; infinite where hardly any fixed cell meets a
     moving one.
     """
@@ -66,21 +167,25 @@ def mismatch(fixed: CellFeatures, moving: CellFeatures) -> float:
     return float(here[met].sum() / fixed.weight[met].sum())
 
 
-def at_cells(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.Tensor:
-    """A field (3, cells) in voxels, read at voxel positions (3, ...); constant beyond the outer cells."""
+def read_field(field: torch.Tensor, factor: int, position: torch.Tensor) -> torch.Tensor:
+    """A displacement (3, Z, Y, X) in voxels at cells of `factor` voxels, read at voxel positions (3, ...);
+    constant beyond the outer cells.
+    """
     return sample(field, (position - (factor - 1) / 2) / factor)
 
 
 def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor: int) -> torch.Tensor:
-    """The cells' field u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`; all in
-    voxels.
+    """The displacement u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`, which are
+    `factor` voxels wide, those of `outer` `outer_factor`; displacements (3, Z, Y, X) in voxels.
     """
     centers = index_grid(inner.shape[1:], inner.device) * factor + (factor - 1) / 2
-    return inner + at_cells(outer, outer_factor, centers + inner)
+    return inner + read_field(outer, outer_factor, centers + inner)
 
 
 def warp(moving: Prepared, fixed: Prepared, field: torch.Tensor, factor: int, margin: int) -> Prepared:
-    """The moving image seen through a cells' field (voxels), on the fixed grid and `margin` voxels around."""
+    """The moving image seen through a displacement (3, Z, Y, X) in voxels at the fixed image's cells of
+    `factor` voxels, on the fixed grid and `margin` voxels around.
+    """
     device = field.device
     channels = [moving.array, moving.valid, moving.weight] if moving.masked else [moving.array, moving.valid]
     image = torch.from_numpy(np.stack(channels)).to(device)

@@ -19,9 +19,11 @@ from GLIDERegLib.registration import backends, energy
 from GLIDERegLib.registration.backends import backend_for, torch_kernels, use_backend
 from GLIDERegLib.registration.backends.protocol import LANES, Backend, Part
 from GLIDERegLib.registration.backends.torch_backend import TorchBackend
+from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.coupled_convex import search_window
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
-from GLIDERegLib.registration.instance_optimisation import ControlGrid, Energy, Term, refine_level
+from GLIDERegLib.registration.instance_optimisation import refine_level
+from GLIDERegLib.registration.joint_energy import Energy, Term
 from GLIDERegLib.registration.sampling import sample
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None

@@ -12,9 +12,10 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.correction import REACH_MM, TOLERANCE_MM
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.instance_optimisation import ControlGrid, PointTerm
+from GLIDERegLib.registration.joint_energy import PointTerm
 
 # mm; what a reader sees at once, and what the field is wrong by at three places.
 WRONG_MM, WIDTH_MM = 5.0, 15.0

@@ -7,11 +7,11 @@ from GLIDERegLib.registration.coupled_convex import (
     best_displacement,
     make_consistent,
     match_cost,
-    register_cells,
+    register_pooled,
     search_window,
 )
 from GLIDERegLib.registration.energy import matching_cost
-from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.features.pooled_features import PooledFeatures
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_field
 
@@ -26,7 +26,7 @@ def texture(shape, seed=0):
 
 def cells(values, weight=None, offset=(0, 0, 0)):
     weight = torch.ones(values.shape[1:]) if weight is None else weight
-    return CellFeatures(values, weight, 4, offset)
+    return PooledFeatures(values, weight, 4, offset)
 
 
 def cropped(values, low, high):
@@ -74,7 +74,7 @@ class TestWindow:
 
 def registered(fixed, moving, reach, consistent=True):
     if consistent:
-        return register_cells(fixed, moving, reach)[0]
+        return register_pooled(fixed, moving, reach)[0]
     return best_displacement(fixed, moving, search_window(reach))
 
 
@@ -173,7 +173,7 @@ class TestConsistency:
         truth = smooth_wave(shape, 1.5)
         # moving(y) = values(y), fixed(x) = values(x + u(x)): then moving at x + u(x) looks like fixed at x.
         fixed, moving = cells(sample(values, index_grid(shape) + truth)), cells(values)
-        forward, backward = register_cells(fixed, moving, (3, 3, 3))
+        forward, backward = register_pooled(fixed, moving, (3, 3, 3))
         inner = (slice(None), slice(4, -4), slice(4, -4), slice(4, -4))
         # Labels are whole cells: a quarter of a cell on average, and a little for the smoothing.
         assert float((forward - truth)[inner].abs().mean()) < 0.35
@@ -189,8 +189,8 @@ def test_the_field_of_the_moving_cells_is_that_of_the_pair_the_other_way_round(o
     values = texture((20, 21, 22))
     fixed = cropped(values, (5, 5, 5), (12, 13, 14))
     moving = cropped(torch.roll(values, (1, 0, -1), (1, 2, 3)), tuple(5 + n for n in offset), (11, 12, 10))
-    there, back = register_cells(fixed, moving, (2, 2, 2))
-    back_again, there_again = register_cells(moving, fixed, (2, 2, 2))
+    there, back = register_pooled(fixed, moving, (2, 2, 2))
+    back_again, there_again = register_pooled(moving, fixed, (2, 2, 2))
     assert torch.equal(there, there_again) and torch.equal(back, back_again)
     assert there.shape[1:] == fixed.shape and back.shape[1:] == moving.shape
 
@@ -230,5 +230,5 @@ def test_numba_and_plain_pytorch_give_the_same_field():
 def test_progress_grows_to_the_end_of_both_directions():
     fixed, moving = shifted_pair((0, 0, 0), size=(5, 5, 5), margin=1)
     seen = []
-    register_cells(fixed, moving, (1, 1, 1), seen.append)
+    register_pooled(fixed, moving, (1, 1, 1), seen.append)
     assert seen == sorted(seen) and len(seen) == 2 and 0 < seen[0] < seen[1] <= 1

@@ -78,15 +78,15 @@ def test_the_cards_memory_stays_below_the_estimate_of_the_main_memory():
 
 
 def test_memory_that_runs_out_once_is_another_try_on_a_coarser_grid(phantom, monkeypatch):
-    refine, tries = pipeline.refine, []
+    optimise, tries = pipeline.optimise_both, []
 
     def first_asks_too_much(*arguments, **named):
         tries.append(1)
         if len(tries) == 1:
             torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
-        return refine(*arguments, **named)
+        return optimise(*arguments, **named)
 
-    monkeypatch.setattr(pipeline, "refine", first_asks_too_much)
+    monkeypatch.setattr(pipeline, "optimise_both", first_asks_too_much)
     result = api.register(phantom.fixed, phantom.moving, settings())
     assert result.report["working_spacing_mm"] == pytest.approx(1.3 * VOXEL)
     assert any("because memory ran out" in warning for warning in result.report["warnings"])

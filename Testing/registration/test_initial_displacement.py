@@ -4,12 +4,11 @@ import torch
 
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.registration.features.pooled_features import CellFeatures
+from GLIDERegLib.registration.features.pooled_features import PooledFeatures, cell_factor
 from GLIDERegLib.registration.initial_displacement import (
-    at_cells,
-    cell_factor,
     compose,
     mismatch,
+    read_field,
     replace,
     search,
     warp,
@@ -34,7 +33,7 @@ def constant_field(shift, cells):
 
 def cells(values, offset=(0, 0, 0), weight=None):
     weight = torch.ones(values.shape[1:]) if weight is None else weight
-    return CellFeatures(values, weight, 4, offset)
+    return PooledFeatures(values, weight, 4, offset)
 
 
 def inner(position):
@@ -61,13 +60,13 @@ class TestFields:
         shape, factor = (5, 6, 7), 4
         field = 0.3 * centers(shape, factor) + 1
         position = torch.rand((3, 50), generator=torch.Generator().manual_seed(0)) * 15 + 2
-        torch.testing.assert_close(at_cells(field, factor, position), 0.3 * position + 1, atol=1e-4, rtol=0)
+        torch.testing.assert_close(read_field(field, factor, position), 0.3 * position + 1, atol=1e-4, rtol=0)
 
     def test_a_cell_field_is_constant_beyond_its_outer_cells(self):
         field = centers((5, 6, 7), 4)
         far = torch.tensor([[-30.0, 200.0], [-30.0, 200.0], [-30.0, 200.0]])
         torch.testing.assert_close(
-            at_cells(field, 4, far),
+            read_field(field, 4, far),
             torch.tensor([[1.5, 25.5], [1.5, 21.5], [1.5, 17.5]]),
         )
 

@@ -7,15 +7,11 @@ import torch
 from GLIDERegLib.core.settings import CHANNELS, Level
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends import backend_for, use_backend
+from GLIDERegLib.registration.control_grid import ControlGrid, to_coefficients
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 from GLIDERegLib.registration.filters import box_mean
-from GLIDERegLib.registration.instance_optimisation import (
-    ControlGrid,
-    Energy,
-    Term,
-    refine_level,
-    to_coefficients,
-)
+from GLIDERegLib.registration.instance_optimisation import refine_level
+from GLIDERegLib.registration.joint_energy import Energy, Term
 from GLIDERegLib.registration.sampling import index_grid, sample
 
 
@@ -223,7 +219,7 @@ class TestRefineLevel:
         assert float(error.mean()) < 0.05 and float(error.max()) < 0.25
         assert not start.any(), "the given coefficients stay as they were"
 
-    def test_tells_progress_and_calls_before_ahead_of_every_iteration(self):
+    def test_tells_progress_and_calls_ahead_of_every_iteration(self):
         seen, fractions = [], []
 
         def objective(coefficients, iteration):
@@ -247,7 +243,7 @@ class TestRefineLevel:
             lambda coefficients, iteration: (0.0, torch.ones_like(coefficients)),
             torch.zeros(3, 5, 5, 5),
             level,
-            before=lambda iteration, now: places.append(float(now[0, 0, 0, 0])),
+            ahead=lambda iteration, now: places.append(float(now[0, 0, 0, 0])),
         )
         steps = -np.diff(places)
         assert steps[0] == pytest.approx(0.5, rel=1e-3)

@@ -25,7 +25,7 @@ from GLIDERegLib.registration.backends.numba import (  # noqa: E402
 )
 from GLIDERegLib.registration.backends.numba_backend import NumbaBackend, channels_last  # noqa: E402
 from GLIDERegLib.registration.features.mind import MindSlabs, mind_ssc  # noqa: E402
-from GLIDERegLib.registration.features.pooled_features import CellFeatures, PackedFeatures, pool  # noqa: E402
+from GLIDERegLib.registration.features.pooled_features import PackedFeatures, PooledFeatures, pool  # noqa: E402
 from GLIDERegLib.registration.field import DisplacementField  # noqa: E402
 
 NUMBA = NumbaBackend()
@@ -47,7 +47,7 @@ def random_cells(shape, seed, channels=12, offset=(0, 0, 0)):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.rand(shape, generator=generator)
     weight[weight < 0.2] = 0.0
-    return CellFeatures(torch.rand((channels, *shape), generator=generator), weight, 4, offset)
+    return PooledFeatures(torch.rand((channels, *shape), generator=generator), weight, 4, offset)
 
 
 def test_argmin_takes_one_and_the_same_of_equal_labels():
@@ -119,7 +119,7 @@ def _everything():
     features = PackedFeatures.pack(*pool(mind, block > 0.3, 2), 2)
     inverse = DisplacementField(np.moveaxis(u, 0, -1) / 9, Grid((11, 10, 23), (2.0, 3.0, 4.0))).inverse()
     cells = random_cells((9, 8, 7), 0), random_cells((9, 8, 7), 1)
-    coarse, _ = coupled_convex.register_cells(*cells, (2, 2, 2))
+    coarse, _ = coupled_convex.register_pooled(*cells, (2, 2, 2))
     arrays = (data.gradient, spline_kernels.spline_samples(u, taps), transposed(u, taps), bending_gradient,
               folding.gradient, coarse, mind, variance, features.data, inverse.vectors)  # fmt: skip
     return data.value, data.weight, bending, folding.value, *(np.asarray(a).tobytes() for a in arrays)
@@ -142,8 +142,9 @@ def test_the_first_run_on_a_machine_gives_the_bits_of_later_ones(tmp_path):
     source = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from registration import test_numba_backend as here\n"
+        "from GLIDERegLib.registration.backends.numba import similarity_kernels\n"
         "print(hashlib.sha256(repr(here.everything()).encode()).hexdigest())\n"
-        "print(sum(here.similarity_kernels._ssd_slices.dispatcher.stats.cache_misses.values()))"
+        "print(sum(similarity_kernels._ssd_slices.dispatcher.stats.cache_misses.values()))"
     )
     said = []
     for _ in range(2):

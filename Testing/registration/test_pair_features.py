@@ -5,17 +5,17 @@ from registration.support import NoWaiting
 from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.registration.control_grid import ControlGrid
+from GLIDERegLib.registration.features.co_optimised_vae import displacement_reader
 from GLIDERegLib.registration.features.encoding import FeatureVolume, token_grid
 from GLIDERegLib.registration.features.mind import MindSlabs, mind_ssc
 from GLIDERegLib.registration.features.pair_features import (
     GlobalFeatures,
     LocalFeatures,
-    displacement_reader,
     encode_pair,
     usable_voxels,
 )
 from GLIDERegLib.registration.features.reduction import Reduction
-from GLIDERegLib.registration.instance_optimisation import ControlGrid
 from GLIDERegLib.registration.progress import CancelToken
 from GLIDERegLib.registration.sampling import index_grid
 from GLIDERegLib.registration.working_grid import Prepared
@@ -63,7 +63,7 @@ class TestGlobalFeatures:
     @pytest.mark.parametrize("factor", [1, 3])
     @pytest.mark.parametrize("image", [0, 1])
     def test_cells_read_the_tokens_at_their_own_place(self, features, image, factor):
-        cells = features.cells(image, factor)
+        cells = features.pooled(image, factor)
         assert cells.factor == factor
         assert cells.offset == tuple(o // factor for o in IMAGES[image].offset)
         assert cells.shape == tuple(-(-n // factor) for n in IMAGES[image].array.shape)
@@ -79,7 +79,7 @@ class TestGlobalFeatures:
         volume = FeatureVolume(torch.from_numpy(lattice_position(grid) / 30).float(), grid)
         features = GlobalFeatures((image, image), (volume, volume), 0)
         features._maps = (volume.features, volume.features)
-        cells = features.cells(1, 1)
+        cells = features.pooled(1, 1)
         expected = self.expected(cells.offset, cells.shape, 1)
         # Slices 2 to 18 of the image were encoded.
         inside = (slice(None), slice(2, 19), slice(4, -4), slice(4, -4))
@@ -88,14 +88,14 @@ class TestGlobalFeatures:
 
     @pytest.mark.parametrize("image", [0, 1])
     def test_packed_features_are_the_same_in_bytes(self, features, image):
-        cells, packed = features.cells(image, 3), features.packed(image, 3)
+        cells, packed = features.pooled(image, 3), features.packed(image, 3)
         assert packed.offset == cells.offset and packed.factor == 3
         expected = (0.5 + 0.2 * cells.values).clamp(0, 1)
         torch.testing.assert_close(packed.values()[:3], expected, atol=0.51 / 255, rtol=0)
         assert not packed.data[..., 3:12].any()
 
     def test_the_weight_of_packed_features_makes_their_ssd_that_of_the_reduced_ones(self, features):
-        values = features.cells(0, 3).values
+        values = features.pooled(0, 3).values
         packed = features.packed(0, 3).values()[:3]
         ssd, packed_ssd = (float((v[..., 4:] - v[..., :-4]).square().sum()) for v in (values, packed))
         assert GlobalFeatures.packed_weight(2.0) * packed_ssd == pytest.approx(2.0 * ssd, rel=0.1)
@@ -205,7 +205,7 @@ class TestLocalFeatures:
         usable = np.ones(self.IMAGE.array.shape, bool)
         usable[:, :, :1] = False
         usable[4:, 4:, 8:] = False
-        cells, values = self.features(usable).cells, self.mind()[0]
+        cells, values = self.features(usable).pooled, self.mind()[0]
         assert cells.offset == (-2, 1, 3) and cells.factor == 2
         assert cells.weight[0, 0, 0] == 0.5 and cells.weight[0, 0, 1] == 1 and cells.weight[3, 4, 5] == 0
         torch.testing.assert_close(cells.values[:, 0, 0, 0], values[:, :2, :2, 1].mean(dim=(1, 2)))
@@ -225,7 +225,7 @@ class TestLocalFeatures:
         expected = (variance / (variance + 4 * typical))[2:4, 2:4, 4:6].mean()
         assert float(weight[1, 1, 2]) == pytest.approx(float(expected), abs=0.51 / 255)
         torch.testing.assert_close(
-            packed.values(), features.cells.values.clamp(0, 1), atol=0.51 / 255, rtol=0
+            packed.values(), features.pooled.values.clamp(0, 1), atol=0.51 / 255, rtol=0
         )
 
 

@@ -16,8 +16,9 @@ from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration.backends import use_backend
 from GLIDERegLib.registration.field import DisplacementField
-from GLIDERegLib.registration.pipeline import Outcome, register_pair
+from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.result import Outcome
 
 VOXEL = 4.0  # mm, of the phantom
 FOUND = VOXEL / 3  # mm, mean landmark error of a registration that worked

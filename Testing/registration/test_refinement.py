@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from GLIDERegLib.registration import pipeline
+from GLIDERegLib.registration import instance_optimisation
 from GLIDERegLib.registration.sampling import index_grid, sample_field
 
 SHIFT = torch.tensor((3.0, -2.0, 5.0)).view(3, 1, 1, 1)
@@ -15,7 +15,7 @@ SHIFT = torch.tensor((3.0, -2.0, 5.0)).view(3, 1, 1, 1)
 
 def run(field: torch.Tensor, offset: tuple[int, int, int], spacing: int) -> SimpleNamespace:
     return SimpleNamespace(
-        field=field, spacing=spacing, pair=SimpleNamespace(fixed=SimpleNamespace(offset=offset))
+        field=field, spacing=spacing, direction=SimpleNamespace(fixed=SimpleNamespace(offset=offset))
     )
 
 
@@ -28,7 +28,7 @@ def test_between_levels_a_false_match_of_one_direction_loses_at_least_half_its_p
     forward = SHIFT.expand(3, *nodes).clone()
     forward[0] += bump
     here, there = run(forward, (0, 0, 0), spacing), run(-SHIFT.expand(3, 26, 24, 28), offset, spacing)
-    pipeline._agree(here, there)
+    instance_optimisation._agree(here, there)
     wrong = (here.field - SHIFT).norm(dim=0)
     assert float(wrong.max()) <= 2.0
     start = torch.as_tensor(np.array(offset) / spacing, dtype=torch.float32).view(3, 1, 1, 1)

@@ -39,11 +39,11 @@ import numpy as np
 
 from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.coupled_convex import COUPLING, search_window
 from GLIDERegLib.registration.features.mind import CHANNELS
+from GLIDERegLib.registration.features.pooled_features import cell_factor
 from GLIDERegLib.registration.features.reduction import HIDDEN
-from GLIDERegLib.registration.initial_displacement import cell_factor
-from GLIDERegLib.registration.instance_optimisation import ControlGrid
 from speed.stages import level_name
 
 TOKEN_CHANNELS, TOKEN_PIXELS = 256, 16

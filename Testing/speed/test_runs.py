@@ -10,7 +10,7 @@ from bench import RUNS, main
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.core.settings import Settings
-from GLIDERegLib.registration.initial_displacement import cell_factor
+from GLIDERegLib.registration.features.pooled_features import cell_factor
 from speed import child, model
 from speed.model import Run
 from speed.runs import Bench, Failed, better, spacing_of, with_floors

@@ -1,11 +1,11 @@
-"""Steps 2 to 4 for a prepared pair: local (MIND) and global (encoder, reduced) features at any resolution of
-the lattice.
+"""Steps 2 to 4: local (MIND) and global (encoder, reduced) features of a pair at any resolution of the
+working grid, and the pair as one direction of a registration sees it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,17 @@ import torch
 from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
 from GLIDERegLib.registration.features.mind import MindSlabs
-from GLIDERegLib.registration.features.pooled_features import CellFeatures, PackedFeatures, pool
+from GLIDERegLib.registration.features.pooled_features import (
+    PackedFeatures,
+    PooledFeatures,
+    cell_factor,
+    pool,
+)
 from GLIDERegLib.registration.features.reduction import Reduction, TokenPool, Tokens, between_grids
-from GLIDERegLib.registration.instance_optimisation import ControlGrid
-from GLIDERegLib.registration.sampling import sample, sample_axes
+from GLIDERegLib.registration.sampling import sample_axes
 from GLIDERegLib.registration.working_grid import Prepared
 
 # Reduced features have variances that sum to one; this maps 2.5 of them on either side of zero to a byte's
@@ -32,12 +37,28 @@ _LEAST_SLICES = 8
 
 @dataclass
 class LocalFeatures:
-    """MIND of one image, averaged over blocks of voxels: cells for the search, and packed by block size (in
-    voxels) for the refinement. At full size and precision it would need three times the memory.
+    """MIND of one image, averaged over blocks of voxels: pooled to cells for the search, and packed by block
+    size (in voxels) for the refinement. At full size and precision it would need three times the memory.
     """
 
-    cells: CellFeatures
+    pooled: PooledFeatures
     packed: dict[int, PackedFeatures]
+
+    @classmethod
+    def of_image(
+        cls, image: Prepared, settings: Settings, device: torch.device, is_fixed: bool
+    ) -> LocalFeatures:
+        """As the settings ask for, for all their levels."""
+        return cls.of(
+            image,
+            usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius),
+            device,
+            cell_factor(settings.cell_size, image.grid.spacing[0]),
+            {level.feature_factor for level in settings.levels},
+            settings.mind_radius,
+            settings.mind_dilation,
+            settings.noise_weight,
+        )
 
     @classmethod
     def of(
@@ -45,21 +66,22 @@ class LocalFeatures:
         image: Prepared,
         usable: np.ndarray,
         device: torch.device,
-        cell_factor: int,
+        cell: int,
         factors: Iterable[int],
         radius: int,
         dilation: int,
         noise: float,
     ) -> LocalFeatures:
-        """usable: bool (Z, Y, X), where descriptors can be trusted. factors: block sizes of the refinement.
+        """usable: bool (Z, Y, X), where descriptors can be trusted. cell, factors: sizes in voxels of the
+        search's cells and of the refinement's blocks. radius, dilation: of MIND, in voxels.
 
         A packed voxel's weight is V / (V + noise * median V), V the local variance: where there is only
         noise, noise must not steer.
         """
         array, usable = torch.from_numpy(image.array).to(device), torch.from_numpy(usable).to(device)
-        blocks = sorted({cell_factor, *factors})
-        whole = math.lcm(*blocks)
-        slabs = MindSlabs(array, radius, dilation, whole * -(-_LEAST_SLICES // whole))
+        blocks = sorted({cell, *factors})
+        multiple = math.lcm(*blocks)
+        slabs = MindSlabs(array, radius, dilation, multiple * -(-_LEAST_SLICES // multiple))
         typical = slabs.variance[usable].median() if usable.any() else slabs.variance.median()
         confidence = slabs.variance / (slabs.variance + noise * typical)
         values, shares, packed = [], [], {factor: [] for factor in factors}
@@ -67,7 +89,7 @@ class LocalFeatures:
             part = slice(first, first + descriptors.shape[1])
             for factor in blocks:
                 means, share = pool(descriptors, usable[part], factor)
-                if factor == cell_factor:
+                if factor == cell:
                     values.append(means)
                     shares.append(share)
                 if factor in packed:
@@ -78,9 +100,9 @@ class LocalFeatures:
         def offset(factor: int) -> tuple[int, ...]:
             return tuple(o // factor for o in image.offset)
 
-        cells = CellFeatures(torch.cat(values, dim=1), torch.cat(shares), cell_factor, offset(cell_factor))
+        pooled = PooledFeatures(torch.cat(values, dim=1), torch.cat(shares), cell, offset(cell))
         packed = {f: PackedFeatures(torch.cat(parts), f, offset(f)) for f, parts in packed.items()}
-        return cls(cells, packed)
+        return cls(pooled, packed)
 
 
 def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
@@ -102,7 +124,10 @@ def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
 
 
 class GlobalFeatures:
-    """Encoder tokens of a pair and their present reduction, read out on the lattice of working voxels."""
+    """Encoder tokens of a pair and their present reduction, read out on the working grid.
+
+    images, volumes: the fixed and the moving one as the pair was given, and their encoder features.
+    """
 
     def __init__(
         self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int
@@ -121,12 +146,15 @@ class GlobalFeatures:
         """Recomputes the reduced features of both images from the reduction as it is now."""
         self._maps = self.reduction.reduced()
 
-    def cells(self, image: int, factor: int) -> CellFeatures:
-        """Reduced features at the centres of cells; differences of random cells have a mean square of two."""
+    def pooled(self, image: int, factor: int) -> PooledFeatures:
+        """Reduced features of image 0 or 1 at the centres of cells of `factor` voxels; differences of random
+        cells have a mean square of two.
+        """
         values, share, offset = self._on(image, factor)
-        return CellFeatures(values, share, factor, offset)
+        return PooledFeatures(values, share, factor, offset)
 
     def packed(self, image: int, factor: int) -> PackedFeatures:
+        """The same as bytes, for blocks of `factor` voxels."""
         values, share, offset = self._on(image, factor)
         return PackedFeatures.pack(
             0.5 + _BYTE_SCALE * values, (share >= _LEAST_SHARE).float(), factor, offset
@@ -156,10 +184,29 @@ class GlobalFeatures:
         return self._shares[image, factor]
 
 
+@dataclass
+class Direction:
+    """One direction of a pair: its images and features as fixed and moving.
+
+    local_features: of the fixed and the moving image; None without. global_features: those of the pair as it
+    was given; None without. order: which of its images is fixed here, and which moving. spacing: of the
+    working voxels, mm.
+    """
+
+    fixed: Prepared
+    moving: Prepared
+    local_features: tuple[LocalFeatures, LocalFeatures] | None
+    global_features: GlobalFeatures | None
+    order: tuple[int, int]
+    spacing: float
+
+
 def encode_pair(
     images: tuple[Prepared, Prepared], encoder: SliceEncoder, slice_step: int, cache, step, cancel
 ) -> tuple[FeatureVolume, FeatureVolume]:
-    """Step 2: encoder features of both images, slices padded to squares of the same side."""
+    """Step 2: encoder features (channels, Z, H, W) of both images, every `slice_step`-th axial slice padded
+    to a square of the same side in mm. cache: a `FeatureStore` or None; step, cancel: of the stage.
+    """
     side = max(max(image.grid.size[:2]) * image.grid.spacing[0] for image in images)
     volumes = []
     for number, image in enumerate(images):
@@ -172,23 +219,6 @@ def encode_pair(
             encode_volume(volume, image.weight, encoder, side, slice_step, cache, progress, cancel)
         )
     return volumes[0], volumes[1]
-
-
-def displacement_reader(
-    nodes: torch.Tensor, grid: ControlGrid, fixed: Prepared, tokens: Grid
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The present field for `ReductionTrainer`: token indices (3, N) of the fixed image to mm along its axes.
-
-    nodes: the field (3, Z, Y, X) in voxels at the nodes of `grid`.
-    """
-    spacing = fixed.grid.spacing[0]
-
-    def displacement_at(index: torch.Tensor) -> torch.Tensor:
-        voxel = between_grids(tokens, fixed.grid, index)
-        first = (grid.spacing - 1) / 2 - grid.spacing
-        return sample(nodes, (voxel - first) / grid.spacing) * spacing
-
-    return displacement_at
 
 
 def _cell_grid(grid: Grid, factor: int, shape: tuple[int, int, int]) -> Grid:

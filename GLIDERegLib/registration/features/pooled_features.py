@@ -1,4 +1,4 @@
-"""Feature images on the working lattice, pooled to cells of a whole number of working voxels."""
+"""Feature images on the working grid, pooled to cells of so many voxels: as floats, and as bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from GLIDERegLib.registration.backends import backend_for
 
 
 @dataclass
-class CellFeatures:
+class PooledFeatures:
     """values: (C, Z, Y, X) float32. weight: (Z, Y, X), share of the cell that is usable. factor: working
     voxels per cell.
 
-    offset: this image's first cell in cells (x, y, z) of the fixed lattice.
+    offset: this image's first cell in cells (x, y, z) of the fixed working grid.
     """
 
     values: torch.Tensor
@@ -34,7 +34,7 @@ class PackedFeatures:
 
     A byte is a quarter of the memory traffic of a float and its rounding, 0.001 in a channel, is far below
     the noise of a scan. factor: working voxels per feature voxel. offset: first voxel in feature voxels (x,
-    y, z) of the fixed lattice.
+    y, z) of the fixed working grid.
     """
 
     data: torch.Tensor
@@ -61,6 +61,11 @@ class PackedFeatures:
     def weight(self) -> torch.Tensor:
         """(Z, Y, X) float32 in [0, 1]."""
         return self.data[..., CHANNELS].float() / 255
+
+
+def cell_factor(cell_mm: float, spacing: float) -> int:
+    """Working voxels per cell; spacing: of a working voxel, mm."""
+    return max(2, round(cell_mm / spacing))
 
 
 def pool(values: torch.Tensor, usable: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
