@@ -68,9 +68,9 @@ def correct_pair(
         )
         target = apply_affine(inverse, moving_points)
         field.vectors = field.vectors + _bend(field, fixed_points, target, 0.0)
-        lattice = LEVELS[0].node_spacing
+        multiple = LEVELS[0].node_spacing
         margin = float(np.abs(target - fixed_points).max()) + 2 * LEAST_WIDTH_MM
-        images = prepare_pair(_around(fixed, fixed_points), moving, initial, spacing, margin, lattice)
+        images = prepare_pair(_around(fixed, fixed_points), moving, initial, spacing, margin, multiple)
     with stages.stage("local features"):
         local = tuple(
             LocalFeatures.of_image(image, settings, device, number == 0)
@@ -82,8 +82,8 @@ def correct_pair(
             pair,
             settings,
             stages,
-            _on_cells(field, images[0], lattice).to(device),
-            lattice,
+            _on_cells(field, images[0], multiple).to(device),
+            multiple,
             points=_term(images[0], fixed_points, target),
         )
     with stages.stage("result"):
@@ -96,8 +96,8 @@ def correct_pair(
         for _ in range(3):
             field.vectors = field.vectors + _bend(field, fixed_points, target, TOLERANCE_MM)
         field.vectors = without_folds(field.vectors, grid)
-        whole = with_initial(field.faded(), initial)
-    return Outcome(whole, initial, spacing, [], stages.ending)
+        complete = with_initial(field.faded(), initial)
+    return Outcome(complete, initial, spacing, [], stages.ending)
 
 
 def _check(fixed: Volume, fixed_points: np.ndarray, moving_points: np.ndarray) -> None:

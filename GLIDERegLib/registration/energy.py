@@ -65,8 +65,8 @@ def ssd(
     scale: float,
     u: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted sum of squared feature differences over the sampled voxels and the sum of weights; arguments
-    as in the fused kernel.
+    """Weighted sum of squared feature differences over the sampled voxels and the sum of weights; sampled as
+    `Backend.ssd` says.
 
     fixed, moving: (C, Z, Y, X). Weights (Z, Y, X): the fixed one counts, the moving one says by zero what is
     not usable. u: (3, nodes), working voxels. offset and start: z, y, x in feature voxels.

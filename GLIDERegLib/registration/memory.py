@@ -80,8 +80,8 @@ def fitted(
     while needed > limit and spacing < COARSEST_MM:
         spacing = min(COARSER * spacing, COARSEST_MM)
         trial = replace(settings, spacing=round(spacing, 2))
-        before, needed = needed, estimated_bytes(fixed, moving, trial, with_encoder)
-        if needed >= before:  # the images themselves are too large
+        previous, needed = needed, estimated_bytes(fixed, moving, trial, with_encoder)
+        if needed >= previous:  # the images themselves are too large
             break
         found = trial
     if found is settings:

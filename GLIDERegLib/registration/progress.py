@@ -88,12 +88,12 @@ class Stages:
         """Hands over the field so far, which is only computed if somebody looks and the last one is not too
         recent.
         """
-        begin = time.monotonic()
-        if self._preview is None or begin < self._next_preview:
+        started = time.monotonic()
+        if self._preview is None or started < self._next_preview:
             return
         self._preview(field())
         end = time.monotonic()
-        self._next_preview = end + (end - begin) / self.PREVIEW_SHARE
+        self._next_preview = end + (end - started) / self.PREVIEW_SHARE
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

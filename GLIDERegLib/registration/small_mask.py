@@ -49,14 +49,14 @@ def faded_to_start(
     """The field near the mask, and `start` from 40 mm away of it on. through: the mask lies on the moving
     image, where the start leads.
     """
-    begin = DisplacementField.of_transform(start, field.grid).vectors
+    initial = DisplacementField.of_transform(start, field.grid).vectors
     points = field.grid.points()
-    index = grid.to_index(points + begin if through else points)
+    index = grid.to_index(points + initial if through else points)
     distance = ndimage.distance_transform_edt(mask == 0, sampling=grid.spacing[::-1])
     nearest = np.clip(index, 0, np.asarray(grid.size) - 1)
     beyond = np.linalg.norm((index - nearest) * np.asarray(grid.spacing), axis=-1)
     at = np.rint(np.moveaxis(nearest, -1, 0)[::-1]).astype(int)
     ramp = np.clip(1 - (distance[tuple(at)] + beyond) / FADE_MM, 0, 1)
     share = (ramp**2 * (3 - 2 * ramp))[..., None].astype(np.float32)
-    vectors = begin + share * (field.vectors - begin)
+    vectors = initial + share * (field.vectors - initial)
     return DisplacementField(without_folds(vectors, field.grid), field.grid, field.background)

@@ -1,8 +1,8 @@
 """Step 1: both images on one isotropic working grid in the fixed image's axes.
 
-The moving image, resampled through the initial transform, gets a grid of its own on the same lattice: it
-covers the fixed image and a margin around it where the moving scan has data, so that content from beyond the
-fixed image's faces can be reached.
+The moving image, resampled through the initial transform, gets a grid of its own on the same points in
+space: it covers the fixed image and a margin around it where the moving scan has data, so that content from
+beyond the fixed image's faces can be reached.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image on the working lattice.
+    """One image on the working grid.
 
     array: (z, y, x) float32, clipped intensities. valid: bool, where the scanner measured. weight: bool,
     where similarity counts. grid: its voxels in the fixed image's space. offset: this grid's first voxel in
@@ -54,18 +54,17 @@ def prepare_pair(
     initial: sitk.Transform,
     spacing: float,
     margin_mm: float,
-    lattice: int,
+    multiple: int,
     fixed_mask: np.ndarray | None = None,
     moving_mask: np.ndarray | None = None,
 ) -> tuple[Prepared, Prepared]:
-    """Resamples both images to `spacing` (mm); the moving grid starts a multiple of `lattice` voxels from the
-    fixed one.
+    """Resamples both images to `spacing` (mm); the grids start a multiple of `multiple` voxels apart.
 
     initial maps fixed points to moving points (LPS mm). Masks are arrays on their own image's grid.
     Raises InputError where the images do not overlap.
     """
     fixed_grid = fixed.grid.upright().resized((spacing,) * 3)
-    moving_grid, offset = _moving_grid(fixed_grid, moving.grid, initial, margin_mm, lattice)
+    moving_grid, offset = _moving_grid(fixed_grid, moving.grid, initial, margin_mm, multiple)
     prepared_fixed = prepare_alone(fixed, fixed_grid, fixed_mask, "fixed")
     prepared_moving = _prepare(moving, moving_grid, initial, moving_mask, offset, "moving")
     inner = [slice(max(-o, 0), max(n - o, 0)) for o, n in zip(offset, fixed_grid.size, strict=True)][::-1]
@@ -87,10 +86,12 @@ def prepare_alone(volume: Volume, grid: Grid, mask: np.ndarray | None, role: str
     return _prepare(volume, grid, sitk.Transform(3, sitk.sitkIdentity), mask, (0, 0, 0), role)
 
 
-def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: float, lattice: int):
-    """The part of the fixed lattice, `margin_mm` around the fixed grid, onto which the moving image falls."""
+def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: float, multiple: int):
+    """The part of the fixed grid, continued by `margin_mm`, onto which the moving image falls; and its first
+    voxel in voxels of the fixed grid, multiples of `multiple`.
+    """
     spacing = fixed.spacing[0]
-    margin = int(np.ceil(margin_mm / spacing / lattice)) * lattice
+    margin = int(np.ceil(margin_mm / spacing / multiple)) * multiple
     step = max(1, int(np.ceil(8.0 / spacing)))
     count = [-(-(n + 2 * margin - 1) // step) + 1 for n in fixed.size]
     start = fixed.to_physical(np.full(3, -margin))
@@ -108,7 +109,7 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     near = np.all((at >= -reach) & (at <= np.asarray(moving.size) - 1 + reach), axis=1)
     if not near.any():
         raise _no_overlap()
-    low = np.floor(index[near].min(axis=0) / lattice).astype(int) * lattice
+    low = np.floor(index[near].min(axis=0) / multiple).astype(int) * multiple
     high = np.minimum(index[near].max(axis=0), np.asarray(fixed.size) + margin - 1)
     size = high - low + 1
     origin = fixed.to_physical(low)
@@ -116,7 +117,20 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     return grid, tuple(int(n) for n in low)
 
 
-def _prepare(volume, grid, transform, mask, offset, role) -> Prepared:
+def _prepare(
+    volume: Volume,
+    grid: Grid,
+    transform: sitk.Transform,
+    mask: np.ndarray | None,
+    offset: tuple[int, int, int],
+    role: str,
+) -> Prepared:
+    """One image resampled to `grid` through `transform` (LPS mm, grid to image), clipped to what tissue has.
+
+    mask: on the image's own grid. offset: of `grid` in voxels (x, y, z) of the fixed one. role: fixed or
+    moving, for messages. Raises InputError for a mask that does not fit, and where the grid meets nothing of
+    the image.
+    """
     volume = in_hounsfield(volume)
     array = np.asarray(volume.array, dtype=np.float32)
     ct = is_ct(volume)

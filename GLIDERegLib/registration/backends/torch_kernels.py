@@ -58,8 +58,8 @@ def ssd_and_gradient(
     slices = max(1, _CHUNK // (u.shape[2] * u.shape[3]))
     for first in range(0, u.shape[1], slices):
         slab = slice(first, first + slices)
-        begin = (start[0] + ratio * first, *start[1:])
-        some, weights = _slab(fixed, moving, offset, ratio, begin, scale, u[:, slab], gradient[:, slab])
+        place = (start[0] + ratio * first, *start[1:])
+        some, weights = _slab(fixed, moving, offset, ratio, place, scale, u[:, slab], gradient[:, slab])
         value, weight = value + some, weight + weights
     return value, weight, gradient
 

@@ -1,4 +1,4 @@
-"""numba kernels of the coupled convex optimisation; their plain references are in `coupled_convex.py`."""
+"""numba kernels of the coupled convex optimisation; their plain versions are in `torch_backend.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _squared_distance(a, b):
 
 
 def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
-    """Writes the cost volume (Z, Y, X, L) of `coupled_convex.match_cost` before smoothing; features
+    """Writes the cost volume (Z, Y, X, L) of `energy.matching_cost`, not smoothed; features
     (Z, Y, X, C) float32, C a multiple of 16.
     """
     rows = fixed.shape[0] * fixed.shape[1]
@@ -32,6 +32,7 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
     0.8,
 )
 def _match_rows(first, last, fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
+    """`match_cost` of rows of fixed voxels, numbered through all slices."""
     ny, nx = fixed.shape[1:3]
     mz, my, mx = moving.shape[:3]
     count = labels.shape[0]
@@ -104,6 +105,7 @@ def coupled_argmin(cost, labels, center, coupling):
 
 @kernel("float32[:, ::1], float32[:, ::1], float32[:, ::1], float32, int64[::1]", 0.8)
 def _argmin_cells(first, last, cost, columns, center, coupling, chosen):
+    """`coupled_argmin` of cells; columns (3, L) float32: the labels, each component by itself."""
     count = cost.shape[1]
     blocks = count // _LANES
     # Every lane keeps the first of its own least values, so that a whole register is compared at a time.

@@ -1,4 +1,4 @@
-"""numba kernels for local features; their plain references are in `mind.py` and `pooled_features.py`."""
+"""numba kernels for local features; their plain versions are in `torch_backend.py`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def patch_distances(padded, pairs, radius, begin, distances):
 
 @kernel("float32[:, :, ::1], int64[:, :, ::1], int64, int64, int64, float32[:, :, :, ::1]", 1.6)
 def _distance_channels(first, last, padded, pairs, radius, begin, slices, distances):
+    """D of `patch_distances` for channels; slices: how many the image has."""
     count, ny, nx = distances.shape[1:]
     low, high = max(begin - radius, 0), min(begin + count + radius, slices)
     share = np.float32(1.0 / (2 * radius + 1))
@@ -85,6 +86,7 @@ def _distance_channels(first, last, padded, pairs, radius, begin, slices, distan
 
 @kernel("float32[:, :, :, ::1]", 0.6)
 def _less_the_least(first, last, distances):
+    """Subtracts the least of all channels, for rows numbered through all slices; in place."""
     channels, _, ny, nx = distances.shape
     for row in range(first, last):
         n = row // ny
@@ -103,7 +105,7 @@ def _less_the_least(first, last, distances):
 
 
 def block_means(values, usable, factor, means, share):
-    """`pooled_features.pool`: means (C, z, y, x) of values (C, Z, Y, X) over the usable voxels of blocks, and
+    """`Backend.pool`: means (C, z, y, x) of values (C, Z, Y, X) over the usable voxels of blocks, and
     the share (z, y, x) of voxels that were usable.
     """
     _block_rows(share.shape[0] * share.shape[1], values, usable, factor, means, share)
@@ -114,6 +116,7 @@ def block_means(values, usable, factor, means, share):
     1.0,
 )
 def _block_rows(first, last, values, usable, factor, means, share):
+    """`block_means` of rows of blocks, numbered through all slices of blocks."""
     channels, nz, ny, nx = values.shape
     cy, cx = share.shape[1:]
     for row in range(first, last):
@@ -149,7 +152,7 @@ def _byte(value):
 
 
 def pack_bytes(values, weight, out):
-    """`PackedFeatures.pack`: values (C, Z, Y, X) and weight (Z, Y, X) in [0, 1] into out (Z, Y, X, 16) uint8,
+    """`Backend.pack`: values (C, Z, Y, X) and weight (Z, Y, X) in [0, 1] into out (Z, Y, X, 16) uint8,
     the weight behind twelve channels.
     """
     _pack_rows(values.shape[1] * values.shape[2], values, weight, out)
@@ -157,6 +160,7 @@ def pack_bytes(values, weight, out):
 
 @kernel("float32[:, :, :, ::1], float32[:, :, ::1], uint8[:, :, :, ::1]", 0.6)
 def _pack_rows(first, last, values, weight, out):
+    """`pack_bytes` of rows of voxels, numbered through all slices."""
     channels, _, ny, nx = values.shape
     for row in range(first, last):
         k = row // ny

@@ -1,4 +1,4 @@
-"""Fused numba kernels on displacement fields; their references in plain PyTorch are in `field.py`."""
+"""Fused numba kernels on displacement fields; their plain versions are in `torch_backend.py`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ PART = 4096
 
 @inlined
 def _lerp(a, b, t):
+    """Between a and b, t of the way."""
     return a + t * (b - a)
 
 
@@ -32,6 +33,7 @@ def invert(deformation, start, spacing, tolerance, most, offset):
     0.9,
 )
 def _invert_parts(first, last, deformation, start, spacing, tolerance, most, offset, worst):
+    """`invert` of parts of `PART` points; worst (parts,): the largest squared residual of each, mm^2."""
     nz, ny, nx = deformation.shape[:3]
     count = start.shape[0]
     zero = np.float32(0.0)

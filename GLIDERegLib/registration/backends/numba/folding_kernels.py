@@ -1,5 +1,5 @@
 """Fused numba kernels against folding: the penalty, which equals `energy.folding_penalty`, and the repair of
-`folding.without_folds` near the folds only; they are tested so.
+`TorchBackend.repaired` near the folds only; they are tested so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ _SLAB = 4  # slices a thread works on; slabs of one colour touch no common slice
 
 @inlined
 def _cofactors(a0, a1, a2, b0, b1, b2):
+    """The cross product of a and b."""
     return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
 
 
@@ -35,6 +36,7 @@ def _columns(u, k, j, i, sz, sy, sx, inverse_spacing):
     0.6,
 )
 def _corner_slabs(first, last, u, inverse_spacing, signs, threshold, colour, gradient, sums):
+    """`folding_penalty` of pairs of slabs, of the one of a colour; adds to gradient, writes sums."""
     nz, ny, nx = u.shape[1:]
     sz, sy, sx = signs
     slabs = (nz + _SLAB - 1) // _SLAB

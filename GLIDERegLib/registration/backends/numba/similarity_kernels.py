@@ -94,6 +94,7 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
     1.4,
 )
 def _ssd_slices(first, last, fixed, moving, offset, ratio, start, scale, u, gradient, energy, weights):
+    """`ssd_and_gradient` of slices of nodes; writes their energies and weights, float64 (Z,)."""
     ny, nx = u.shape[2:]
     fz, fy, fx = fixed.shape[:3]
     mz, my, mx = moving.shape[:3]

@@ -11,6 +11,7 @@ from GLIDERegLib.registration.backends.numba.compiling import inlined, inlined_s
 
 @kernel("float32[:, :, :, ::1], float32[:, ::1], float32[:, :, :, ::1]", 0.8)
 def _sample_planes(first, last, coefficients, taps, out):
+    """`spline_samples` of planes, numbered through all components."""
     _, nz, ny, nx = out.shape
     a0, a1, a2, a3, a4 = taps[0]
     b0, b1, b2, b3, b4 = taps[1]
@@ -64,6 +65,7 @@ def add_transposed(gradient, taps, scale, used, out):
     0.7,
 )
 def _transposed_planes(begin, end, gradient, taps, scale, used, out):
+    """`add_transposed` of planes of out, numbered through all components."""
     _, nz, ny, nx = gradient.shape
     a = taps[0] * scale
     b0, b1, b2, b3, b4 = taps[1]
@@ -104,6 +106,7 @@ def _transposed_planes(begin, end, gradient, taps, scale, used, out):
 
 @inlined_sum
 def _dot(a, b):
+    """The scalar product of two lines."""
     total = 0.0
     for i in range(a.shape[0]):
         total += a[i] * b[i]
@@ -188,6 +191,10 @@ def _outer_row(field, k, j, second_z, second_y, first_z, first_y, out, mixed):
 def _bending_planes(
     begin, end, fields, second_z, second_y, second_x, first_z, first_y, first_x, scale, out, dots
 ):
+    """`BendingEnergy` of planes, numbered through all components; second_*, first_*: `_band` of each axis.
+
+    Writes the gradient into out and each plane's energy into dots.
+    """
     _, nz, ny, nx = fields.shape
     two = np.float32(2.0)
     for row in range(begin, end):
