@@ -57,8 +57,9 @@ validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3too
 	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py Testing/files/test_dicom_contours.py \
 		Testing/files/test_dicom_measurements.py
 
-lint: install ## check the style
+lint: install ## check the style, and the types of core and of the backends
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
 
 format: install ## put all files into the house's style
 	@$(BIN)/ruff format .

@@ -11,11 +11,13 @@ import numpy as np
 
 from GLIDERegLib.core.geometry import Volume
 
+# The least of a 12-bit CT: intensities are clipped there, and what no scan measured is filled with it.
 AIR_HU = -1024.0
 # Scanners fill what lies outside their field of view with values no tissue has (-2000, -2048, -3024).
 OUTSIDE_FIELD_OF_VIEW_HU = -1500.0
+# The most of a 12-bit CT.
 MAXIMUM_HU = 3071.0
-# Where air and soft tissue lie in HU: the two levels that an image of another scale is mapped to.
+# Where air (by definition) and soft tissue lie in HU: the levels that an image of another scale is mapped to.
 AIR_LEVEL_HU, TISSUE_LEVEL_HU = -1000.0, 40.0
 # Below this, only air and lung are.
 BELOW_TISSUE_HU, LEAST_SHARE_BELOW = -300.0, 0.005

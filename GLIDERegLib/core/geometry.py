@@ -107,9 +107,10 @@ class Grid:
         for axis, sign in zip(order, signs, strict=True):
             first[axis] = 0 if sign > 0 else self.size[axis] - 1
         direction = self.axes[:, order] * signs
+        x, y, z = order
         return Grid(
-            tuple(self.size[axis] for axis in order),
-            tuple(self.spacing[axis] for axis in order),
+            (self.size[x], self.size[y], self.size[z]),
+            (self.spacing[x], self.spacing[y], self.spacing[z]),
             tuple(self.to_physical(first).tolist()),
             tuple(direction.ravel().tolist()),
         )
@@ -128,9 +129,7 @@ class Grid:
         overhang = (inner * spacing_mm - self.extent) / 2
         first = spacing_mm / 2 - overhang - np.asarray(low_margin) * spacing_mm - np.asarray(self.spacing) / 2
         origin = np.asarray(self.origin) + self.axes @ first
-        return Grid(
-            tuple(int(n) for n in size), tuple(spacing_mm.tolist()), tuple(origin.tolist()), self.direction
-        )
+        return Grid(tuple(size.tolist()), tuple(spacing_mm.tolist()), tuple(origin.tolist()), self.direction)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from GLIDERegLib.registration.backends.numba import (
     similarity_kernels,
     spline_kernels,
 )
-from GLIDERegLib.registration.backends.protocol import LANES, Part
+from GLIDERegLib.registration.backends.protocol import LANES, Number, Part
 from GLIDERegLib.registration.filters import grown
 
 
@@ -78,9 +78,7 @@ class NumbaBackend:
     def spline_samples(self, coefficients: torch.Tensor, taps: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(spline_kernels.spline_samples(coefficients.numpy(), taps))
 
-    def add_transposed(
-        self, part: Part, taps: np.ndarray, scale: np.float64 | float, out: torch.Tensor
-    ) -> None:
+    def add_transposed(self, part: Part, taps: np.ndarray, scale: Number | float, out: torch.Tensor) -> None:
         gradient = part.gradient.numpy()
         used = np.ones(gradient.shape[1], bool) if part.used is None else part.used
         spline_kernels.add_transposed(gradient, taps, np.float32(scale), used, out.numpy())

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends import torch_kernels
-from GLIDERegLib.registration.backends.protocol import LANES, Part
+from GLIDERegLib.registration.backends.protocol import LANES, Number, Part
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample
 
@@ -97,9 +97,7 @@ class TorchBackend:
     def spline_samples(self, coefficients: torch.Tensor, taps: np.ndarray) -> torch.Tensor:
         return self.kernels.spline_samples(coefficients, taps)
 
-    def add_transposed(
-        self, part: Part, taps: np.ndarray, scale: torch.Tensor | float, out: torch.Tensor
-    ) -> None:
+    def add_transposed(self, part: Part, taps: np.ndarray, scale: Number | float, out: torch.Tensor) -> None:
         spread = self.kernels.spline_samples_transposed(part.gradient, taps)
         if isinstance(scale, torch.Tensor):
             out.addcmul_(spread, scale)

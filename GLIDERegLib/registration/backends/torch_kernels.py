@@ -84,7 +84,7 @@ def _slab(fixed, moving, offset, ratio, start, scale, u, gradient) -> tuple[torc
     low = [p.long().clamp_(max=max(size - 2, 0)) for p, size in zip(position, moving.shape, strict=False)]
     tz, ty, tx = ((p - n)[..., None] for p, n in zip(position, low, strict=True))
     rows = moving.view(-1, LANES)
-    steps = (moving.shape[1] * moving.shape[2], moving.shape[2], 1)
+    steps = [moving.shape[1] * moving.shape[2], moving.shape[2], 1]
     base = sum(n * step for n, step in zip(low, steps, strict=True))
     # Where an axis has a single voxel, its two corners are one.
     steps = [step * (size > 1) for step, size in zip(steps, moving.shape, strict=False)]

@@ -10,10 +10,10 @@ import slicer
 import slicer.util
 import vtk
 
+from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.evaluation.landmarks.between import expected_error
 from GLIDERegLib.scene.mrml.sampling import bodyOf, sampling, valuesAt
 from GLIDERegLib.scene.quality.maps import LANDMARK_ERROR, fillMap, mapNode, putIntoFolder
-from GLIDERegLib.scene.quality.measures import AIR_HU
 from GLIDERegLib.scene.registration.checks import looksLikeCt
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.views.layout import FIXED, MOVING, ORIENTATIONS, WARPED, viewName

@@ -10,12 +10,12 @@ import numpy as np
 import slicer.util
 import vtk
 
+from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import Sampling, bodyOf, quietVtk, sampling, valuesAt
 from GLIDERegLib.scene.registration.checks import looksLikeCt
 from GLIDERegLib.scene.registration.pair import Pair
 
-AIR_HU = -1024.0
 # mm to either side at which the transform is looked at for its derivative.
 STEP_MM = 0.5
 

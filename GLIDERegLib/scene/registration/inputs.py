@@ -15,6 +15,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from GLIDERegLib.core.ct import AIR_LEVEL_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.scene.mrml.geometry import (
     affineFit,
@@ -32,7 +33,6 @@ from GLIDERegLib.scene.mrml.nrrd import writeNrrd
 from GLIDERegLib.scene.mrml.transforms import sampledTransform
 from GLIDERegLib.scene.registration.checks import LABELMAP, looksLikeCt, visibleSegments, volumeProblem
 
-AIR_HU = -1000.0
 # A transform that stretches a volume further than this is taken for a mistake, not for memory to fill.
 LARGEST_GROWTH = 8
 
@@ -69,7 +69,7 @@ def writtenGrid(volumeNode: slicer.vtkMRMLVolumeNode) -> dict:
 def writeVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: str | PathLike) -> None:
     """Writes the volume as an uncompressed NRRD file on `writtenGrid`, in its own scalar type.
 
-    Voxels that a resampled volume does not reach are air (-1000, in CT) or its minimum.
+    Voxels that a resampled volume does not reach are air (-1000 HU, in CT) or its minimum.
     Raises InputError for a volume that cannot be registered or a file that cannot be written.
     """
     if problem := volumeProblem(volumeNode):
@@ -77,7 +77,7 @@ def writeVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: str | PathLike
     array = slicer.util.arrayFromVolume(volumeNode)
     grid = writtenGrid(volumeNode)
     if not isRegularlyPlaced(volumeNode):
-        fill = AIR_HU if looksLikeCt(volumeNode) else float(array.min())
+        fill = AIR_LEVEL_HU if looksLikeCt(volumeNode) else float(array.min())
         array = _resliced(_wholeImage(volumeNode), volumeToWorld(volumeNode), grid, fill, linear=True)
     writeNrrd(array, grid, path)
 
