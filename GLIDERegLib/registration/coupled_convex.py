@@ -17,6 +17,7 @@ from GLIDERegLib.registration.features.pooled_features import PooledFeatures
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample_field
 
+# Both as in the published code of ConvexAdam (coupled_convex, inverse_consistency).
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 CONSISTENCY_ITERATIONS = 15
 

@@ -24,7 +24,7 @@ from GLIDERegLib.registration.features.pooled_features import PooledFeatures, ce
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 from GLIDERegLib.registration.working_grid import Prepared
 
-# Of the fixed cells, that must meet a moving one before features can be said to agree.
+# Share of the fixed cells that must meet a moving one before features can be told to agree.
 LEAST_OVERLAP = 0.2
 SLAB = 8  # slices that are warped at a time
 
