@@ -62,6 +62,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
             help=f"the {role} DICOM series; refused where the object is not of it",
         )
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="transform to write (.h5 or .tfm)")
+    add("--report", type=Path, metavar="JSON", help="which scans it leads from and to, by their UIDs")
     add("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run_import)
 
@@ -154,18 +155,21 @@ def _export(options: argparse.Namespace, transform: Path, result: Path | None):
 def run_import(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.dicom.registered_scans import read_scan
     from GLIDERegLib.files.dicom.registration_object import read_registration
-    from GLIDERegLib.files.outputs import refuse_overwriting
+    from GLIDERegLib.files.outputs import refuse_overwriting, write_json
     from GLIDERegLib.files.transforms import write_transform
 
     given = {
         role: path for role in ("fixed", "moving") if (path := getattr(options, f"{role}_dicom")) is not None
     }
-    refuse_overwriting([options.registration, *given.values()], [options.output])
+    outputs = [options.output, *([options.report] if options.report else [])]
+    refuse_overwriting([options.registration, *given.values()], outputs)
 
     def work(cancel):
         infos = {role: read_scan(path, f"{role} scan").info for role, path in given.items()}
         found = read_registration(options.registration, **infos)
         write_transform(found.transform, options.output)
+        if options.report:
+            write_json(_report(found), options.report)
         return found, infos
 
     found, infos = interruptible(work)
@@ -175,6 +179,15 @@ def run_import(options: argparse.Namespace) -> None:
         print(f"{role.title() + ':':<7}", _described(infos[role]) if role in infos else scan)
     print(f"{options.output}: {found.kind} '{found.label}', fixed to moving points, LPS mm")
     print_warnings(list(found.notes))
+
+
+def _report(found) -> dict:
+    """Without anything of the patient."""
+    scans = {
+        role: {"frame": scan.frame, "study": scan.study, "series": scan.series, "images": sorted(scan.images)}
+        for role, scan in (("fixed", found.fixed), ("moving", found.moving))
+    }
+    return {"kind": found.kind, "label": found.label, **scans, "notes": found.notes}
 
 
 def _described(info) -> str:

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
+from GLIDERegLib.panel.check_dicom import DicomButtons
 from GLIDERegLib.panel.check_landmarks import LandmarksSection
 from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
 from GLIDERegLib.panel.check_views import CheckViews
@@ -54,6 +55,7 @@ class CheckPage:
             box.connect("toggled(bool)", lambda on: self._show())
         ui.checkMeasureButton.connect("clicked()", self.measure)
         self._landmarks = LandmarksSection(ui, self._pair, self._foundLandmarks)
+        self._dicom = DicomButtons(ui, self._pair, self._imported)
         self._blinking = qt.QTimer()
         self._blinking.setInterval(BLINK_MILLISECONDS)
         self._blinking.connect("timeout()", self._blink)
@@ -81,6 +83,7 @@ class CheckPage:
     def close(self) -> None:
         """Everything as it was before the page was used."""
         self._landmarks.close()
+        self._dicom.close()
         self.setParameterNode(None)
 
     def _nodeModified(self) -> None:
@@ -95,6 +98,7 @@ class CheckPage:
         self._fillSegments()
         showTable(self.ui.checkTableView, node.checkTable)
         self._landmarks.show()
+        self._dicom.show()
         self._enable()
         self._show()
 
@@ -239,6 +243,11 @@ class CheckPage:
         self._quiet = before
 
     # Maps and numbers
+
+    def _imported(self, transform: slicer.vtkMRMLTransformNode) -> None:
+        """A registration object that was read is what is checked now."""
+        if self._node is not None:
+            self._node.checkTransform = transform
 
     def _foundLandmarks(self) -> None:
         """Shows the map of their errors."""

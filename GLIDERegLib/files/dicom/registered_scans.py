@@ -85,8 +85,16 @@ def check_registered(folder: Path, fixed: Grid, moving: Grid) -> None:
 
     What the folder does not hold is not compared.
     """
-    for role, (size, spacing) in _reported(folder).items():
+    for role, reported in _reported(folder).items():
         grid = {"fixed": fixed, "moving": moving}[role]
+        size, spacing = reported["size"], reported["spacing_mm"]
+        place = [tuple(reported[key]) for key in ("origin_mm", "direction") if reported.get(key)]
+        if len(place) == 2:
+            there = Grid(tuple(size), tuple(spacing), *place)
+            if not there.upright().matches(grid.upright(), tolerance=0.1):
+                raise _other(
+                    folder, role, f"another place: {_times(size)} voxels of {_times(spacing)} mm", grid
+                )
         # Converted from DICOM, a scan's axes may be in another order.
         axes, here = (
             sorted(zip(size, spacing, strict=True)),
@@ -136,11 +144,11 @@ def check_warped(folder: Path, transform: sitk.Transform, moving: Volume) -> Non
         )
 
 
-def _reported(folder: Path) -> dict[str, tuple[list, list]]:
+def _reported(folder: Path) -> dict[str, dict[str, list]]:
     report = folder / "report.json"
     try:
         images = json.loads(report.read_text(encoding="utf-8"))["images"] if report.is_file() else {}
-        return {role: (images[role]["size"], images[role]["spacing_mm"]) for role in images}
+        return {role: image for role, image in images.items() if image["size"] and image["spacing_mm"]}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"'{report}' is no report of a registration", "Register the scans again.", code="report"
