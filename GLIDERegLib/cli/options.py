@@ -6,6 +6,7 @@ import argparse
 import typing
 
 from GLIDERegLib.core.describing import Choice, Description, descriptions
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.settings import Settings
 
 # The settings that have an option, and the option's name where it is another.
@@ -60,6 +61,10 @@ def settings_options() -> argparse.ArgumentParser:
                 # argparse formats with %.
                 help=help_text(setting).replace("%", "%%"),
             )
+    text = (
+        "any setting by its name in report.json, with a number or true or false; may be given several times"
+    )
+    group.add_argument("--set", action="append", dest="changes", metavar="NAME=VALUE", help=text)
     return parser
 
 
@@ -67,7 +72,24 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """The preset with what the options change; raises InputError for values that no setting may have."""
     names = descriptions(Settings).keys() - {"name"}
     changes = {name: value for name, value in vars(options).items() if name in names}
+    changes |= dict(_change(text) for text in getattr(options, "changes", []))
     return Settings.preset(getattr(options, "preset", "default"), **changes)
+
+
+def _change(text: str) -> tuple[str, float | int | bool]:
+    """A setting's name and value from NAME=VALUE; raises InputError where it has none of that kind."""
+    name, _, value = text.partition("=")
+    kind = _type(typing.get_type_hints(Settings).get(name, str))
+    try:
+        if kind is bool:
+            return name, {"true": True, "false": False}[value.lower()]
+        if kind in (int, float):
+            return name, kind(value)
+    except (KeyError, ValueError):
+        pass
+    raise InputError(
+        f"'{text}' changes no setting: NAME is one of those in report.json, VALUE a number, true or false."
+    )
 
 
 def _value_text(choice: Choice) -> str:

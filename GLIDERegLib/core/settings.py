@@ -149,6 +149,9 @@ class Settings:
         1.0, "how much differences of global features count against the coupling")
     global_weight: float = described(1.0, "weight of the global similarity term", term="alpha")
     local_weight: float = described(1.0, "weight of the local similarity term", term="beta")
+    intensity_share: float = described(
+        0.0, "part of local_weight that locally normalised intensities take from MIND at the last level, "
+        "where both scans show tissues alike: they place fine structures better", least=0.0, most=1.0)
     bending_weight: float = described(
         15.0, "weight of the bending energy; it grows with the edge of voxels larger than 1.4 mm",
         term="lambda")
@@ -176,6 +179,8 @@ class Settings:
                 raise InputError(
                     f"The {name.replace('_', ' ')} must be at least {about.least:g}, not {value:g}."
                 )
+        if self.intensity_share > 1:
+            raise InputError(f"The intensity share must be at most 1, not {self.intensity_share:g}.")
         if self.latent_channels > CHANNELS:
             raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
         if self.spacing is not None and not 0 < self.spacing <= 20:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.backends.protocol import Number
 from GLIDERegLib.registration.control_grid import ControlGrid, to_coefficients
 from GLIDERegLib.registration.coupled_convex import make_consistent
+from GLIDERegLib.registration.features import intensity
 from GLIDERegLib.registration.features.co_optimised_vae import CoOptimisedVae
 from GLIDERegLib.registration.features.pair_features import Direction
 from GLIDERegLib.registration.field import DisplacementField
@@ -115,7 +117,10 @@ class Optimisation:
         """Refines the field on one level's nodes."""
         direction, settings, stages = self.direction, self._settings, self._stages
         grid = ControlGrid(direction.fixed.array.shape, level.node_spacing)
+        coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         terms = _terms(direction, settings, level)
+        if level is settings.levels[-1]:
+            terms = _with_intensity(terms, direction, settings, grid, coefficients)
         # The coarser the voxels, the less they tell against what is expected of any motion.
         bending_weight = settings.bending_weight * max(1.0, direction.spacing / RESOLUTION_MM)
         backend = backend_for(self.field.device)
@@ -136,7 +141,6 @@ class Optimisation:
             if self._vae is not None and self._vae.optimise(iteration, nodes(), grid, direction.fixed):
                 energy_of.replace_terms([_global_term(direction, settings, level), *energy_of.terms[1:]])
 
-        coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         if not self._refined:
             coefficients = fill_unmeasured(coefficients, terms, grid)
         coefficients, _ = refine_level(energy_of, coefficients, level, step, ahead, lambda: stages.ending)
@@ -171,6 +175,28 @@ def _terms(direction: Direction, settings: Settings, level: Level) -> list[Term]
         fixed, moving = (features.packed[level.feature_factor] for features in direction.local_features)
         terms.append(Term(fixed, moving, settings.local_weight))
     return terms
+
+
+def _with_intensity(
+    terms: list[Term],
+    direction: Direction,
+    settings: Settings,
+    grid: ControlGrid,
+    coefficients: torch.Tensor,
+) -> list[Term]:
+    """The terms, where both images show tissues alike under the field so far with intensities, whose share is
+    taken from the last one's weight, MIND's.
+    """
+    if direction.local_features is None or direction.local_features[0].intensity is None:
+        return terms
+    fixed, moving = (features.intensity for features in direction.local_features)
+    position = grid.position(device=coefficients.device)
+    u = energy.spline_samples(coefficients, energy.NODE_TAPS)
+    if intensity.correlation(fixed, moving, position, u) < intensity.LEAST_CORRELATION:
+        return terms
+    share, mind = settings.intensity_share, terms[-1]
+    found = Term(fixed, moving, intensity.packed_weight(share * mind.weight))
+    return [*terms[:-1], replace(mind, weight=(1 - share) * mind.weight), found]
 
 
 def _global_term(direction: Direction, settings: Settings, level: Level) -> Term:

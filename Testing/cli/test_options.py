@@ -4,6 +4,7 @@ import pytest
 
 from GLIDERegLib.cli.options import OFFERED, help_text, option_name, settings_of, settings_options
 from GLIDERegLib.core.describing import descriptions
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.settings import Settings
 
 
@@ -39,3 +40,12 @@ def test_an_option_changes_its_setting_and_what_is_not_given_is_the_presets(pars
     else:
         was = Settings().as_dict()
         assert [name for name, now in settings.as_dict().items() if now != was[name]] == [setting]
+
+
+def test_set_changes_any_setting_and_refuses_what_is_none(parser):
+    given = ["--set", "symmetric=false", "--set", "bending_weight=2.5", "--set", "search_passes=1"]
+    settings = settings_of(parser.parse_args(given))
+    assert (settings.symmetric, settings.bending_weight, settings.search_passes) == (False, 2.5, 1)
+    for wrong in ("bending=2", "bending_weight=stiff", "symmetric=2", "search_passes=1.5", "levels=3"):
+        with pytest.raises(InputError, match="changes no setting"):
+            settings_of(parser.parse_args(["--set", wrong]))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration import instance_optimisation
+from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.initial_displacement import initial_displacements
 from GLIDERegLib.registration.sampling import index_grid, sample_field
+from GLIDERegLib.registration.working_grid import Prepared
 
 SHIFT = torch.tensor((3.0, -2.0, 5.0)).view(3, 1, 1, 1)
 
@@ -34,3 +41,46 @@ def test_between_levels_a_false_match_of_one_direction_loses_at_least_half_its_p
     start = torch.as_tensor(np.array(offset) / spacing, dtype=torch.float32).view(3, 1, 1, 1)
     missing = here.field + sample_field(there.field / spacing, here.field / spacing, -start) * spacing
     assert float(missing[:, 6:-6, 6:-6, 6:-6].norm(dim=0).max()) < 0.1
+
+
+def prepared(array: np.ndarray) -> Prepared:
+    everywhere = np.ones(array.shape, bool)
+    grid = Grid(array.shape[::-1], (4.0, 4.0, 4.0))
+    return Prepared(array.astype(np.float32), everywhere, everywhere, grid)
+
+
+def test_a_second_search_goes_on_from_where_the_first_had_to_end():
+    """Content 24 mm away along x with a search range of 16: once reaches 16 mm, twice half as far again."""
+    scene = 300 * ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(40, 40, 60)), 5.0) * 90
+    images = prepared(scene[:, :, 6:]), prepared(scene[:, :, :-6])
+    settings = Settings.preset("default", features="local", search_range=16.0, search_stretch=1.0)
+    device = torch.device("cpu")
+
+    def found(passes: int) -> float:
+        chosen = replace(settings, search_passes=passes)
+        local = tuple(LocalFeatures.of_image(i, chosen, device, n == 0) for n, i in enumerate(images))
+        pair = Direction(*images, local, None, (0, 1), 4.0)
+        field, factor = initial_displacements([pair], chosen, lambda share: None, [])[0]
+        assert factor == 2
+        return float(field[0, 5:-5, 5:-5, 6:-6].median()) * 4.0
+
+    assert found(1) <= 16.0
+    assert abs(found(2) - 24.0) < 2.0
+
+
+def test_noise_counts_like_a_wall_unless_a_noise_weight_says_otherwise():
+    array = np.random.default_rng(5).normal(0, 10, size=(24, 24, 32))
+    array[:, :, 16:] += 800
+    device = torch.device("cpu")
+
+    def weights(noise: float) -> tuple[float, float]:
+        """Mean weight in the noise, and at the wall."""
+        settings = Settings.preset("default", features="local", noise_weight=noise)
+        weight = LocalFeatures.of_image(prepared(array), settings, device, True).packed[1].weight()
+        return float(weight[8:-8, 8:-8, 5:9].mean()), float(weight[8:-8, 8:-8, 15:17].mean())
+
+    assert weights(0.0) == (1.0, 1.0)
+    quiet, wall = weights(4.0)
+    # V / (V + 4 V) in the noise, whose variance is the typical one.
+    assert abs(quiet - 0.2) < 0.05
+    assert wall > 0.95

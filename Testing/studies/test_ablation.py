@@ -11,7 +11,7 @@ from GLIDERegLib.cli import _parser
 from GLIDERegLib.cli.options import settings_of
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files import checkpoints
-from GLIDERegLib.studies.benchmark.ablation import configurations, weights_of
+from GLIDERegLib.studies.benchmark.ablation import WITHOUT, configurations, weights_of
 from GLIDERegLib.studies.cases import Task
 
 TASK = Task(Path("fixed.nii.gz"), Path("moving.nii.gz"), Path("own"), 3, fixed_mask=Path("mask.nii.gz"))
@@ -32,14 +32,15 @@ def parsed(row, task=TASK):
 
 def test_there_is_a_row_for_every_reduction_feature_pair_and_reading(checkpoint):
     rows = configurations(checkpoint)
-    assert len({row.name for row in rows}) == len(rows) == 13
+    assert len({row.name for row in rows}) == len(rows) == 19
     wanted = {
         (reduction, features, reading)
         for reduction in ("pca", "static", "dynamic")
         for features in ("global", "both")
         for reading in ("slice", "memory")
     }
-    assert {(row.reduction, row.features, row.reading) for row in rows[1:]} == wanted
+    assert {(row.reduction, row.features, row.reading) for row in rows if row.features != "local"} == wanted
+    assert [row.without for row in rows if row.features == "local"] == [None, *WITHOUT]
     assert rows[0].features == rows[0].name == "local"
 
 
@@ -60,21 +61,21 @@ def test_every_row_is_the_registration_its_name_says(checkpoint):
 
 def test_a_network_without_memory_has_no_rows_that_need_it(checkpoint):
     rows = configurations(checkpoint, "dinov2_vitl14_reg")
-    assert len(rows) == 7 and {row.reading for row in rows} == {None, "slice"}
+    assert len(rows) == 13 and {row.reading for row in rows} == {None, "slice"}
     assert "DINOv2 checkpoint" in configurations(encoder="dinov2_vitl14_reg")[1].missing()
 
 
 def test_without_a_checkpoint_the_local_row_can_run_and_the_others_say_what_is_missing():
     rows = configurations()
     assert rows[0].missing() is None
-    for row in rows[1:]:
+    for row in rows[1:13]:
         assert "glidereg weights download sam2.1_hiera_tiny" in row.missing()
     assert weights_of(rows) == "weights: none"
 
 
 def test_a_downloaded_checkpoint_is_used(checkpoint, monkeypatch):
     monkeypatch.setattr(checkpoints, "find", lambda name: checkpoint if name == "sam2_hiera_tiny" else None)
-    assert [row.missing() for row in configurations(encoder="sam2_hiera_tiny")] == [None] * 13
+    assert [row.missing() for row in configurations(encoder="sam2_hiera_tiny")] == [None] * 19
     assert configurations()[1].missing()
 
 
@@ -95,3 +96,11 @@ def test_a_published_checkpoint_is_told_by_its_hash_and_not_by_its_name(checkpoi
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere.pt"):
         configurations(tmp_path / "nowhere.pt")
+
+
+def test_a_row_without_a_part_changes_that_setting_alone():
+    whole = settings_of(parsed(configurations()[0])).as_dict()
+    for row in configurations()[13:]:
+        found = settings_of(parsed(row)).as_dict()
+        name = WITHOUT[row.without].partition("=")[0]
+        assert [key for key in whole if whole[key] != found[key]] == [name]

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
 
 import numpy as np
-import psutil
 import SimpleITK as sitk
 
 from GLIDERegLib.api import register
@@ -27,6 +27,7 @@ from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.points import match_labels, read_points
 from GLIDERegLib.files.transforms import map_points, read_transform
 from GLIDERegLib.files.volumes import read_mask, read_volume
+from GLIDERegLib.registration.memory import estimated_bytes
 from GLIDERegLib.studies.benchmark.truth import Smoothness, regions_of, truth_error
 from GLIDERegLib.studies.cases import Case
 from GLIDERegLib.studies.datasets import find_cases, phantoms
@@ -82,7 +83,12 @@ def measure(case: Case, settings: Settings) -> dict:
     fixed, moving = read_volume(case.fixed, "fixed"), read_volume(case.moving, "moving")
     begin = time.process_time()
     transform = register(fixed, moving, settings).transform
-    row = {"seconds": time.process_time() - begin, "peak_gb": psutil.Process().memory_info().rss / 1e9}
+    row = {
+        "seconds": time.process_time() - begin,
+        # Of the whole process: of a pair only where it is the first.
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "estimate_gb": estimated_bytes(fixed.grid, moving.grid, settings, False) / 1e9,
+    }
     points = [read_points(path) for path in (case.fixed_points, case.moving_points)]
     kept = [n for n in match_labels(*(p.labels for p in points)).rows if points[0].labels[n[0]] != DOUBTFUL]
     start, goal = (p.points[[n[side] for n in kept]] for side, p in enumerate(points))

@@ -15,6 +15,7 @@ from scipy import ndimage
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
+from GLIDERegLib.registration.features.intensity import packed_intensity
 from GLIDERegLib.registration.features.mind import MindSlabs
 from GLIDERegLib.registration.features.pooled_features import (
     PackedFeatures,
@@ -39,26 +40,35 @@ _LEAST_SLICES = 8
 class LocalFeatures:
     """MIND of one image, averaged over blocks of voxels: pooled to cells for the search, and packed by block
     size (in voxels) for the refinement. At full size and precision it would need three times the memory.
+
+    intensity: normalised intensities at the last level's block size; None where they are not wanted.
     """
 
     pooled: PooledFeatures
     packed: dict[int, PackedFeatures]
+    intensity: PackedFeatures | None = None
 
     @classmethod
     def of_image(
         cls, image: Prepared, settings: Settings, device: torch.device, is_fixed: bool
     ) -> LocalFeatures:
         """As the settings ask for, for all their levels."""
-        return cls.of(
+        usable = usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius)
+        spacing = image.grid.spacing[0]
+        found = cls.of(
             image,
-            usable_voxels(image, is_fixed, settings.mind_dilation + settings.mind_radius),
+            usable,
             device,
-            cell_factor(settings.cell_size, image.grid.spacing[0]),
+            cell_factor(settings.cell_size, spacing),
             {level.feature_factor for level in settings.levels},
             settings.mind_radius,
             settings.mind_dilation,
             settings.noise_weight,
         )
+        if settings.levels and settings.intensity_share > 0:
+            finest = found.packed[settings.levels[-1].feature_factor]
+            found.intensity = packed_intensity(image.array, usable, spacing, finest)
+        return found
 
     @classmethod
     def of(

@@ -21,6 +21,15 @@ from GLIDERegLib.studies.cases import Task
 REDUCTIONS = ("pca", "static", "dynamic")
 # The two readings of the paper: each slice by itself, or conditioned on SAM2's memory of the earlier ones.
 READINGS = ("slice", "memory")
+# What was added to the paper's method, and the setting without it; 4 and 1 are version 0.1.0's.
+WITHOUT = {
+    "second-search": "search_passes=1",
+    "search-stretch": "search_stretch=1",
+    "second-direction": "symmetric=false",
+    "consistent-levels": "consistent_levels=false",
+    "even-weights": "noise_weight=4",
+    "stiffness": "bending_weight=1",
+}
 DEFAULT_ENCODER = "sam2.1_hiera_tiny"
 
 
@@ -29,7 +38,7 @@ class Configuration:
     """One row of the ablation; a `Method`. Options are those of `glidereg register`.
 
     reduction and reading are None for local features, which know neither. checkpoint: None where there is
-    none.
+    none. without: a key of `WITHOUT`, or None for the method whole.
     """
 
     features: str
@@ -38,10 +47,12 @@ class Configuration:
     encoder: str = DEFAULT_ENCODER
     checkpoint: Path | None = None
     preset: str = "default"
+    without: str | None = None
 
     @property
     def name(self) -> str:
-        parts = (self.reduction, self.features, "memory" if self.reading == "memory" else None)
+        memory = "memory" if self.reading == "memory" else None
+        parts = (self.reduction, self.features, memory, self.without and f"without-{self.without}")
         return "-".join(part for part in parts if part)
 
     def missing(self) -> str | None:
@@ -63,6 +74,7 @@ class Configuration:
             "features": self.features,
             "fixed-mask": task.fixed_mask,
             "moving-mask": task.moving_mask,
+            "set": self.without and WITHOUT[self.without],
         }
         if self.features != "local":
             options |= {
@@ -83,8 +95,9 @@ class Configuration:
 def configurations(
     checkpoint: Path | None = None, encoder: str = DEFAULT_ENCODER, preset: str = "default"
 ) -> list[Configuration]:
-    """The 13 rows: local features alone, then every reduction of global and of both features, with the slices
-    read one by one and through SAM2's memory; 7 with DINOv2, which has no memory.
+    """The 19 rows: local features alone, then every reduction of global and of both features, with the slices
+    read one by one and through SAM2's memory, and local features without each of `WITHOUT`; 13 with DINOv2,
+    which has no memory.
 
     checkpoint: a file of one's own for the encoder, else the published one where it was downloaded; without
     either, the rows that need it are missing. Raises InputError for a file that is not there, and for an
@@ -105,6 +118,7 @@ def configurations(
             Configuration(features, reduction, reading, encoder, checkpoint, preset)
             for features, reduction, reading in product(("global", "both"), REDUCTIONS, readings)
         ),
+        *(Configuration("local", encoder=encoder, preset=preset, without=part) for part in WITHOUT),
     ]
 
 

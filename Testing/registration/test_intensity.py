@@ -1,0 +1,94 @@
+"""Normalised intensities: what they ignore, what they equal, and when they are left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from GLIDERegLib.registration.features.intensity import (
+    AS_MIND,
+    SMOOTHING_MM,
+    WINDOWS_MM,
+    correlation,
+    normalised_intensity,
+    packed_intensity,
+    packed_weight,
+)
+from GLIDERegLib.registration.features.pooled_features import PackedFeatures
+from GLIDERegLib.registration.sampling import index_grid
+
+SHAPE = (20, 24, 28)
+MM = 2.0
+ALL = np.ones(SHAPE, bool)
+
+
+def texture(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=SHAPE)
+    return (ndimage.gaussian_filter(noise, 1.5) * 400 - 500).astype(np.float32)
+
+
+def like(factor: int = 1) -> PackedFeatures:
+    shape = tuple(-(-n // factor) for n in SHAPE)
+    return PackedFeatures.pack(torch.zeros((12, *shape)), torch.ones(shape), factor)
+
+
+def packed(array: np.ndarray) -> PackedFeatures:
+    return packed_intensity(array, ALL, MM, like())
+
+
+def test_gain_and_shift_of_a_scan_change_nothing():
+    image = texture(0)
+    expected = normalised_intensity(image, ALL, MM)
+    assert torch.allclose(normalised_intensity(0.25 * image + 90, ALL, MM), expected, atol=2e-3)
+
+
+def test_equals_its_definition_in_the_middle():
+    image = texture(1)
+    z, y, x = (n // 2 for n in SHAPE)
+    smooth = ndimage.gaussian_filter(image.astype(float), SMOOTHING_MM / MM, truncate=3.0)
+    for channel, window in zip(normalised_intensity(image, ALL, MM), WINDOWS_MM, strict=True):
+        r = round(window / MM)
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(smooth, r, mode="edge"), (2 * r + 1,) * 3)
+        variance = windows.var(axis=(3, 4, 5))
+        here = windows[z, y, x]
+        expected = (smooth[z, y, x] - here.mean()) / np.sqrt(variance[z, y, x] + np.median(variance))
+        # An even number of voxels: torch takes the lower of the two in the middle.
+        assert float(channel[z, y, x]) == pytest.approx(expected, rel=0.02)
+
+
+def test_packed_weight_undoes_the_bytes_scale():
+    a, b = texture(2), texture(3)
+    plain = (normalised_intensity(a, ALL, MM) - normalised_intensity(b, ALL, MM)).square().sum(dim=0).mean()
+    bytes_ = (packed(a).values() - packed(b).values()).square().sum(dim=0).mean()
+    assert float(packed_weight(1.0) * bytes_) == pytest.approx(AS_MIND * float(plain), rel=0.05)
+
+
+def test_lies_where_the_other_features_lie():
+    coarse = packed_intensity(texture(4), ALL, MM, like(2))
+    assert coarse.factor == 2
+    assert coarse.data.shape[:3] == (10, 12, 14)
+
+
+class TestCorrelation:
+    position = index_grid(SHAPE, torch.device("cpu"))
+
+    def test_of_one_image_through_its_shift_is_one(self):
+        image = packed(texture(5))
+        shift = torch.zeros_like(self.position)
+        assert correlation(image, image, self.position, shift) == pytest.approx(1.0, abs=1e-5)
+        moved = PackedFeatures(image.data, 1, (3, 0, 0))
+        assert correlation(image, moved, self.position, shift) < 0.2
+        shift[0] = 3.0
+        assert correlation(image, moved, self.position, shift) == pytest.approx(1.0, abs=1e-5)
+
+    def test_of_an_inverted_contrast_is_negative(self):
+        image = texture(6)
+        rest = torch.zeros_like(self.position)
+        assert correlation(packed(image), packed(-image), self.position, rest) < -0.9
+
+    def test_where_nothing_is_shared_is_zero(self):
+        image = packed(texture(7))
+        away = torch.full_like(self.position, 1000.0)
+        assert correlation(image, image, self.position, away) == 0.0
