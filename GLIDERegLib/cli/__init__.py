@@ -49,15 +49,12 @@ def run() -> None:
         status = end.code
     ignore_signals()
     status = _flushed(status)
-    stuck = any(thread.name == WORKER_THREAD for thread in threading.enumerate())
-    if stuck or status == Cancelled.exit_status:
-        # A native call that could not be stopped: Python's own way out would wait for it. And an interrupt
-        # within an `exec`, as imports of large packages have them, would make that way end by SIGINT.
+    if status or any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        # Python's own way out would wait for a native call that could not be stopped, end by SIGINT after an
+        # interrupt within an `exec` (imports of large packages have them), and let HDF5 complain once more of
+        # a damaged file, or crash over one that a full disk cut off.
         sys.stderr.flush()
         os._exit(status)
-    if sys.stderr is not sys.__stderr__:
-        # HDF5 complains once more, of a damaged file, while the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sys.exit(status)
 
 

@@ -21,6 +21,7 @@ from GLIDERegLib.files.kinds import kind_of, refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
+from GLIDERegLib.files.text_transforms import check_matlab, check_text
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")
@@ -87,6 +88,10 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
             "Save them as one composite.",
             code="transform",
         )
+    if path.suffix.lower() in (".tfm", ".txt"):
+        check_text(path, transform)
+    elif path.suffix.lower() == ".mat":
+        check_matlab(path)
     return transform
 
 

@@ -244,3 +244,38 @@ def test_points_the_transform_says_nothing_about_are_flagged():
         ]
     with pytest.raises(InputError, match="sideways"):
         propagate(points, an_affine(), "sideways")
+
+
+CUT = {
+    "affine.tfm": sitk.AffineTransform([1, 0.1, 0, 0, 1, 0, 0, 0, 1], [10, 20, 30.25], [1, 2, 3.5]),
+    "euler.txt": sitk.Euler3DTransform((1, 2, 3.5), 0.1, 0.2, 0.3, (10, 20, 30.25)),
+    "translation.tfm": sitk.TranslationTransform(3, (10, 20, 30.25)),
+    "field.tfm": sitk.DisplacementFieldTransform(
+        sitk.GetImageFromArray(np.full((2, 2, 2, 3), 1.5), isVector=True)
+    ),
+    "composite.tfm": sitk.CompositeTransform(
+        [sitk.TranslationTransform(3, (10, 20, 30)), sitk.Euler3DTransform((1, 2, 3), 0.1, 0.2, 0.3)]
+    ),
+    "affine.mat": sitk.AffineTransform([1, 0.1, 0, 0, 1, 0, 0, 0, 1], [10, 20, 30.25], [1, 2, 3.5]),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_transform_that_was_cut_off_anywhere_is_never_read_as_another_one(tmp_path, name):
+    """ITK itself takes what is missing for the identity, and a shortened number for the number."""
+    path, point = tmp_path / name, (0.4, 0.6, 0.7)
+    sitk.WriteTransform(CUT[name], str(path))
+    expected = CUT[name].TransformPoint(point)
+    assert read_transform(path).TransformPoint(point) == pytest.approx(expected)
+    whole = path.read_bytes()
+    # Between two parts of a composite nothing tells that another one followed.
+    between = whole.find(b"#Transform 2") if name.startswith("composite") else -1
+    for end in range(0, len(whole) - 1, 2):
+        path.write_bytes(whole[:end])
+        if end == between:
+            continue
+        try:
+            read = read_transform(path)
+        except InputError:
+            continue
+        assert read.TransformPoint(point) == pytest.approx(expected), end

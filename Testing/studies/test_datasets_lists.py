@@ -75,7 +75,7 @@ def test_missing_files_are_all_named_or_left_for_later(scans):
         ("name,fixed\nx,a.nii.gz\n", "lacks the column(s) moving"),
         ("name,fixed,moving,fixed_pionts\nx,a.nii.gz,b.nii.gz,a.csv\n", "'fixed_pionts'"),
         ("name,fixed,moving,moving\nx,a.nii.gz,b.nii.gz,c.nii.gz\n", "twice"),
-        ("name,fixed,moving\n", "no pairs"),
+        ("name,fixed,moving\n", "no rows"),
         ("", "lacks the column(s) name, fixed, moving"),
         ("name,fixed,moving\nx,a.nii.gz,\n", "Line 2"),
         ("name,fixed,moving\nx,a.nii.gz,b.nii.gz,c\n", "Line 2"),

@@ -1,0 +1,78 @@
+"""ITK's transforms in text and in MATLAB's files: ITK reads one that was cut off as another, silently."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GLIDERegLib.core.errors import InputError
+
+PARTS = ("Parameters", "FixedParameters")
+
+
+def check_text(path: Path, transform: sitk.Transform) -> None:
+    """Raises InputError where the file lacks a number of the transform that ITK has read from it."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    told = [block for block in _blocks(text) if not block["Transform"][0].startswith("Composite")]
+    read = _elementary(transform)
+    # A number that was cut within its digits is another number.
+    whole = 0 < len(told) == len(read) and text.endswith("\n")
+    whole &= len(re.findall(r"(?m)^#\s*Transform\s+\d+\s*$", text)) in (0, len(_blocks(text)))
+    for block, part in zip(told, read, strict=False):
+        wanted = dict(zip(PARTS, (part.GetParameters(), part.GetFixedParameters()), strict=True))
+        for name, values in wanted.items():
+            given = block.get(name)
+            # Euler's fourth fixed parameter is of ITK 4.10 and later.
+            fewest = 3 if name == "FixedParameters" and len(values) == 4 else len(values)
+            whole &= given is not None and fewest <= len(given) and bool(values or not given)
+    if not whole:
+        raise _cut_off(path)
+
+
+def check_matlab(path: Path) -> None:
+    """Raises InputError unless the file (MATLAB's level 4: a head of five int32, a name, numbers) ends with a
+    matrix's last number, and parameters and fixed parameters stand in it by turns.
+    """
+    content, place, matrices = path.read_bytes(), 0, 0
+    while place < len(content):
+        if place + 20 > len(content):
+            raise _cut_off(path)
+        kind, rows, columns, _, name = struct.unpack_from("<5i", content, place)
+        if min(rows, columns, name) < 0 or kind not in (0, 10):
+            raise _cut_off(path)
+        place += 20 + name + rows * columns * (8 if kind == 0 else 4)
+        matrices += 1
+    if place != len(content) or matrices == 0 or matrices % 2:
+        raise _cut_off(path)
+
+
+def _cut_off(path: Path) -> InputError:
+    return InputError(
+        f"The transform '{path}' is damaged or incomplete: it ends before all of its numbers.",
+        "Copy or export it again.",
+        code="file-incomplete",
+    )
+
+
+def _blocks(text: str) -> list[dict[str, list[str]]]:
+    """What stands after each name of each transform, as words."""
+    blocks: list[dict[str, list[str]]] = []
+    for line in text.splitlines():
+        name, colon, rest = line.partition(":")
+        if colon and name.strip() == "Transform":
+            blocks.append({"Transform": rest.split() or [""]})
+        elif colon and blocks:
+            blocks[-1][name.strip()] = rest.split()
+    return blocks
+
+
+def _elementary(transform: sitk.Transform) -> list[sitk.Transform]:
+    """The transform's elementary parts in the order of a file."""
+    transform = transform.Downcast()
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
+    return [part for one in parts for part in _elementary(one)]
