@@ -12,8 +12,9 @@ from GLIDERegLib.evaluation.landmarks.between import COVERED_MM, expected_error
 from GLIDERegLib.evaluation.landmarks.check import Check
 from GLIDERegLib.evaluation.landmarks.correlation import correlations, peak, second, sharpness
 from GLIDERegLib.evaluation.landmarks.errors import Errors, error_map, errors_of
+from GLIDERegLib.evaluation.landmarks.guide import Guide
 from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
-from GLIDERegLib.evaluation.landmarks.matching import Landmarks, find_landmarks
+from GLIDERegLib.evaluation.landmarks.matching import Landmarks, find_landmarks, without_outliers
 from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 from GLIDERegLib.evaluation.phantom import make_phantom
@@ -199,6 +200,19 @@ def test_correlation_is_that_of_numpy_at_every_shift():
         window = blocks[n, k : k + 5, j : j + 5, i : i + 5]
         expected = np.corrcoef(patches[n].ravel(), window.ravel())[0, 1]
         assert ours[n, k, j, i] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_rib_that_moves_like_the_lung_beside_it_is_an_outlier():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-60, 60, (160, 3))
+    lungs = points[:, 0] < 0
+    matched = points + np.where(lungs[:, None], (0, 0, 36.0), 0.0) + rng.normal(0, 0.5, (160, 3))
+    rib = np.flatnonzero(~lungs)[np.argmin(points[~lungs, 0])]
+    matched[rib] += (0, 0, 36)
+    start = Guide(np.eye(3), np.zeros(3), points[:0], points[:0], np.zeros(0))
+    confidence = without_outliers(points, matched, np.ones(160), start, lungs)
+    assert confidence[rib] == 0
+    assert np.delete(confidence, rib).mean() > 0.95
 
 
 def test_what_shows_nothing_correlates_with_nothing():

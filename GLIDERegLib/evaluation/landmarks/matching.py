@@ -14,7 +14,7 @@ import numpy as np
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.landmarks.correlation import Progress, peak, search, second, sharpness
-from GLIDERegLib.evaluation.landmarks.guide import Guide, estimate, picture
+from GLIDERegLib.evaluation.landmarks.guide import NEIGHBOURS, Guide, estimate, picture
 from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
 from GLIDERegLib.evaluation.landmarks.names import BODY
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
@@ -82,6 +82,8 @@ def find_landmarks(
     progress(0.1)
     guide = estimate(fixed, moving, points, lambda share: progress(0.1 + 0.4 * share))
     matched, confidence = _match(fixed, moving, points, guide)
+    in_lungs = np.array([name != BODY for name in regions.at(points)])
+    confidence = without_outliers(points, matched, confidence, guide, in_lungs)
     progress(1.0)
     kept = np.flatnonzero(confidence > 0)
     if not len(kept):
@@ -120,7 +122,7 @@ def _match(fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide) -> t
     matched = matched - 0.5 * np.einsum("nij,nj->ni", shapes, inverse)
     sure = there.sure & back.sure & (loop <= MOST_BACK * step) & moving.grid.contains(matched)
     confidence = np.where(sure, np.minimum(there.confidence, back.confidence), 0.0)
-    return matched, _without_outliers(points, matched, confidence, guide)
+    return matched, confidence
 
 
 @dataclass(frozen=True)
@@ -151,16 +153,26 @@ def _found(here, there, points, expected, shapes, step: float) -> _Found:
     return _Found(shifts, sure, confidence)
 
 
-def _without_outliers(points, matched, confidence: np.ndarray, guide: Guide) -> np.ndarray:
-    """Confidence (N), 0 where the other landmarks' local map says another place."""
+def without_outliers(
+    points: np.ndarray, matched: np.ndarray, confidence: np.ndarray, guide: Guide, lungs: np.ndarray
+) -> np.ndarray:
+    """Confidence (N), 0 where the other landmarks' local map says another place than the match.
+
+    points, matched: (N, 3) LPS mm, of which those count whose confidence is not 0. lungs: bool (N); lungs and
+    the rest move apart, and are held to their own kind where there are enough of it. A rib that was taken for
+    the next one, along with the lung's motion, would pass otherwise.
+    """
     residuals = matched - points @ guide.matrix.T - guide.offset
     for _ in range(3):
-        kept = np.flatnonzero(confidence > 0)
-        local = Guide(guide.matrix, guide.offset, points[kept], residuals[kept], np.ones(len(kept)))
-        off = np.linalg.norm(matched[kept] - local.at(points[kept])[0], axis=1)
-        limit = np.clip(3 * np.percentile(off, 80), *OUTLIER_MM) if len(off) else 0
-        confidence = confidence.copy()
-        confidence[kept[off > limit]] = 0
+        kept, confidence = confidence > 0, confidence.copy()
+        for group in (lungs, ~lungs):
+            own = np.flatnonzero(kept & group)
+            others = own if len(own) > NEIGHBOURS else np.flatnonzero(kept)
+            if not len(own) or len(others) <= NEIGHBOURS:
+                continue
+            local = Guide(guide.matrix, guide.offset, points[others], residuals[others], np.ones(len(others)))
+            off = np.linalg.norm(matched[own] - local.at(points[own])[0], axis=1)
+            confidence[own[off > np.clip(3 * np.percentile(off, 80), *OUTLIER_MM)]] = 0
     return confidence
 
 
