@@ -1,4 +1,4 @@
-"""GLIDE-Reg for 3D Slicer: deformable registration of two CT scans, with the nodules carried along."""
+"""GLIDE-Reg for 3D Slicer: deformable registration of two CT scans, with the nodules propagated along."""
 
 import sys
 import time
@@ -66,7 +66,7 @@ class GLIDEReg(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["GLIDE-Reg contributors"]
         parent.helpText = _(
-            "Registers two CT scans, above all of the lung, and carries nodules from one to the other. "
+            "Registers two CT scans, above all of the lung, and propagates nodules from one to the other. "
             "The results are for checking by eye; this is not a diagnostic device."
         )
         parent.acknowledgementText = _("The method is GLIDE-Reg (arXiv 2603.00218).")

@@ -24,8 +24,8 @@ LARGE_RESIDUAL_MM = 0.1
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "propagate",
-        help="carry points from one image to the other",
-        description="Carries points through a transform, ITK's or a displacement field, that maps fixed "
+        help="propagate points from one image to the other",
+        description="Propagates points through a transform, ITK's or a displacement field, that maps fixed "
         "points to moving points; or through its inverse.",
     )
     add = parser.add_argument
@@ -62,24 +62,24 @@ def run(options: argparse.Namespace) -> None:
     with whole_file(options.output) as temporary:
         points = read_points(options.points)
         transform = read_transform(options.transform)
-        carried, columns = interruptible(
+        propagated, columns = interruptible(
             lambda cancel: propagate(points, transform, options.direction, **image_grids(options))
         )
-        write_points(carried, temporary, columns)
+        write_points(propagated, temporary, columns)
     if options.quiet:
         return
-    print(f"{len(carried)} points in {options.output}")
+    print(f"{len(propagated)} points in {options.output}")
     doubts = {
         "outside the transform's field or the fixed image, where no motion is known": ~columns[
             "inside_field"
         ],
-        f"not to be carried back within {LARGE_RESIDUAL_MM} mm": columns["residual_mm"] > LARGE_RESIDUAL_MM,
+        f"without an inverse within {LARGE_RESIDUAL_MM} mm": columns["residual_mm"] > LARGE_RESIDUAL_MM,
     }
     if "inside_moving" in columns:
         doubts["outside the moving image, where nothing can be compared"] = ~columns["inside_moving"]
     for text, chosen in doubts.items():
         if chosen.any():
-            labels = [label for label, shown in zip(carried.labels, chosen, strict=True) if shown]
+            labels = [label for label, shown in zip(propagated.labels, chosen, strict=True) if shown]
             print(f"Warning: {len(labels)} points are {text}: {', '.join(labels)}.")
 
 

@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         text = f"image on the {role} image's grid, not zero where the {role} image counts"
         add(f"--{role}-mask", type=Path, metavar="FILE", help=text)
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
-        text = f"points in the {role} image (.csv, .mrk.json or .fcsv) to carry to the {other} image"
+        text = f"points in the {role} image (.csv, .mrk.json or .fcsv) to propagate to the {other} image"
         add(f"--{role}-points", type=Path, metavar="FILE", help=text)
     text = "transform from fixed to moving points to start from instead of --align; the result includes it"
     add("--initial-transform", type=Path, metavar="FILE", help=text)
@@ -190,7 +190,7 @@ def _carry_points(
     out: OutputFolder,
     warnings: list[str],
 ) -> dict:
-    """Writes the points carried to the other image; returns what the report tells of them."""
+    """Writes the points propagated to the other image; returns what the report tells of them."""
     from GLIDERegLib.files.points import write_points
     from GLIDERegLib.files.transforms import propagate
 
@@ -198,10 +198,10 @@ def _carry_points(
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         if role not in points:
             continue
-        carried, columns = propagate(points[role], result.transform, f"{role}-to-{other}", fixed, moving)
+        propagated, columns = propagate(points[role], result.transform, f"{role}-to-{other}", fixed, moving)
         beyond = [
             label
-            for label, inside in zip(carried.labels, columns["inside_moving"], strict=True)
+            for label, inside in zip(propagated.labels, columns["inside_moving"], strict=True)
             if not inside
         ]
         if beyond:
@@ -211,7 +211,9 @@ def _carry_points(
                 f"compared (inside_moving is false): {', '.join(beyond)}."
             )
         outside = [
-            label for label, inside in zip(carried.labels, columns["inside_field"], strict=True) if not inside
+            label
+            for label, inside in zip(propagated.labels, columns["inside_field"], strict=True)
+            if not inside
         ]
         if outside:
             warnings.append(
@@ -219,7 +221,7 @@ def _carry_points(
                 f"(inside_field is false): {', '.join(outside)}."
             )
         for name in POINTS[other]:
-            write_points(carried, out / name, columns)
+            write_points(propagated, out / name, columns)
     return _registration_error(points, result, warnings) if len(points) == 2 else {}
 
 
@@ -269,6 +271,12 @@ def print_summary(report: dict, folder: Path, given: Collection[str]) -> None:
     if error := report.get("target_registration_error"):
         means = [error[when]["mean"] for when in ("initial", "final")]
         rows.append((f"distance of {error['final']['n']} points, mean (mm)", *means))
-    rows.append(("folded share of the body (%)", None, 100 * report["jacobian"]["share_not_positive"]))
+    rows.append(
+        (
+            "folding (Jacobian <= 0), % of voxels of the body",
+            None,
+            100 * report["jacobian"]["share_not_positive"],
+        )
+    )
     print(comparison(rows))
     print_warnings(report["warnings"])

@@ -60,7 +60,7 @@ class Settings:
         ),
     )
     features: str = described(
-        "auto", "the features the scans are compared by; auto takes both where the encoder's checkpoint is "
+        "auto", "the features that drive the registration; auto takes both where the encoder's checkpoint is "
         "present, else local", title="Features", term="global and local features",
         choices=(
             Choice("auto", "Automatic", "Both where SAM2's checkpoint is present, else MIND (local)."),

@@ -56,7 +56,7 @@ def local_agreement(
 ) -> LocalAgreement:
     """Compares the surroundings of a fixed point (3,) with those of the moving point (3,) it corresponds to.
 
-    mapping: fixed to moving points; shifted so that `point` comes to `landing`, it carries the surroundings
+    mapping: fixed to moving points; shifted so that `point` comes to `landing`, it takes the surroundings
     along. voxel_mm: mean edge of the coarser scan's voxels.
 
     The neighbourhood is a cube of 11 x 11 x 11 samples, 10 mm wide (samples 1 mm apart, or half a voxel where

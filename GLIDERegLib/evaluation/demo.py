@@ -44,7 +44,7 @@ def judge(phantom: Phantom, transform: sitk.Transform) -> dict:
     """A registration of the phantom against its truth, before ("initial") and after ("final"); JSON-able.
 
     transform: fixed points to moving points, LPS mm. "body" and "nodules" hold the distance in mm between
-    where the transform and where the truth carry every voxel of the body and every nodule's centre; the rest
+    where the transform and where the truth take every voxel of the body and every nodule's centre; the rest
     is the report of `evaluate_transform` with the landmarks and label maps.
     """
     points = landmark_sets(phantom)
@@ -54,10 +54,10 @@ def judge(phantom: Phantom, transform: sitk.Transform) -> dict:
     truth = phantom.displacement(grid.points()[body])
     found = displacement_on(transform, grid)[body]
     nodules = phantom.fixed_nodules
-    carried = map_points(transform, nodules)
+    propagated = map_points(transform, nodules)
     return {
         "body": _errors(np.zeros_like(truth), found, truth),
-        "nodules": _errors(nodules, carried, phantom.moving_nodules),
+        "nodules": _errors(nodules, propagated, phantom.moving_nodules),
         **evaluate_transform(
             transform,
             phantom.fixed,

@@ -21,7 +21,7 @@ from GLIDERegLib.registration.working_grid import prepare_alone
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3
 BODY_SPACING_MM = 4.0
-ROUND_TRIP_POINTS = 1000
+CONSISTENCY_POINTS = 1000
 
 
 def evaluate_transform(
@@ -42,9 +42,9 @@ def evaluate_transform(
     transform: fixed points to moving points, LPS mm. Points: two point sets, matched by label where labels
     tell, or two arrays (N, 3) in LPS mm, matched by row. fixed_labels and mask lie on the fixed image's grid;
     labels are whole numbers. Points, labels and similarity are also judged for the identity ("initial").
-    Without a mask, similarity, Jacobian and round trip count inside the body of the fixed image.
-    inverse_transform: the tool's own inverse, judged by the round trip fixed -> moving -> fixed; without it
-    the transform is inverted numerically.
+    Without a mask, similarity, Jacobian and inverse consistency count inside the body of the fixed image.
+    inverse_transform: the tool's own inverse, for the inverse consistency error fixed -> moving -> fixed;
+    without it the transform is inverted numerically.
 
     Similarity and Jacobian are sampled at every n-th fixed voxel, at most sampling_mm apart where the image
     is finer; see "sampling" in the report. nodes: the transform as a field on the grid it was made on, whose
@@ -86,7 +86,7 @@ def evaluate_transform(
             | {"sampling_mm": list(nodes.grid.spacing)}
         ),
         "similarity": _similarity(identity, transform, sampled, moving, inside),
-        "inverse_consistency": _round_trip(transform, inverse_transform, sampled.grid, inside),
+        "inverse_consistency": _inverse_consistency(transform, inverse_transform, sampled.grid, inside),
         "warnings": [*fixed.notes, *moving.notes],
     }
     uncovered = 1 - in_field(transform, _scattered(sampled.grid, inside)).mean()
@@ -200,12 +200,12 @@ def _scattered(grid: Grid, inside: np.ndarray) -> np.ndarray:
     """Up to 1000 voxel centres (N, 3) spread evenly over the region, the same at every call."""
     voxels = np.flatnonzero(inside)
     rng = np.random.default_rng(0)
-    chosen = rng.choice(voxels, min(ROUND_TRIP_POINTS, len(voxels)), replace=False)
+    chosen = rng.choice(voxels, min(CONSISTENCY_POINTS, len(voxels)), replace=False)
     return grid.to_physical(np.stack(np.unravel_index(chosen, inside.shape), axis=-1)[:, ::-1])
 
 
-def _round_trip(transform, inverse_transform, grid: Grid, inside: np.ndarray) -> dict:
-    """Residuals in mm of points carried to the moving image and back."""
+def _inverse_consistency(transform, inverse_transform, grid: Grid, inside: np.ndarray) -> dict:
+    """Residuals in mm of points propagated to the moving image and back."""
     points = _scattered(grid, inside)
     there = map_points(transform, points)
     if inverse_transform is None:
@@ -250,17 +250,17 @@ def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list
     return start, goal, labels, about, matching.warnings()
 
 
-def _points_report(start: np.ndarray, carried: np.ndarray, goal: np.ndarray, labels: list[str]) -> dict:
+def _points_report(start: np.ndarray, propagated: np.ndarray, goal: np.ndarray, labels: list[str]) -> dict:
     """Target registration error and centre point matching before and after, with each point's error."""
     initial, initial_summary = metrics.target_registration_error(start, goal)
-    final, final_summary = metrics.target_registration_error(carried, goal)
+    final, final_summary = metrics.target_registration_error(propagated, goal)
     each = [
         {"label": label, "initial_mm": float(before), "final_mm": float(after)}
         for label, before, after in zip(labels, initial, final, strict=True)
     ]
     matching = {
         name: {f"within_{mm:g}_mm": share for mm, share in metrics.centre_point_matching(p, goal).items()}
-        for name, p in (("initial", start), ("final", carried))
+        for name, p in (("initial", start), ("final", propagated))
     }
     error = {"initial": initial_summary, "final": final_summary, "each": each}
     return {"target_registration_error": error, "centre_point_matching": matching}

@@ -39,7 +39,7 @@ TITLES = (
     "After:\nfixed and warped",
     "Difference before\n(moving - fixed)",
     "Difference after\n(warped - fixed)",
-    "Displacement: regular grid\nof the fixed image, carried",
+    "Displacement: regular grid\nof the fixed image, moved",
     "Jacobian determinant\n(volume, moving / fixed)",
 )
 
@@ -213,7 +213,7 @@ def _draw_keys(keys: list[Axes], scales: dict[str, ScalarMappable], unit: str, l
     for ax, name, label in (
         (keys[1], "difference", f"difference ({unit})"),
         (keys[2], "displacement", "length of displacement (mm)"),
-        (keys[3], "jacobian", "determinant (black: folded)"),
+        (keys[3], "jacobian", "determinant (black: folding)"),
     ):
         bar = figure.colorbar(scales[name], cax=ax, orientation="horizontal")
         bar.set_label(label, fontsize=10)
@@ -231,7 +231,7 @@ def _overlay(fixed: np.ndarray, other: np.ndarray, window: tuple[float, float]) 
 
 
 def _draw_grid(ax: Axes, plane: Plane, vectors: np.ndarray, scale: ScalarMappable) -> None:
-    """Straight lines through the fixed image where the displacement carries them, coloured by its length."""
+    """Straight lines through the fixed image where the displacement takes them, coloured by its length."""
     points = plane.grid.points().squeeze(axis=2 - plane.normal)
     moved = (points + vectors)[..., [plane.across, plane.up]]
     length = np.linalg.norm(vectors, axis=-1)
@@ -250,14 +250,14 @@ def _landmark_errors(vectors, grid: Grid, fixed_points, moving_points) -> dict |
         return None
     at, goal = np.asarray(fixed_points, float), np.asarray(moving_points, float)
     index = grid.to_index(at).T[::-1]
-    carried = np.stack(
+    propagated = np.stack(
         [ndimage.map_coordinates(vectors[..., a], index, order=1, mode="nearest") for a in range(3)], axis=-1
     )
-    means = [target_registration_error(start, goal)[1]["mean"] for start in (at, at + carried)]
+    means = [target_registration_error(start, goal)[1]["mean"] for start in (at, at + propagated)]
     return {
         "at": at,
         "before": goal - at,
-        "after": goal - at - carried,
+        "after": goal - at - propagated,
         "n": len(at),
         "mean_before": means[0],
         "mean_after": means[1],

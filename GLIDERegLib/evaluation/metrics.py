@@ -8,7 +8,7 @@ from GLIDERegLib.core.errors import InputError
 
 
 def target_registration_error(displaced: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, dict]:
-    """Distance in mm of each carried point (N, 3) from its reference (N, 3): distances (N,) and a summary.
+    """Distance in mm of each propagated point (N, 3) from its reference (N, 3): distances (N,) and a summary.
 
     The summary has mean, std, median, p25, p75, p90, p95, max (mm) and n. Raises InputError when the points
     do not pair.

@@ -1,4 +1,4 @@
-"""Nodules of two scans: how well the place of a carried one is known, and which belong together."""
+"""Nodules of two scans: how well the place of a propagated one is known, and which belong together."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ COVERAGE_OF_IMAGES, COVERAGE_OF_VOXEL = 1.2, 0.5
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known about one carried nodule without knowing the truth.
+    """What is known about one propagated nodule without knowing the truth.
 
     inside_fixed, inside_moving: whether the field covers it, and whether it lands in the moving scan.
-    residual: mm between the nodule and where the way there and back leads. volume_ratio: Jacobian determinant
+    residual: mm between the nodule and where the inverse leads it back to. volume_ratio: Jacobian determinant
     of fixed to moving at the fixed point, the expansion of the tissue around it. lowest_ratio: its smallest
     value within about 5 mm. agreement, shift, spread: see `agreement.LocalAgreement`. voxel_mm: mean edge of
     the coarser scan's voxels; edge_mm: their longest edge.
@@ -92,7 +92,7 @@ def advice(evidence: Evidence) -> tuple[str, str]:
         (e.lowest_ratio <= 0, f"the field folds within {NEIGHBOURHOOD_MM:.0f} mm"),
         (
             e.residual > LARGEST_RESIDUAL_MM,
-            f"there and back leads {e.residual:.1f} mm away: the field is inconsistent here",
+            f"the field has no inverse here (it misses by {e.residual:.1f} mm)",
         ),
         (
             e.shift > max(CLEAR_SHIFT_MM, e.voxel_mm) and e.shift > 2 * e.spread,

@@ -14,9 +14,11 @@ import SimpleITK as sitk
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.ct import is_ct
+from GLIDERegLib.core.describing import descriptions
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.networks import NETWORKS
+from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.nodules import LARGEST_RESIDUAL_MM as RETURNING_MM
 from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
@@ -222,25 +224,33 @@ def _facts(report: dict[str, Any], show_names: bool) -> list[tuple[str, str]]:
     if "settings" not in report:
         name = report.get("names", {}).get("transform", TRANSFORM) if show_names else "given"
         return [("Transform", f"{name}; how it was made is not known to this report")]
+
+    def titles(setting: str) -> dict[str, str]:
+        return {choice.value: choice.title for choice in descriptions(Settings)[setting].choices}
+
     settings, device, weights = report["settings"], report["device"], report["weights"]
     network = NETWORKS.get(weights["name"]) if weights else None
     title = network.title if network else "SAM2"
-    features = {"both": f"global ({title}) and local", "global": f"global ({title})", "local": "local"}
+    features = {
+        "both": f"MIND (local) and {title} (global)",
+        "global": f"{title} (global)",
+        "local": "MIND (local)",
+    }
     model = "no SAM2 weights: local features only"
     if weights:
         model = f"{title} {weights['name']}, weights {weights['weights']}"
         model += f", slices of {weights['input_size']} pixels"
     memory = max((stage["peak_memory_mb"] for stage in report["stages"].values()), default=0)
     return [
-        ("Preset", str(settings["name"])),
-        ("Features compared", features.get(report["features"], str(report["features"]))),
+        ("Preset", titles("name").get(settings["name"], str(settings["name"]))),
+        ("Features", features.get(report["features"], str(report["features"]))),
         ("Model", model),
-        ("Alignment before", str(settings["align"])),
+        ("Pre-alignment", titles("align").get(settings["align"], str(settings["align"]))),
         ("Working resolution", f"{report['working_spacing_mm']:g} mm"),
         ("Device", f"{device['kind']} ({device['name']}, {device['threads']} threads)"),
         ("Time", f"{report['seconds']:.1f} s"),
         ("Peak memory", f"{memory:.0f} MB"),
-        ("Ended early by the user", "yes" if report.get("stopped_early") else "no"),
+        ("Stopped by user, intermediate result", "yes" if report.get("stopped_early") else "no"),
         ("Seed", str(report["seed"])),
         ("Versions", ", ".join(f"{name} {text}" for name, text in report["versions"].items() if text)),
     ]

@@ -14,7 +14,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.points import PointSet, read_points
 
 # Where the points of one scan are found in the other one.
-CARRIED = {"fixed": "points_moving.csv", "moving": "points_fixed.csv"}
+PROPAGATED = {"fixed": "points_moving.csv", "moving": "points_fixed.csv"}
 KNOWN = {"true": True, "false": False}
 OTHER = {"fixed": "moving", "moving": "fixed"}
 REVIEW, LABEL, MARKED_IN = "review.csv", "Label", "Marked in"
@@ -32,11 +32,11 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Nodule:
-    """A point marked in one scan and carried to the other.
+    """A point marked in one scan and propagated to the other.
 
-    marked_in: "fixed" or "moving". fixed, moving: LPS mm (3). residual_mm: there and back. inside_field:
+    marked_in: "fixed" or "moving". fixed, moving: LPS mm (3). residual_mm: of the inverse. inside_field:
     whether the registration reaches there. inside_moving: whether it lies in the moving scan. own_mark_mm:
-    from the carried point to where the same label was marked in the other scan. review: what the reader
+    from the propagated point to where the same label was marked in the other scan. review: what the reader
     noted, by column. None for what is not known.
     """
 
@@ -65,9 +65,9 @@ def read_nodules(folder: Path, sources: dict[str, Path], corresponding: bool) ->
     review = _read_review(folder)
     nodules = []
     for role, given in marked.items():
-        path = folder / CARRIED[role]
-        carried = read_points(path)
-        if carried.labels != given.labels:
+        path = folder / PROPAGATED[role]
+        propagated = read_points(path)
+        if propagated.labels != given.labels:
             raise InputError(
                 f"The points in '{path}' are not those of '{sources[role]}', which has changed since.",
                 "Register again.",
@@ -76,7 +76,9 @@ def read_nodules(folder: Path, sources: dict[str, Path], corresponding: bool) ->
         own = _unique(marked[OTHER[role]]) if corresponding and OTHER[role] in marked else {}
         once = _unique(given)
         columns = _rows(path)
-        for n, (label, start, end) in enumerate(zip(given.labels, given.points, carried.points, strict=True)):
+        for n, (label, start, end) in enumerate(
+            zip(given.labels, given.points, propagated.points, strict=True)
+        ):
             mark = own.get(label) if label in once else None
             row = columns[n] if n < len(columns) else {}
             nodules.append(

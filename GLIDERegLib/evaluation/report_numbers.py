@@ -43,7 +43,7 @@ def numbers(measured: dict, lengths_mm: np.ndarray, largest_voxel_mm: float, uni
         *_similarity(measured["similarity"], unit),
         *_displacements(lengths_mm),
         *_jacobian(measured["jacobian"]),
-        *_round_trip(measured["inverse_consistency"], largest_voxel_mm),
+        *_inverse_consistency(measured["inverse_consistency"], largest_voxel_mm),
     ]
 
 
@@ -129,7 +129,7 @@ def _jacobian(jacobian: dict) -> list[Number]:
             1,
             f"Where tissue shrinks most, {least:.2f} of its volume is left."
             if least > 0
-            else "At 0 or below, the tissue is folded onto itself, which no tissue does.",
+            else "At 0 or below, the field folds, which no tissue does.",
         ),
         Number(
             f"{name}, largest",
@@ -141,15 +141,15 @@ def _jacobian(jacobian: dict) -> list[Number]:
             f"Where tissue grows most, it has {most:.2f} times its volume.",
         ),
         Number(
-            "Share of the body that is folded",
-            "%",
+            "Folding (Jacobian ≤ 0)",
+            "% of voxels of the body",
             "",
             f"{folded:.3f}",
             "0 %",
             1,
             "No folding was found; folds are smoothed away, so this tells nothing of accuracy."
             if folded == 0
-            else "In folded places the map has no inverse: do not rely on points there.",
+            else "Where the field folds it has no inverse: do not rely on points there.",
         ),
     ]
     if jacobian.get("std_log") is not None:
@@ -167,31 +167,19 @@ def _jacobian(jacobian: dict) -> list[Number]:
     return found
 
 
-def _round_trip(consistency: dict, largest_voxel_mm: float) -> list[Number]:
-    own_inverse = consistency["method"] == "numerical inverse"
-    usual = (
-        "near 0 where nothing folds"
-        if own_inverse
-        else f"up to the longest voxel edge, {largest_voxel_mm:g} mm"
-    )
-    found = []
-    for name, key in (("mean", "mean_mm"), ("95th percentile", "p95_mm"), ("largest", "max_mm")):
-        value = consistency[key]
-        meaning = (
-            "The map there and its own inverse back: it tells whether the map can be inverted, not whether "
-            "it is right."
-            if own_inverse
-            else compared(value, largest_voxel_mm, "mm")
+def _inverse_consistency(consistency: dict, largest_voxel_mm: float) -> list[Number]:
+    """Only where the way back is a field of its own: that through a computed inverse is 0 for any field."""
+    if consistency["method"] == "numerical inverse":
+        return []
+    return [
+        Number(
+            f"Inverse consistency error, {name}",
+            "mm",
+            "",
+            f"{consistency[key]:.3f}",
+            f"up to the longest voxel edge, {largest_voxel_mm:g} mm",
+            1,
+            compared(consistency[key], largest_voxel_mm, "mm"),
         )
-        found.append(
-            Number(
-                f"Inverse consistency (there and back), {name}",
-                "mm",
-                "",
-                f"{value:.3f}",
-                usual,
-                None if own_inverse else 1,
-                meaning,
-            )
-        )
-    return found
+        for name, key in (("mean", "mean_mm"), ("95th percentile", "p95_mm"), ("largest", "max_mm"))
+    ]

@@ -129,11 +129,11 @@ from samples {{ sampling }} mm apart.</p>
 {{ heading("repeated") }}
 <h2>Nodules</h2>
 {%- if nodules %}
-<p class="muted">Each nodule was marked in one scan and carried to the other one by the registration.
+<p class="muted">Each nodule was marked in one scan and propagated to the other one by the registration.
 Positions are in mm towards the patient's right or left (R, L), front or back (A, P) and head or feet (S, I).
 
-{%- if own_marks %} Own mark: how far the carried point is from where the same label was marked in that scan,
-to be compared with how two readers differ.{% endif %}</p>
+{%- if own_marks %} Own mark: how far the propagated point is from where the same label was marked in that
+scan, to be compared with how two readers differ.{% endif %}</p>
 <table class="data"><thead><tr><th>Label</th><th>Marked in</th><th>In the fixed scan</th>
 <th>In the moving scan</th><th class="value">Displacement<br>(mm)</th>
 <th>Inside<br>the field</th><th>Inside<br>the moving<br>scan</th>
@@ -158,8 +158,8 @@ warped). The cross marks the point. Black to white: {{ window[0] | measure(0) }}
 {%- endif %}
 {%- if nodule.inside_moving is false %} <b>Outside the moving scan, where nothing could be compared.</b>
 {%- endif %}
-{%- if nodule.residual_mm is not none and nodule.residual_mm > returning_mm %} <b>There and back leads
-{{ nodule.residual_mm | measure(1) }} mm away: the transform is inconsistent here.</b>
+{%- if nodule.residual_mm is not none and nodule.residual_mm > returning_mm %} <b>The transform has no
+inverse here (it misses by {{ nodule.residual_mm | measure(1) }} mm).</b>
 {%- endif %}</p>
 <div class="pictures">
 {%- for picture in entry.pictures %}

@@ -181,7 +181,7 @@ def propagate(
     fixed: Grid | None = None,
     moving: Grid | None = None,
 ) -> tuple[PointSet, dict[str, np.ndarray]]:
-    """Carries points "fixed-to-moving" through the transform or "moving-to-fixed" through its inverse.
+    """Propagates points "fixed-to-moving" through the transform or "moving-to-fixed" through its inverse.
 
     fixed, moving: where the images' voxels are, if that is known. Returns the points and columns with one
     value per point: residual_mm, the distance (mm) between a given point and itself after going there and

@@ -10,7 +10,15 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.check_dicom import DicomButtons
 from GLIDERegLib.panel.check_landmarks import LandmarksSection
-from GLIDERegLib.panel.check_texts import DRAWINGS, LAYOUT_CHOICES, MAPS, OVERLAYS, REVEAL, positionText
+from GLIDERegLib.panel.check_texts import (
+    CONSISTENCY,
+    DRAWINGS,
+    LAYOUT_CHOICES,
+    MAPS,
+    OVERLAYS,
+    REVEAL,
+    positionText,
+)
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap, showMaps
@@ -43,9 +51,9 @@ class CheckPage:
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._views: CheckViews | None = None
         self._quiet = False
-        offered = OVERLAYS + ([REVEAL] if CheckViews.canReveal() else []) + MAPS
+        self._offered = OVERLAYS + ([REVEAL] if CheckViews.canReveal() else []) + MAPS
         self._layout = ChoiceBox(ui.checkLayoutCombo, LAYOUT_CHOICES, lambda _: self._showLayout())
-        self._overlay = ChoiceBox(ui.checkOverlayCombo, offered, lambda _: self._show())
+        self._overlay = ChoiceBox(ui.checkOverlayCombo, self._offered, lambda _: self._show())
         self._drawing = ChoiceBox(ui.checkDrawingCombo, DRAWINGS, lambda _: self._show())
         self._segment = ChoiceBox(
             ui.checkSegmentCombo, [], lambda name: self._binding.set("checkSegment", name)
@@ -95,6 +103,8 @@ class CheckPage:
                 node.checkFixed, node.checkMoving = fixed or node.checkFixed, moving or node.checkMoving
         if self._views is not None and self._views.pair != self._pair():
             self._close()
+        independent = [CONSISTENCY] if node.checkBack is not None else []
+        self._overlay.fill([*self._offered, *independent], self._overlay.value)
         self._fillSegments()
         showTable(self.ui.checkTableView, node.checkTable)
         self._landmarks.show()
@@ -155,7 +165,7 @@ class CheckPage:
         mode = self._overlay.value
         ui.checkOpacitySlider.enabled = problem is None and (mode == overlay.FADE or mode in KINDS)
         ui.checkSpacingSlider.enabled = problem is None and self._drawing.value not in ("", CONTOURS)
-        outdated = _("The transform has changed since its maps and numbers were made; make them again.")
+        outdated = _("The transform has changed since its metrics were computed; compute them again.")
         self._say(problem or (outdated if self._outdated else ""))
 
     def _say(self, text: str) -> None:
@@ -242,7 +252,7 @@ class CheckPage:
         change()
         self._quiet = before
 
-    # Maps and numbers
+    # Metrics
 
     def _imported(self, transform: slicer.vtkMRMLTransformNode) -> None:
         """A registration object that was read is what is checked now."""

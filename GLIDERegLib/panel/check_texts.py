@@ -19,7 +19,7 @@ LAYOUT_CHOICES = [
 DRAWINGS = [
     ("", _("Not drawn"), ""),
     (GRID, _("Grid"), _("A regular grid, bent as the transform bends space.")),
-    (ARROWS, _("Arrows"), _("From where the moving scan comes to where it is shown.")),
+    (ARROWS, _("Arrows"), _("From each fixed point to its moving point.")),
     (CONTOURS, _("Contours"), _("Lines of equal displacement.")),
 ]
 OVERLAYS = [
@@ -44,11 +44,6 @@ MAPS = [
             "yellow where it folds."
         ),
     ),
-    (
-        "consistency",
-        _("Map: round trip"),
-        _("How far from its start a point ends on the way there and back, mm."),
-    ),
     ("difference", _("Map: difference"), _("Fixed minus warped intensity, HU.")),
     (
         LANDMARK_ERROR,
@@ -56,6 +51,12 @@ MAPS = [
         _("Expected between the landmarks, mm; nothing is shown where none is within 15 mm."),
     ),
 ]
+# Where there is a transform of its own for the way back.
+CONSISTENCY = (
+    "consistency",
+    _("Map: inverse consistency error"),
+    _("How far from its start a point ends through the transform and the independent one back, mm."),
+)
 
 
 def positionText(position: Position) -> str:
@@ -64,9 +65,7 @@ def positionText(position: Position) -> str:
     lines = [
         _("Fixed: {place}").format(place=written(position.fixed)),
         _("Moving: {place}").format(place=written(position.moving)),
-        _("Moved by {mm:.1f} mm; comes back within {back:.2f} mm").format(
-            mm=position.displacement, back=position.roundTrip
-        ),
+        _("Displacement {mm:.1f} mm").format(mm=position.displacement),
     ]
     if not position.insideFixed:
         lines.append(_("Outside the fixed scan: nothing was registered here."))

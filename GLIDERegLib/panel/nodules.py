@@ -1,4 +1,4 @@
-"""The page "Nodules": carried nodules judged, walked through and corrected; two lists matched; growth."""
+"""The page "Nodules": propagated nodules judged, walked through and corrected; lists matched; growth."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class NodulesPage:
         self._enable()
 
     def _observe(self) -> None:
-        """Watches the transform and the carried lists that are chosen now."""
+        """Watches the transform and the propagated lists that are chosen now."""
         node = self._node
         nodes = [] if node is None else [node.checkTransform, node.nodulesInFixed, node.nodulesInMoving]
         if nodes == self._observed:
@@ -160,13 +160,13 @@ class NodulesPage:
         except InputError as error:
             ui.pairLabel.text = problem = str(error)
         ui.updateButton.enabled = not problem
-        ui.updateButton.toolTip = problem or _("Carries the nodules, judges each, and fills the table.")
+        ui.updateButton.toolTip = problem or _("Propagates the nodules, judges each, and fills the table.")
         ui.matchButton.enabled = ui.editButton.enabled = bool(self._rows) and not problem
 
     # The table
 
     def update(self) -> None:
-        """Carries and judges the nodules anew; no decision is lost without asking."""
+        """Propagates and judges the nodules anew; no decision is lost without asking."""
         node = self._node
         try:
             with slicer.util.WaitCursor():
@@ -194,15 +194,15 @@ class NodulesPage:
         self._show()
 
     def _writeNodes(self, review: Review) -> None:
-        node, carried = self._node, {}
+        node, propagated = self._node, {}
         if "moving" in review.lists:
-            carried["moving"] = node.nodulesInFixed = review.carriedList("moving", node.nodulesInFixed)
+            propagated["moving"] = node.nodulesInFixed = review.propagatedList("moving", node.nodulesInFixed)
         if "fixed" in review.lists:
-            carried["fixed"] = node.nodulesInMoving = review.carriedList("fixed", node.nodulesInMoving)
+            propagated["fixed"] = node.nodulesInMoving = review.propagatedList("fixed", node.nodulesInMoving)
         table = node.reviewTable
         if table is None:
             table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule review"))
-        review.apply(self._rows, table, carried)
+        review.apply(self._rows, table, propagated)
         node.reviewTable = table
 
     def _lookForChanges(self) -> None:
@@ -243,7 +243,7 @@ class NodulesPage:
         self._show()
 
     def edit(self, editable: bool) -> None:
-        """Unlocks the carried nodules, so that they can be dragged, or locks them again."""
+        """Unlocks the propagated nodules, so that they can be dragged, or locks them again."""
         if self._node is None:
             return
         if editable and not self._isUpToDate():
@@ -266,7 +266,7 @@ class NodulesPage:
             self._store()
 
     def backToPrediction(self) -> None:
-        """Puts the selected nodule back to where the transform carries it, not reviewed."""
+        """Puts the selected nodule back to where the transform propagates it, not reviewed."""
         try:
             review, row = self._review(), self._table.row
         except InputError as error:
@@ -278,10 +278,10 @@ class NodulesPage:
         self.edit(self.ui.editButton.checked)
         self._show()
 
-    # Two lists
+    # Match nodule lists
 
     def match(self) -> None:
-        """Pairs the nodules of both lists; those of the moving scan where they were carried or corrected."""
+        """Pairs the nodules of both lists; the moving scan's where they were propagated or corrected."""
         node = self._node
         review = self._review()
         names = scanNames(review.pair, node.daysBetween)

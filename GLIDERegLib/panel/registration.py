@@ -131,7 +131,7 @@ class RegistrationPanel:
     def weightsProblem(self, node) -> str | None:
         """Why a run that a parameter node describes lacks SAM2's weights; None where it does not."""
         if needsWeights(node) and not self._weights.present:
-            return _("Download the SAM2 model first, or let the scans be compared by local structure.")
+            return _("Download the SAM2 model first, or choose the features MIND (local).")
         return None
 
     def enable(self) -> None:
@@ -205,7 +205,7 @@ class RegistrationPanel:
 
     def keep(self) -> None:
         """Ends the run with the result so far."""
-        self._ending = _("Finishing with the result so far...")
+        self._ending = _("Stopping with the intermediate result...")
         self.logic.registration.keep()
         self.enable()
 

@@ -16,11 +16,11 @@ STAGES = {
     "pre-alignment": _("Aligning the scans"),
     "kernels": _("Preparing kernels, once per machine"),
     "working grid": _("Preparing the scans"),
-    "global features": _("Looking at the anatomy (SAM2)"),
-    "reduction": _("Reducing the anatomy features"),
-    "local features": _("Describing local structure"),
-    "convex optimisation": _("Searching for the motion"),
-    "refinement": _("Refining the motion"),
+    "global features": _("Extracting SAM2 features"),
+    "reduction": _("Reducing SAM2 features"),
+    "local features": _("Computing MIND features"),
+    "convex optimisation": _("Coupled convex optimisation"),
+    "refinement": _("Instance optimisation"),
     "symmetry": _("Comparing both directions"),
     "result": _("Making the results"),
 }
@@ -72,29 +72,32 @@ def summary(results: Results, device: str) -> str:
     """What a user wants to know at once about a result."""
     report = results.report
     compared = {
-        "local": _("local structure"),
-        "global": _("anatomy"),
-        "both": _("local structure and anatomy"),
+        "local": _("MIND (local)"),
+        "global": _("SAM2 (global)"),
+        "both": _("MIND (local) and SAM2 (global)"),
     }[report["features"]]
     # What casts doubt on the whole result is read first.
     lines = [
         *report.get("plausibility", {}).get("doubts", ()),
-        _("Registered in {time} on {device}, compared by {features}.").format(
+        _("Registered in {time} on {device}. Features: {features}.").format(
             time=_clock(report["seconds"]), device=device, features=compared
         ),
-        _("Folded: {share:.2f} % of the body.").format(share=100 * report["jacobian"]["share_not_positive"]),
     ]
+    if folding := report["jacobian"]["share_not_positive"]:
+        lines.append(
+            _("Folding (Jacobian ≤ 0): {share:.2f} % of the body's voxels.").format(share=100 * folding)
+        )
     if report["stopped_early"]:
-        lines.append(_("Ended early: this is the result so far, not the best that can be reached."))
+        lines.append(_("Stopped by user, intermediate result."))
     if correction := report.get("correction"):
         lines.append(
-            _("Points met: {before:.1f} mm off before, {after:.1f} mm after, at most.").format(
+            _("Landmark error, largest: {before:.1f} mm before, {after:.1f} mm after.").format(
                 before=max(correction["before_mm"]), after=max(correction["after_mm"])
             )
         )
-    points = [point for carried in results.points.values() for point in carried]
+    points = [point for propagated in results.points.values() for point in propagated]
     if points:
-        lines.append(_("Nodules carried: {number}.").format(number=len(points)))
+        lines.append(_("Nodules propagated: {number}.").format(number=len(points)))
     doubtful = [
         p.label for p in points if not (p.insideField and p.insideMoving) or p.residual > DOUBTFUL_RESIDUAL_MM
     ]
@@ -105,5 +108,5 @@ def summary(results: Results, device: str) -> str:
             )
         )
     if doubtful:
-        lines.append(_("Look at these nodules with care: {labels}.").format(labels=", ".join(doubtful)))
+        lines.append(_("Review recommended: {labels}.").format(labels=", ".join(doubtful)))
     return "\n".join(lines)

@@ -20,7 +20,7 @@ class Case:
     on the fixed grid of where it may be judged, the body where None. lungs: mask on the fixed grid, for what
     is told of the lungs apart. structures: names of label values. family: the kind of data, by which tables
     are parted. align: whether the scans must be aligned affinely before any method sees them.
-    snap_to_voxels: whether the data set's published errors are measured after carried points were moved to
+    snap_to_voxels: whether the data set's published errors are measured after propagated points were moved to
     the nearest voxel centre of the moving image; such errors are then given beside the plain ones.
     """
 

@@ -15,9 +15,9 @@ def test_points_propagated_there_and_back_return(glidereg, registered, phantom_f
     for points, direction, out in ((landmarks, "fixed-to-moving", there), (there, "moving-to-fixed", back)):
         answer = glidereg("propagate", points, "--transform", transform, "--direction", direction, "-o", out)
         assert answer[0] == 0 and answer[1].startswith("300 points in ")
-    given, carried, returned = (read_points(path) for path in (landmarks, there, back))
-    assert given.labels == carried.labels == returned.labels
-    assert np.linalg.norm(carried.points - given.points, axis=1).max() > 5
+    given, propagated, returned = (read_points(path) for path in (landmarks, there, back))
+    assert given.labels == propagated.labels == returned.labels
+    assert np.linalg.norm(propagated.points - given.points, axis=1).max() > 5
     assert np.allclose(returned.points, given.points, atol=0.01)
 
 

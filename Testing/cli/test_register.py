@@ -62,11 +62,14 @@ def test_the_written_transform_carries_the_moving_file_to_the_written_warped_ima
 
 def test_fixed_points_go_where_simpleitk_sends_them(registered, phantom_folder):
     transform = sitk.ReadTransform(str(registered / "transform.h5"))
-    given, carried = rows_of(phantom_folder / "fixed_nodules.csv"), rows_of(registered / "points_moving.csv")
-    assert [row["label"] for row in given] == [row["label"] for row in carried]
+    given, propagated = (
+        rows_of(phantom_folder / "fixed_nodules.csv"),
+        rows_of(registered / "points_moving.csv"),
+    )
+    assert [row["label"] for row in given] == [row["label"] for row in propagated]
     expected = [transform.TransformPoint(point) for point in positions(given).tolist()]
-    assert np.allclose(positions(carried), expected, atol=1e-4)
-    assert all(row["inside_field"] == "true" and float(row["residual_mm"]) < 0.01 for row in carried)
+    assert np.allclose(positions(propagated), expected, atol=1e-4)
+    assert all(row["inside_field"] == "true" and float(row["residual_mm"]) < 0.01 for row in propagated)
 
 
 def test_moving_points_come_from_where_simpleitk_sends_the_result(registered, phantom_folder):

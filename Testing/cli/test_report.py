@@ -179,7 +179,7 @@ SPOILT = {
     "image moved": (_elsewhere, "not there any more"),
     "image of another size": (_another_size, "has changed since"),
     "image of another spacing": (_another_spacing, "has changed since"),
-    "no carried points": (lambda folder: (folder / "points_fixed.csv").unlink(), "cannot be read"),
+    "no propagated points": (lambda folder: (folder / "points_fixed.csv").unlink(), "cannot be read"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Grading carried nodules, matching lists, and growth: known answers, and the truth of a phantom."""
+"""Grading propagated nodules, matching lists, and growth: known answers, and the truth of a phantom."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_nothing_is_recommended_where_nothing_speaks_against_the_place():
         ({"inside_fixed": False}, "outside the field"),
         ({"inside_moving": False}, "outside the moving scan"),
         ({"lowest_ratio": -0.1}, "folds"),
-        ({"residual": 1.4}, "there and back leads 1.4 mm away: the field is inconsistent"),
+        ({"residual": 1.4}, "no inverse here (it misses by 1.4 mm)"),
         ({"shift": 4.2, "spread": 0.4}, "fit clearly better 4.2 mm away"),
         ({"volume_ratio": 4.0}, "tissue around has 4.00 times its volume"),
         ({"volume_ratio": 0.2}, "tissue around has 0.20 times its volume"),

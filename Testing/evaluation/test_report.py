@@ -175,10 +175,10 @@ def test_point_errors_are_told_without_a_verdict_for_one_patient():
 
 def test_folding_is_said_in_percent_with_its_consequence():
     jacobian = {"min": -0.2, "max": 2.0, "share_not_positive": 0.0123, "std_log": None}
-    share = by_name(measured(jacobian=jacobian))["Share of the body that is folded"]
-    assert (share.after, share.unit) == ("1.230", "%")
+    share = by_name(measured(jacobian=jacobian))["Folding (Jacobian ≤ 0)"]
+    assert (share.after, share.unit) == ("1.230", "% of voxels of the body")
     assert "do not rely" in share.meaning
-    assert "No folding" in by_name(measured())["Share of the body that is folded"].meaning
+    assert "No folding" in by_name(measured())["Folding (Jacobian ≤ 0)"].meaning
 
 
 def test_displacement_is_given_in_percentiles():
@@ -187,11 +187,10 @@ def test_displacement_is_given_in_percentiles():
     assert values == ["50.0", "95.0", "100.0"]
 
 
-def test_only_a_separate_inverse_is_held_against_the_voxel_size():
-    own = by_name(measured())["Inverse consistency (there and back), mean"]
-    assert own.source is None
+def test_only_a_separate_inverse_gives_an_inverse_consistency_error():
+    assert not [name for name in by_name(measured()) if "nverse" in name]
     separate = measured()["inverse_consistency"] | {"method": "given inverse", "mean_mm": 3.0}
-    given = by_name(measured(inverse_consistency=separate))["Inverse consistency (there and back), mean"]
+    given = by_name(measured(inverse_consistency=separate))["Inverse consistency error, mean"]
     assert given.source == 1 and given.meaning == "3.00 mm is above 2.5 mm."
 
 
@@ -223,7 +222,7 @@ def test_nodules_know_both_places_their_reliability_and_the_other_mark(tmp_path)
     assert first.fixed.tolist() == [0, 0, 0] and first.moving.tolist() == [1, 0, 0]
     assert third.moving.tolist() == [0, 0, 0] and third.fixed.tolist() == [1, 0, 0]
     assert (first.displacement_mm, first.residual_mm, first.inside_field) == (1.0, 0.1, True)
-    # b was marked at x = 10 in the fixed scan and carried to 11; in the moving scan it was marked at 0.
+    # b was marked at x = 10 in the fixed scan and propagated to 11; in the moving scan it was marked at 0.
     assert (first.own_mark_mm, second.own_mark_mm) == (None, 11.0)
     assert all(n.own_mark_mm is None for n in read_nodules(tmp_path, sources, corresponding=False))
 
@@ -257,9 +256,9 @@ def other_tool(phantom_folder, tmp_path_factory):
     transform = sitk.TranslationTransform(3, (0.0, 2.0, -6.0))
     write_transform(transform, folder / "transform.h5")
     write_points(PointSet([HOSTILE, "far away"], np.array([[30.0, 10, 20], [900, 0, 0]])), folder / "n.csv")
-    carried = np.array([[30.0, 12, 14], [900, 2, -6]])
+    propagated = np.array([[30.0, 12, 14], [900, 2, -6]])
     columns = {"residual_mm": [0.0, 0.0], "inside_field": [True, False]}
-    write_points(PointSet([HOSTILE, "far away"], carried), folder / "points_moving.csv", columns)
+    write_points(PointSet([HOSTILE, "far away"], propagated), folder / "points_moving.csv", columns)
     inputs = {role: str(phantom_folder / f"{role}.nii.gz") for role in ("fixed", "moving")}
     report = {"inputs": inputs | {"fixed_points": "n.csv"}, "warnings": [HOSTILE]}
     (folder / "report.json").write_text(json.dumps(report), "utf-8")

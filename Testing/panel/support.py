@@ -52,7 +52,7 @@ def addScans(recording: Path) -> SimpleNamespace:
     pair = np.load(recording / "pair.npz")
     today = addLinear("Bed today", 25, 2, (40, -60, 90))
     lastYear = addLinear("Bed last year", -50, 0, (-30, 20, 10), 1.25)
-    carriedOver = addLinear("Carried over", 70, 1, (5, 15, -25))
+    carriedOver = addLinear("Propagated over", 70, 1, (5, 15, -25))
     scans = SimpleNamespace(
         fixedVolume=_addVolume("Follow-up", pair["fixed"], FLIP @ pair["fixed_matrix"], today),
         movingVolume=_addVolume("Baseline", pair["moving"], FLIP @ pair["moving_matrix"], lastYear),

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from panel.support import ROOT, contents
+from panel.support import ROOT, addLinear, contents
 
 UI = ROOT / "Resources" / "UI" / "GLIDERegCheck.ui"
 SHAPE, SPACING = (30, 36, 42), 5.0
-MODES = ("warped", "fade", "flicker", "subtract", "displacement", "jacobian", "consistency", "difference")
+MODES = ("warped", "fade", "flicker", "subtract", "displacement", "jacobian", "difference")
 
 
 @pytest.fixture
@@ -202,13 +202,27 @@ def test_numbers_appear_in_the_table_with_maps_in_a_folder_and_once_only(page, s
     assert rows["Landmark error, mean, before", "2 landmarks"] == pytest.approx(np.sqrt(126), abs=0.1)
     assert rows["Dice overlap, after", "Ball"] > 0.97
     assert rows["Displacement, median", "Fixed structures"] == pytest.approx(np.sqrt(126), abs=0.1)
-    assert ("Folded share", "body") in rows
+    assert ("Jacobian determinant, minimum", "body") in rows
     assert page.ui.checkTableView.model().rowCount() == table.GetNumberOfRows()
     assert contents(study.all) == before
     count = len(nodeIds())
     page.ui.checkMeasureButton.click()
     assert len(nodeIds()) == count
     assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == 1
+
+
+def test_inverse_consistency_is_offered_only_with_an_independent_transform_back(page, study):
+    import slicer
+
+    combo = page.ui.checkOverlayCombo
+    assert combo.findData("consistency") < 0
+    page.node.checkBack = addLinear("Exchanged", 0, 0, (6, -9, 3))
+    choose(combo, "consistency")
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+    assert shown.GetName().startswith("Inverse consistency error")
+    page.node.checkBack = None
+    assert combo.findData("consistency") < 0 and combo.currentData == ""
 
 
 def test_what_cannot_be_compared_is_said_and_the_rest_is_measured(page, study):

@@ -138,7 +138,7 @@ def test_the_legend_is_drawn_beside_its_map_and_only_there(studied, red):
     assert white() == 0
     shown.overlay.show("displacement", opacity=0.5)
     assert white() > 100
-    shown.overlay.show("consistency", opacity=0.5)
+    shown.overlay.show("difference", opacity=0.5)
     assert white() > 100
     shown.overlay.show("warped")
     assert white() == 0
@@ -495,7 +495,6 @@ def test_the_way_from_the_moving_scan_is_the_inverse_and_the_view_in_use_keeps_s
     pointed(moving, there)
     assert made.reading.position.moving == pytest.approx(tuple(there))
     assert made.reading.position.fixed == pytest.approx(tuple(start), abs=0.2)
-    assert made.reading.position.roundTrip < 0.01
     assert [moving.mrmlSliceNode().GetSliceToRAS().GetElement(r, 3) for r in range(3)] == still
     for column in ("Fixed", "Warped"):
         for orientation, axis in (("Axial", 2), ("Coronal", 1), ("Sagittal", 0)):

@@ -175,8 +175,8 @@ def test_stop_and_keep_ends_with_the_result_so_far_and_says_so(slicerHost, repla
     module.logic.getParameterNode().seed = 5
     assert not module.ui.keepButton.enabled, "a change of a setting must not offer it once more"
     assert finish(module).results.transform
-    assert "Ended early" in module.ui.progressLabel.text and "A processor" in module.ui.progressLabel.text
+    assert "Stopped by user" in module.ui.progressLabel.text and "A processor" in module.ui.progressLabel.text
     assert isUsable(module)
     replay.plan([["result"]])
     module.ui.applyButton.click()
-    assert finish(module).results and "Ended early" not in module.ui.progressLabel.text
+    assert finish(module).results and "Stopped by user" not in module.ui.progressLabel.text

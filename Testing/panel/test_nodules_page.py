@@ -128,7 +128,7 @@ def test_deleting_the_table_empties_the_page_and_the_next_review_makes_another(s
     assert shownTexts(reviewed, 2) == ["not reviewed"] * 6
 
 
-def test_a_list_that_is_deleted_while_its_points_can_be_dragged_is_carried_anew(reviewed, study):
+def test_a_list_that_is_deleted_while_its_points_can_be_dragged_is_propagated_anew(reviewed, study):
     import slicer
 
     reviewed.ui.editButton.checked = True
@@ -153,15 +153,15 @@ def test_going_back_to_a_prediction_without_the_scan_says_what_is_missing(review
     assert rows(reviewed)[0].status == "corrected"
 
 
-def test_reviewing_fills_the_table_node_the_list_and_the_carried_points(reviewed):
+def test_reviewing_fills_the_table_node_the_list_and_the_propagated_points(reviewed):
     import slicer
 
     assert [row.label for row in rows(reviewed)] == ["a", "b", "c", "1", "2", "3"]
     assert shownTexts(reviewed, 0) == ["a", "b", "c", "1", "2", "3"]
     assert set(shownTexts(reviewed, 1)) == {"± 1.3 mm"}
     assert reviewed.node.reviewTable.GetName() == "Nodule review"
-    for carried, count in ((reviewed.node.nodulesInFixed, 3), (reviewed.node.nodulesInMoving, 3)):
-        assert carried.GetLocked() and carried.GetNumberOfControlPoints() == count
+    for propagated, count in ((reviewed.node.nodulesInFixed, 3), (reviewed.node.nodulesInMoving, 3)):
+        assert propagated.GetLocked() and propagated.GetNumberOfControlPoints() == count
     lists = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
     reviewed.ui.updateButton.click()
     assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == len(lists)
@@ -280,13 +280,13 @@ def test_comments_and_diameters_go_into_the_table(reviewed):
 
 
 def test_points_can_be_dragged_only_while_editing(reviewed):
-    carried = reviewed.node.nodulesInFixed
+    propagated = reviewed.node.nodulesInFixed
     reviewed.ui.editButton.checked = True
-    assert not carried.GetLocked() and not reviewed.node.nodulesInMoving.GetLocked()
-    assert carried.GetFixedNumberOfControlPoints()
+    assert not propagated.GetLocked() and not reviewed.node.nodulesInMoving.GetLocked()
+    assert propagated.GetFixedNumberOfControlPoints()
     reviewed.ui.editButton.checked = False
-    assert carried.GetLocked() and reviewed.node.nodulesInMoving.GetLocked()
-    carried.SetNthControlPointPosition(0, 5.0, 5.0, 5.0)
+    assert propagated.GetLocked() and reviewed.node.nodulesInMoving.GetLocked()
+    propagated.SetNthControlPointPosition(0, 5.0, 5.0, 5.0)
     assert rows(reviewed)[0].status == "not reviewed"
 
 
@@ -456,7 +456,7 @@ def test_matching_fills_a_second_table_with_verdicts(reviewed):
 
 
 def setStudies(study, fixed: dict, moving: dict) -> None:
-    """Node attributes, as a volume from elsewhere than DICOM may carry them."""
+    """Node attributes, as a volume from elsewhere than DICOM may propagate them."""
     for volume, attributes in ((study.fixed, fixed), (study.moving, moving)):
         for name, text in attributes.items():
             volume.SetAttribute(f"DICOM.{name}", text)

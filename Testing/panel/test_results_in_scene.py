@@ -68,7 +68,7 @@ def mapped(transform, points: np.ndarray) -> np.ndarray:
 
 
 def invertedAt(transform, points: np.ndarray) -> np.ndarray:
-    """The points that the transform carries to these, to 1e-6 mm."""
+    """The points that the transform propagates to these, to 1e-6 mm."""
     found = points.copy()
     for _ in range(200):
         step = points - mapped(transform, found)
@@ -152,5 +152,7 @@ def test_the_stages_went_by_and_the_end_is_told_in_plain_words(run, engine):
     assert stages == [stage for stage in engine.told["report"]["stages"] if stage in stages]
     assert "refinement" in stages and len(stages) > 2
     assert run.ui.progressLabel.text.startswith("Registered in 0:")
-    assert f"Nodules carried: {2 * len(run.results.points['moving-to-fixed'])}." in run.ui.progressLabel.text
+    assert (
+        f"Nodules propagated: {2 * len(run.results.points['moving-to-fixed'])}." in run.ui.progressLabel.text
+    )
     assert run.ui.applyButton.enabled

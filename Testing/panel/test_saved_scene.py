@@ -90,7 +90,7 @@ def samples(scans) -> np.ndarray:
     return index @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def carried(transformNode, points: np.ndarray, inverse: bool = False) -> np.ndarray:
+def propagated(transformNode, points: np.ndarray, inverse: bool = False) -> np.ndarray:
     transform = transformNode.GetTransformToParent() if inverse else transformNode.GetTransformFromParent()
     return np.array([transform.TransformPoint(point) for point in points])
 
@@ -118,7 +118,7 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     # The panel itself empties the name of a segment that the chosen segmentation does not have.
     assert {name for name in before if getattr(node, name) == getattr(defaults, name)} <= {"checkSegment"}
     transform, lists = node.outputTransform, (node.nodulesInFixed, node.nodulesInMoving)
-    there, back = carried(transform, points), carried(transform, points, inverse=True)
+    there, back = propagated(transform, points), propagated(transform, points, inverse=True)
     mode = transform.GetTransformFromParent().GetInterpolationMode()
     nodules = [worldPoints(nodules) for nodules in lists]
 
@@ -129,9 +129,9 @@ def test_a_scene_that_is_saved_and_loaded_has_the_same_parameters_and_the_same_m
     node = module.logic.getParameterNode()
     loaded = node.outputTransform
     assert loaded is not transform and loaded.GetTransformFromParent().GetInterpolationMode() == mode
-    assert np.abs(carried(loaded, points) - there).max() < 1e-3
+    assert np.abs(propagated(loaded, points) - there).max() < 1e-3
     # The inverse is searched for, to 0.01 mm in a transform that was read from a file.
-    assert np.abs(carried(loaded, points, inverse=True) - back).max() < 0.02
+    assert np.abs(propagated(loaded, points, inverse=True) - back).max() < 0.02
     for now, then in zip((node.nodulesInFixed, node.nodulesInMoving), nodules, strict=True):
         assert now.GetLocked() and np.abs(worldPoints(now) - then).max() < 1e-3
     assert loaded.GetNodeReference("spatialRegistrationFixed") is node.fixedVolume
@@ -198,7 +198,7 @@ def test_another_program_reads_the_saved_transform_and_maps_the_same_points(regi
 
     def difference(points: np.ndarray) -> np.ndarray:
         theirs = np.array([read.TransformPoint((FLIP[:3, :3] @ point).tolist()) for point in points])
-        return np.linalg.norm(theirs @ FLIP[:3, :3] - carried(transform, points), axis=1)
+        return np.linalg.norm(theirs @ FLIP[:3, :3] - propagated(transform, points), axis=1)
 
     points, nodules = samples(scans), worldPoints(scans.fixedNodules) @ FLIP[:3, :3]
     # Slicer interpolates cubically between nodes 4 mm apart, ITK linearly.

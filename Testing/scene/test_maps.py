@@ -82,7 +82,7 @@ def test_a_linear_transform_moves_and_stretches_alike_everywhere(scans, addLinea
     there = (points - shear[:3, 3]) @ np.linalg.inv(shear[:3, :3]).T
     assert np.allclose(found.displacement.ravel(), np.linalg.norm(there - points, axis=1), atol=1e-4)
     assert np.allclose(found.jacobian, 1 / np.linalg.det(shear[:3, :3]), atol=1e-5)
-    assert found.consistency.max() < 1e-4
+    assert found.consistency is None
     assert slicer.util.arrayFromTransformMatrix(node).tolist() == shear.tolist()
 
 
@@ -105,14 +105,13 @@ def test_the_jacobian_of_a_warp_is_that_of_its_finite_differences_below_parents(
     assert np.ptp(found.jacobian) > 0.1
 
 
-def test_folds_are_found_where_they_are_and_do_not_come_back(scans, addFold):
+def test_folds_are_found_where_they_are(scans, addFold):
     found = measured(scans, addFold())
     x = found.sampling.points()[:, 0].reshape(found.jacobian.shape)
     inside = np.abs(x) < 40
     slope = 2 * np.cos(x / 4)
     assert np.allclose(found.jacobian[inside], slope[inside], atol=0.03)
     assert ((found.jacobian <= 0) == (slope <= 0))[inside & (np.abs(slope) > 0.05)].all()
-    assert found.consistency[inside & (slope < -0.5)].max() > 1
 
 
 def test_consistency_with_a_transform_of_the_other_direction_is_of_both(scans, addLinear):
@@ -172,7 +171,7 @@ def test_maps_lie_on_the_fixed_scan_in_a_folder_and_a_second_check_updates_them(
     pair, show = shown
     pair.fixed.SetAndObserveTransformNodeID(addLinear(rotation).GetID())
     maps = show()
-    assert set(maps) == {"displacement", "jacobian", "consistency", "difference"}
+    assert set(maps) == {"displacement", "jacobian", "difference"}
     boxes = []
     for node in (pair.fixed, *maps.values()):
         box = np.zeros(6)

@@ -1,4 +1,4 @@
-"""Nodules carried to the other scan: where they land, and what is said about it."""
+"""Nodules propagated to the other scan: where they land, and what is said about it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_points_land_where_the_engine_puts_them(scene, grid, direction):
 
 
 @each_grid
-def test_points_carried_there_and_back_return(scene, grid):
+def test_points_propagated_there_and_back_return(scene, grid):
     points = inner_points(grid)
     source, there, back = markups(scene, points), markups(scene, name="there"), markups(scene, name="back")
     node, fixed = transform_node(scene, grid, smooth(grid)), fixed_volume(scene, grid)
@@ -143,7 +143,7 @@ def test_points_carried_there_and_back_return(scene, grid):
 
 
 @both_ways
-def test_points_under_a_parent_transform_are_carried_from_where_they_are_seen(scene, direction):
+def test_points_under_a_parent_transform_are_propagated_from_where_they_are_seen(scene, direction):
     grid = GRIDS["oblique"]
     points = inner_points(grid)
     node, fixed = transform_node(scene, grid, smooth(grid)), fixed_volume(scene, grid)
@@ -306,7 +306,7 @@ def test_the_output_is_a_locked_list_of_the_placed_points_with_their_labels(scen
     rows = propagateNodules(source, node, TO_FIXED, fixed, output)
     labels = [output.GetNthControlPointLabel(n) for n in range(output.GetNumberOfControlPoints())]
     assert labels == [row.label for row in rows] == ["N1", "right upper lobe", "N4"]
-    assert output.GetNthControlPointDescription(1).startswith("solid 6 mm; round-trip residual 0.0")
+    assert output.GetNthControlPointDescription(1).startswith("solid 6 mm; inverse residual 0.0")
     assert output.GetLocked() and not source.GetLocked()
     assert output.GetNodeReference("GLIDEReg.Source") is source
     shown, given = output.GetMarkupsDisplayNode(), source.GetMarkupsDisplayNode()
@@ -367,7 +367,7 @@ def test_an_empty_list_gives_an_empty_list(scene):
     assert output.GetNumberOfControlPoints() == 0
 
 
-def test_what_cannot_be_carried_is_refused_and_nothing_changes(scene):
+def test_what_cannot_be_propagated_is_refused_and_nothing_changes(scene):
     grid = GRIDS["oblique"]
     points = inner_points(grid, 3)
     source, output = markups(scene, points), markups(scene, points + 1, name="output")

@@ -59,7 +59,7 @@ def values(rows):
     return {row.quantity: row.value for row in rows}
 
 
-def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, addWarp):
+def test_percentiles_are_those_of_the_samples_of_the_region(scans, addWarp):
     from GLIDERegLib.scene.quality.measures import measure
     from GLIDERegLib.scene.quality.numbers import fieldRows
     from GLIDERegLib.scene.registration.pair import makePair
@@ -69,11 +69,9 @@ def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, a
     found.jacobian[np.unravel_index(np.flatnonzero(inside)[:7], inside.shape)] = -0.5
     rows = fieldRows(found, "here", inside)
     number = values(rows)
-    assert number["Folded share"] == pytest.approx(700 / inside.sum())
     for title, array in (
         ("Displacement", found.displacement),
         ("Jacobian determinant", found.jacobian),
-        ("Round trip", found.consistency),
     ):
         expected = np.percentile(array[inside], (5, 50, 95, 99))
         names = ("5th percentile", "median", "95th percentile", "99th percentile")
@@ -83,17 +81,19 @@ def test_percentiles_and_folding_are_those_of_the_samples_of_the_region(scans, a
     assert all(row.region == "here" and row.unit for row in rows)
 
 
-def test_a_round_trip_is_judged_only_where_both_ways_are_independent(scans, addLinear):
+def test_inverse_consistency_is_told_of_two_independent_transforms_only_and_folding_never(scans, addLinear):
     from GLIDERegLib.scene.quality.measures import measure
     from GLIDERegLib.scene.quality.numbers import fieldRows
     from GLIDERegLib.scene.registration.pair import makePair
 
     there, back = addLinear(np.eye(4)), addLinear(np.eye(4))
-    for way, usual in ((None, "computed inverse"), (back, "2 to 3 mm")):
+    for way in (None, back):
         found = measure(makePair(*scans, there, way))
         rows = {row.quantity: row for row in fieldRows(found, "body", found.body)}
-        assert usual in rows["Round trip, median"].usual
-        assert bool(rows["Round trip, median"].source) == (way is not None)
+        assert ("Inverse consistency error, median" in rows) == (way is not None)
+        assert not [name for name in rows if "fold" in name.lower()]
+    assert "2 to 3 mm" in rows["Inverse consistency error, median"].usual
+    assert rows["Inverse consistency error, median"].source
 
 
 def test_similarity_rises_where_the_transform_is_right(addVolume, addLinear):
@@ -193,11 +193,11 @@ def test_moving_landmarks_and_structures_under_the_transform_count_where_they_li
 
     fixed, moving = addPoints({"a": (10, 10, 10)}), addPoints({"a": (2, 10, 10)})
     cube, there = box((10, 10, 12), (20, 20, 22)), box((10, 10, 8), (20, 20, 18))
-    drawn, carried = addSegments({"Cube": cube}), addSegments({"Cube": there})
-    for node in (moving, carried):
+    drawn, propagated = addSegments({"Cube": cube}), addSegments({"Cube": there})
+    for node in (moving, propagated):
         node.SetAndObserveTransformNodeID(shifted.transform.GetID())
     assert values(landmarkRows(shifted, fixed, moving)[0])["Landmark error, mean, after"] == pytest.approx(0)
-    assert values(overlapRows(shifted, drawn, carried))["Dice overlap, after"] == pytest.approx(1)
+    assert values(overlapRows(shifted, drawn, propagated))["Dice overlap, after"] == pytest.approx(1)
 
 
 def test_nothing_in_common_is_refused_with_a_remedy(shifted, addPoints, addSegments):
@@ -234,7 +234,7 @@ def test_the_table_says_unit_usual_value_and_source_of_each_number(shifted, scen
         and error[2] == "mm"
         and error[3].startswith("none for one patient")
     )
-    assert error[4] == "" and "10.1002/mp.12256" in cells["Folded share"][4]
+    assert error[4] == "" and "10.1002/mp.12256" in cells["Jacobian determinant, minimum"][4]
     assert cells["Displacement, median"][3].startswith("none")
     assert (
         "4.0 x 4.0 x 4.0 mm" in node.GetDescription() and "not a diagnostic device" in node.GetDescription()

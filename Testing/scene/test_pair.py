@@ -18,7 +18,7 @@ def apply(matrix, points):
     return points @ np.asarray(matrix)[:3, :3].T + np.asarray(matrix)[:3, 3]
 
 
-def carried(transform, points):
+def propagated(transform, points):
     from GLIDERegLib.scene.mrml.geometry import mapPoints
 
     return mapPoints(transform, points)
@@ -32,8 +32,8 @@ def test_a_linear_node_maps_by_its_inverse_matrix_and_its_parents_count(scans, a
     parent = addLinear(shift)
     pair = makePair(*scans, addLinear(rotation, parent))
     expected = apply(np.linalg.inv(shift @ rotation), POINTS)
-    assert np.allclose(carried(pair.toMoving(), POINTS), expected)
-    assert np.allclose(carried(pair.toFixed(), expected), POINTS)
+    assert np.allclose(propagated(pair.toMoving(), POINTS), expected)
+    assert np.allclose(propagated(pair.toFixed(), expected), POINTS)
 
 
 @pytest.mark.parametrize("storedFromParent", [True, False])
@@ -42,10 +42,10 @@ def test_a_grid_maps_in_its_from_parent_direction_however_it_is_stored(scans, ad
 
     node = addWarp(storedFromParent)
     pair = makePair(*scans, node)
-    expected = carried(node.GetTransformFromParent(), POINTS)
+    expected = propagated(node.GetTransformFromParent(), POINTS)
     assert np.linalg.norm(expected - POINTS, axis=1).max() > 1
-    assert np.allclose(carried(pair.toMoving(), POINTS), expected, atol=1e-6)
-    assert np.allclose(carried(pair.toFixed(), expected), POINTS, atol=1e-3)
+    assert np.allclose(propagated(pair.toMoving(), POINTS), expected, atol=1e-6)
+    assert np.allclose(propagated(pair.toFixed(), expected), POINTS, atol=1e-3)
 
 
 def test_a_moving_scan_under_the_transform_is_read_where_it_lies_without_it(

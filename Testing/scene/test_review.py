@@ -54,7 +54,7 @@ def rowsOf(pair, **lists):
 
 
 def displace(node, shift):
-    """Makes the transform carry `shift` (RAS mm) further than the truth."""
+    """Makes the transform propagate `shift` (RAS mm) further than the truth."""
     setDeformation(node, gridTransform(*gridAround(SHIFT + shift)))
 
 
@@ -152,7 +152,7 @@ def test_a_nodule_in_a_fold_is_to_be_reviewed_for_that(pair, study):
     assert "folds" not in outer.reason
 
 
-def test_where_the_way_back_leads_elsewhere_the_field_is_called_inconsistent(pair, study):
+def test_where_the_inverse_misses_a_review_is_recommended(pair, study):
     vectors, grid = gridAround(SHIFT, count=41)
     x = -np.linspace(-100, 100, 41)
     vectors[..., 0] += (8 * np.tanh(x / 4)).astype(np.float32)
@@ -160,8 +160,8 @@ def test_where_the_way_back_leads_elsewhere_the_field_is_called_inconsistent(pai
     points = {str(n): (n - 8.0, 0, 0) for n in range(17)}
     rows = rowsOf(pair, fixed=addPoints(study.fixed.GetScene(), "F", points))
     far = [row for row in rows if row.residual > 1]
-    assert far and all("field is inconsistent" in row.reason for row in far)
-    assert all("inconsistent" not in row.reason for row in rows if row.residual < 0.9)
+    assert far and all("has no inverse here" in row.reason for row in far)
+    assert all("no inverse" not in row.reason for row in rows if row.residual < 0.9)
 
 
 def test_outside_the_fixed_scan_the_grid_or_the_moving_scan_is_to_be_reviewed(pair, study):
@@ -197,7 +197,7 @@ def test_each_grid_of_a_chain_must_reach_the_point():
 
     there = chain(grid(50, (30, 0, 0)), grid(50, (0, 0, 0)))
     assert insideGrids(there, (0, 0, 0)) and insideGrids(there, (20, 0, 0))
-    # The first reaches, but carries beyond the second.
+    # The first reaches, but propagates beyond the second.
     assert not insideGrids(there, (40, 0, 0))
     assert insideGrids(there.GetInverse(), (40, 0, 0)) and not insideGrids(there.GetInverse(), (90, 0, 0))
 
@@ -262,12 +262,12 @@ def test_a_table_of_version_0_1_0_keeps_its_decisions(pair, study, scene):
 
 @pytest.fixture
 def reviewed(pair, study, scene):
-    """A review that has been applied: review, table, and the carried list in the fixed scan."""
+    """A review that has been applied: review, table, and the propagated list in the fixed scan."""
     review = Review(pair, {"moving": study.movingNodules})
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Nodule review")
-    carried = review.carriedList("moving", None)
-    review.apply(review.plan(table).merged(True), table, {"moving": carried})
-    return review, table, carried
+    propagated = review.propagatedList("moving", None)
+    review.apply(review.plan(table).merged(True), table, {"moving": propagated})
+    return review, table, propagated
 
 
 def decide(table, n, **changes):
@@ -276,13 +276,13 @@ def decide(table, n, **changes):
     writeRows(table, rows)
 
 
-def test_the_carried_list_is_new_locked_and_at_the_predictions(reviewed, study):
-    review, table, carried = reviewed
-    assert carried not in (study.movingNodules, study.fixedNodules) and carried.GetLocked()
-    found = slicer.util.arrayFromMarkupsControlPoints(carried, world=True)
+def test_the_propagated_list_is_new_locked_and_at_the_predictions(reviewed, study):
+    review, table, propagated = reviewed
+    assert propagated not in (study.movingNodules, study.fixedNodules) and propagated.GetLocked()
+    found = slicer.util.arrayFromMarkupsControlPoints(propagated, world=True)
     np.testing.assert_allclose(found, list(PLACES.values()), atol=2e-3)
-    assert review.carriedList("moving", carried) is carried
-    assert review.carriedList("moving", study.fixedNodules) is not study.fixedNodules
+    assert review.propagatedList("moving", propagated) is propagated
+    assert review.propagatedList("moving", study.fixedNodules) is not study.fixedNodules
 
 
 def test_decisions_stay_silently_where_the_nodule_moved_less_than_a_millimetre(reviewed, study):
@@ -332,11 +332,11 @@ def test_points_of_another_list_do_not_inherit_decisions(reviewed, study):
 
 
 def test_a_dragged_point_is_corrected_and_keeps_its_prediction(reviewed, study):
-    review, table, carried = reviewed
-    setEditable(carried, True)
-    assert not carried.GetLocked()
-    carried.SetNthControlPointPositionWorld(1, 25.0, -30.0, 16.0)
-    rows = takeMoves(Judge(review.pair), readRows(table), carried, "moving")
+    review, table, propagated = reviewed
+    setEditable(propagated, True)
+    assert not propagated.GetLocked()
+    propagated.SetNthControlPointPositionWorld(1, 25.0, -30.0, 16.0)
+    rows = takeMoves(Judge(review.pair), readRows(table), propagated, "moving")
     assert [row.status for row in rows] == [NOT_REVIEWED, CORRECTED, NOT_REVIEWED]
     row = rows[1]
     assert row.fixed == (25, -30, 16) and row.predicted == pytest.approx(PLACES["b"], abs=2e-3)
@@ -347,7 +347,7 @@ def test_a_dragged_point_is_corrected_and_keeps_its_prediction(reviewed, study):
 
 
 def test_a_correction_survives_an_update_even_when_accepted_since(reviewed, study):
-    review, table, carried = reviewed
+    review, table, propagated = reviewed
     place = np.array(PLACES["c"], float) + (0, 3, 0)
     moving = readRows(table)[2].moving
     decide(table, 2, fixed=tuple(place), status=ACCEPTED)
@@ -356,20 +356,20 @@ def test_a_correction_survives_an_update_even_when_accepted_since(reviewed, stud
     assert rows[2].status == ACCEPTED and rows[2].isCorrected
     assert rows[2].fixed == pytest.approx(place) and rows[2].moving == pytest.approx(moving)
     assert rows[2].predicted == pytest.approx(np.array(PLACES["c"]) - (0.5, 0, 0), abs=2e-3)
-    review.apply(rows, table, {"moving": carried})
-    assert carried.GetNthControlPointPositionWorld(2) == pytest.approx(place)
+    review.apply(rows, table, {"moving": propagated})
+    assert propagated.GetNthControlPointPositionWorld(2) == pytest.approx(place)
     # Not kept: back at the prediction.
     displace(study.transform, (3, 0, 0))
     assert not review.plan(table).merged(False)[2].isCorrected
 
 
 def test_carrying_the_nodules_again_does_not_touch_the_table(reviewed, study):
-    review, table, carried = reviewed
+    review, table, propagated = reviewed
     decide(table, 0, fixed=(0.0, 0.0, 4.0), status=CORRECTED)
-    propagateNodules(study.movingNodules, study.transform, "moving-to-fixed", study.fixed, carried)
+    propagateNodules(study.movingNodules, study.transform, "moving-to-fixed", study.fixed, propagated)
     assert readRows(table)[0].fixed == (0, 0, 4)
-    review.apply(review.plan(table).merged(True), table, {"moving": carried})
-    assert carried.GetNthControlPointPositionWorld(0) == pytest.approx((0, 0, 4))
+    review.apply(review.plan(table).merged(True), table, {"moving": propagated})
+    assert propagated.GetNthControlPointPositionWorld(0) == pytest.approx((0, 0, 4))
 
 
 # Views
@@ -461,7 +461,7 @@ def test_synchronised_reading_is_at_the_corrected_place_in_both_scans(pair, stud
     }
     reading = SynchronizedReading(pair, views["Fixed"], views["Moving"])
     rows = rowsOf(pair, **{markedIn: getattr(study, f"{markedIn}Nodules")})
-    row = Judge(pair).moved(rows[1], tuple(np.add(rows[1].carried, (7.0, -6.0, 5.0))))
+    row = Judge(pair).moved(rows[1], tuple(np.add(rows[1].counterpart, (7.0, -6.0, 5.0))))
     assert row.isCorrected
     for _ in range(2):
         showNodule(row.fixed, row.moving, pair)
@@ -547,12 +547,12 @@ def test_only_volumes_segmented_in_both_scans_meet_the_rule_for_volumes(pair, st
     assert a.growth.startswith("volume +") and "25 %" in a.growth and "Lung-RADS" not in a.growth
 
 
-@pytest.mark.parametrize("carried", ["bent by a transform", "propagated from another list"])
-def test_a_segment_that_came_through_the_field_is_no_measurement(pair, study, scene, carried):
+@pytest.mark.parametrize("propagated", ["bent by a transform", "propagated from another list"])
+def test_a_segment_that_came_through_the_field_is_no_measurement(pair, study, scene, propagated):
     addSegment(scene, study.fixed, "a", 5)
     addSegment(scene, study.moving, "a", 4)
     node = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    if carried == "bent by a transform":
+    if propagated == "bent by a transform":
         node.SetAndObserveTransformNodeID(study.transform.GetID())
     else:
         node.SetNodeReferenceID(SOURCE_ROLE, study.moving.GetID())

@@ -138,10 +138,10 @@ def test_nodules_are_where_their_lists_have_them_now(pair, marks, tmp_path):
 
     from GLIDERegLib.scene.registration.results import NoduleTask
 
-    source, carried = marks(), marks("Carried", {})
-    propagateNodules(source, pair.transform, "moving-to-fixed", pair.fixedVolume, carried)
-    carried.SetNthControlPointPositionWorld(1, -1, -2, -3)  # the reader's correction
-    task = NoduleTask(source, "moving-to-fixed", carried)
+    source, propagated = marks(), marks("Propagated", {})
+    propagateNodules(source, pair.transform, "moving-to-fixed", pair.fixedVolume, propagated)
+    propagated.SetNthControlPointPositionWorld(1, -1, -2, -3)  # the reader's correction
+    task = NoduleTask(source, "moving-to-fixed", propagated)
     report = written(changed(pair, nodules=[task]), tmp_path)
     assert report["inputs"]["moving_points"] == "moving_points.csv"
     assert [row["label"] for row in rows(tmp_path / "moving_points.csv")] == ["a", "b"]
@@ -151,7 +151,7 @@ def test_nodules_are_where_their_lists_have_them_now(pair, marks, tmp_path):
     assert [row["inside_field"] for row in rows(tmp_path / "points_fixed.csv")] == ["true", "true"]
 
 
-def test_nodules_that_were_never_carried_are_carried_now(pair, marks, tmp_path):
+def test_nodules_that_were_never_propagated_are_propagated_now(pair, marks, tmp_path):
     from GLIDERegLib.scene.registration.results import NoduleTask
 
     written(changed(pair, nodules=[NoduleTask(marks(), "fixed-to-moving", marks("Empty", {}))]), tmp_path)
@@ -218,7 +218,7 @@ def test_the_review_tables_nodules_take_the_place_of_the_lists(pair, marks, scen
             row("a", "fixed", (7.0, 8.0, 9.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), comment="Grew."),
         ],
     )
-    task = NoduleTask(marks(), "moving-to-fixed", marks("Carried"))
+    task = NoduleTask(marks(), "moving-to-fixed", marks("Propagated"))
     report = written(changed(pair, nodules=[task], review=review), tmp_path)
     assert {"fixed_points", "moving_points"} <= report["inputs"].keys()
     assert np.allclose(rasPoints(tmp_path / "moving_points.csv"), [(4, 5, 6)])
@@ -339,7 +339,7 @@ def test_the_engine_makes_the_page_while_the_scene_goes_on(pair, marks, scene, t
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    task = NoduleTask(marks(), "moving-to-fixed", marks("Carried", {}))
+    task = NoduleTask(marks(), "moving-to-fixed", marks("Propagated", {}))
     review = table(scene, {"Label": ["a"], "Status": ["accepted"], "Comment": ["Kept <as> it is"]})
     report = SceneReport(ENGINE or sys.executable)
     page = tmp_path / "Report of today.html"

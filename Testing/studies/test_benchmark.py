@@ -321,7 +321,7 @@ def test_tables_hold_a_row_for_each_case_and_method(two_cases, tmp_path):
         ("two", "idle"),
     ]
     assert float(rows[3]["tre_mean"]) == pytest.approx(np.sqrt(21), rel=1e-5)
-    # The shift of the first case carried each point of the second one to a place that far from the right one.
+    # The shift of the first case takes each point of the second one that far from the right place.
     assert float(rows[2]["tre_p95"]) == pytest.approx(np.linalg.norm([3.0, -4.5, 7.0]), rel=1e-5)
     assert float(rows[0]["dice_bone"]) > 0.8
     everything = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

@@ -77,8 +77,8 @@ def points_of(path):
 def test_registration_error_agrees_with_scipy(judged):
     case, transform, _, report = judged
     start, goal = points_of(case.fixed_points), points_of(case.moving_points)
-    carried = np.array([transform.TransformPoint(point) for point in start.tolist()])
-    apart = distance.cdist(carried, goal).diagonal()
+    propagated = np.array([transform.TransformPoint(point) for point in start.tolist()])
+    apart = distance.cdist(propagated, goal).diagonal()
     error = report["target_registration_error"]["final"]
     assert error["mean"] == pytest.approx(apart.mean())
     assert error["p75"] == pytest.approx(np.quantile(apart, 0.75))

@@ -114,8 +114,8 @@ def test_every_scan_of_a_folder_is_warped_with_its_mask(scans, tmp_path):
     fixed, moving = read_points(masked.fixed_points), read_points(masked.moving_points)
     apart = np.linalg.norm(moving.points - fixed.points, axis=1)
     assert 5 < apart.max() <= 20.5
-    carried = map_points(read_transform(masked.truth), fixed.points)
-    np.testing.assert_allclose(carried, moving.points, atol=0.01)
+    propagated = map_points(read_transform(masked.truth), fixed.points)
+    np.testing.assert_allclose(propagated, moving.points, atol=0.01)
     grid = read_volume(masked.fixed).grid
     i, j, k = np.rint(grid.to_index(fixed.points)).astype(int).T
     assert read_mask(masked.fixed_mask, grid)[k, j, i].all()

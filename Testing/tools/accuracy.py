@@ -35,7 +35,7 @@ from GLIDERegLib.studies.datasets.families import random_chests
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROLES = ("baseline", "followup")
-# Its two marks do not correspond: every method carries it 12 to 15 mm away.
+# Its two marks do not correspond: every method propagates it 12 to 15 mm away.
 DOUBTFUL = "L035"
 FAR_MM = 5.0
 COLUMNS = ("mean", "median", "p95", "worst", "> 5 mm", "lung p95", "body", "SD log J (truth)", "CPU s")

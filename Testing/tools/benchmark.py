@@ -26,7 +26,7 @@ from GLIDERegLib.studies.peers import choose_methods
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = SHARED / "lung_right"
 ROLES = ("baseline", "followup")
-# Every method carries it 12 to 15 mm away: most likely its two marks do not correspond.
+# Every method propagates it 12 to 15 mm away: most likely its two marks do not correspond.
 DOUBTFUL = "L035"
 METHODS = ("none", "affine", "syn", "niftyreg", "convexadam", "elastix", "greedy", "plastimatch")
 OURS = ("glidereg-fast", "glidereg-default", "glidereg-accurate")

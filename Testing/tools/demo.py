@@ -128,7 +128,7 @@ def showBefore(pair, results) -> None:
 
 
 def showAfter(pair, results) -> None:
-    """The warped volume half over the fixed one, with the carried nodules."""
+    """The warped volume half over the fixed one, with the propagated nodules."""
     _show(pair, results, results.volume, nodules=True, grid=False)
 
 

@@ -55,7 +55,7 @@ def draw(folder: Path) -> None:
         view.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
         view.resize(560, 560)
         views.append(view)
-    # Each list where it belongs: carried points on the fixed scan, the reader's own on the moving one.
+    # Each list where it belongs: propagated points on the fixed scan, the reader's own on the moving one.
     for points, view in zip((node.nodulesInFixed, pair.movingNodules), views, strict=True):
         display = points.GetDisplayNode()
         display.SetViewNodeIDs([view.mrmlSliceNode().GetID()])

@@ -109,7 +109,7 @@ def makePage(root, node=None) -> SimpleNamespace:
 def propagateNodules(
     sourceNode, transformNode, direction, fixedVolumeNode, outputNode, movingVolumeNode=None
 ):
-    """Carries a list through a transform node and into another list, as an import does; what was carried."""
+    """Propagates a list through a transform node and into another list, as an import does; those points."""
     from GLIDERegLib.scene.review.nodules import checkNodules, fillNodules, propagatePoints
 
     checkNodules(sourceNode, transformNode, direction, outputNode)

@@ -25,7 +25,7 @@ class MovingCopies:
         self._pair = pair
         self._nodes = HiddenNodes()
         self.warped = self._add("Warped", pair.transform)
-        self.original = self._add("Moving as it lies", None)
+        self.original = self._add("Moving, original (unwarped)", None)
         self._inverted = False
         self._shown = pair.moving.GetScalarVolumeDisplayNode()
         self._tag = self._shown and self._shown.AddObserver(vtk.vtkCommand.ModifiedEvent, self._copyDisplays)

@@ -73,7 +73,9 @@ KINDS: dict[str, Kind] = {
         legend=jacobianLegendColors,
     ),
     # Below a millimetre there is nothing to see, and full colours would make it look like something.
-    "consistency": Kind("Round trip (mm)", lambda m: m.consistency, risingColors, _fromZero(1.0)),
+    "consistency": Kind(
+        "Inverse consistency error (mm)", lambda m: m.consistency, risingColors, _fromZero(1.0)
+    ),
     "difference": Kind("Fixed - warped (HU)", lambda m: m.difference, divergingColors, _aroundZero),
     LANDMARK_ERROR: Kind("Error at landmarks (mm)", None, risingColors, _fromZero(4.0)),
 }
@@ -86,7 +88,8 @@ def showMaps(pair: Pair, measures: Measures) -> dict[str, slicer.vtkMRMLScalarVo
     They lie where the fixed scan lies, under the same parent transform, and are updated where the scene has
     those of an earlier check. Each has its own colours.
     """
-    return {kind: _update(pair, measures, kind) for kind in MEASURED}
+    kinds = [kind for kind in MEASURED if kind != "consistency" or measures.consistency is not None]
+    return {kind: _update(pair, measures, kind) for kind in kinds}
 
 
 def findMap(transform: slicer.vtkMRMLTransformNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -189,7 +192,7 @@ def fillMap(
         display.SetAndObserveColorNodeID(KINDS[kind].colors(node.GetScene()).GetID())
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(*KINDS[kind].range(values, body))
-        # Between a folded or unknown sample and its neighbour lie all the colours that neither has.
+        # Between a folding or unknown sample and its neighbour lie all the colours that neither has.
         display.SetInterpolate(kind not in ("jacobian", LANDMARK_ERROR))
     return node
 

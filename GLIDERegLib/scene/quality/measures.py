@@ -1,5 +1,5 @@
 """What a transform does to the samples of the fixed scan: how far it moves them, how it stretches their
-surroundings, whether they come back, and what intensities meet.
+surroundings, whether another leads them back, and what intensities meet.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ class Measures:
 
     displacement: mm. jacobian: determinant of the map from fixed to moving points, 1 where volume is kept,
     above where the moving scan is larger, not positive where it folds. consistency: mm between a sample and
-    where it comes back to from the moving scan. fixed, before and after: intensities of the fixed scan, and
-    of the moving one at the same place and at the mapped one; CT values below -1024 HU count as that. body:
-    bool. independent: whether the way back is a transform of its own, not an inverse computed from the first.
+    where an independent transform leads it back to, None without one. fixed, before and after: intensities of
+    the fixed scan, and of the moving one at the same place and at the mapped one; CT values below -1024 HU
+    count as that. body: bool.
     """
 
     sampling: Sampling
     displacement: np.ndarray
     jacobian: np.ndarray
-    consistency: np.ndarray
+    consistency: np.ndarray | None
     fixed: np.ndarray
     before: np.ndarray
     after: np.ndarray
     body: np.ndarray
-    independent: bool
 
     @property
     def difference(self) -> np.ndarray:
@@ -53,7 +52,8 @@ def measure(pair: Pair) -> Measures:
     shape, points, toMoving = samples.shape, samples.points(), pair.toMoving()
     with quietVtk():
         mapped = mapPoints(toMoving, points)
-        returned = mapPoints(pair.returning(), mapped)
+        # The way back through a computed inverse would say nothing: it is 0 for any field.
+        returned = None if pair.back is None else mapPoints(pair.returning(), mapped)
         determinant = jacobianDeterminant(toMoving, points)
 
     isCt = looksLikeCt(pair.fixed) and looksLikeCt(pair.moving)
@@ -66,15 +66,18 @@ def measure(pair: Pair) -> Measures:
     fixed = intensities(pair.fixed, samples.index())
     return Measures(
         samples,
-        np.linalg.norm(mapped - points, axis=1).reshape(shape).astype(np.float32),
+        _lengths(mapped - points).reshape(shape),
         determinant.reshape(shape).astype(np.float32),
-        np.linalg.norm(returned - points, axis=1).reshape(shape).astype(np.float32),
+        None if returned is None else _lengths(returned - points).reshape(shape),
         fixed,
         intensities(pair.moving, pair.movingIndex(points)),
         intensities(pair.moving, pair.movingIndex(mapped)),
         bodyOf(fixed) if isCt else np.ones(shape, bool),
-        pair.back is not None,
     )
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=1).astype(np.float32)
 
 
 def jacobianDeterminant(transform: vtk.vtkAbstractTransform, points: np.ndarray) -> np.ndarray:

@@ -23,12 +23,12 @@ from GLIDERegLib.scene.registration.pair import Pair
 TG132 = "AAPM TG-132: Brock et al., Med Phys 2017, doi 10.1002/mp.12256"
 COLUMNS = ("Quantity", "Region", "Value", "Unit", "Usual value", "Source")
 PERCENTILES = ((5, "5th percentile"), (50, "median"), (95, "95th percentile"), (99, "99th percentile"))
-POSITIVE = "positive everywhere; folds are smoothed away, so this tells nothing of accuracy"
+# A property of the field: folds are smoothed away, so it tells nothing of accuracy.
+POSITIVE = "positive everywhere; tells nothing of accuracy"
 # TG-132's 2 and 5 mm and its Dice are for commissioning a system; lungs reach that Dice unregistered.
 READERS = "none for one patient: compare with the voxel, and with two readers"
 UNJUDGED = "none: depends on breath and position, tells nothing of accuracy"
 RETURNING = ("within the largest voxel edge, about 2 to 3 mm", TG132)
-INVERTING = ("near 0, because the way back is the computed inverse; more only where it folds", "")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Row:
 
 
 def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
-    """Folding, percentiles and similarity over the samples (k, j, i) of a region.
+    """Percentiles and similarity over the samples (k, j, i) of a region.
 
     Raises InputError for a region without samples.
     """
@@ -55,17 +55,14 @@ def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
             code="structure-empty",
         )
     jacobian = measures.jacobian[inside]
-    rows = [Row("Folded share", region, 100 * float(np.mean(jacobian <= 0)), "%", POSITIVE, TG132)]
-    for title, values, unit, usual, source in (
+    rows = []
+    quantities = [
         ("Displacement", measures.displacement[inside], "mm", UNJUDGED, ""),
         ("Jacobian determinant", jacobian, "moving / fixed volume", POSITIVE, TG132),
-        (
-            "Round trip",
-            measures.consistency[inside],
-            "mm",
-            *(RETURNING if measures.independent else INVERTING),
-        ),
-    ):
+    ]
+    if measures.consistency is not None:
+        quantities.append(("Inverse consistency error", measures.consistency[inside], "mm", *RETURNING))
+    for title, values, unit, usual, source in quantities:
         for percent, name in PERCENTILES:
             rows.append(
                 Row(f"{title}, {name}", region, float(np.percentile(values, percent)), unit, usual, source)

@@ -27,7 +27,7 @@ TRANSFORM, VOLUME, NODULES = (
 
 @dataclass(frozen=True)
 class Results:
-    """The filled nodes, None where left out; the carried points by direction; the engine's report."""
+    """The filled nodes, None where left out; the propagated points by direction; the engine's report."""
 
     transform: slicer.vtkMRMLGridTransformNode | None
     volume: slicer.vtkMRMLScalarVolumeNode | None
@@ -39,8 +39,8 @@ class Results:
 
 def wantedOutputs(inputs: Inputs, outputs: Outputs) -> list:
     """What will come of the inputs: a node for a chosen output, True for a new one."""
-    carried = [output for _, _, output in _noduleTasks(inputs, outputs)]
-    return [output for output in (outputs.transform, outputs.volume, *carried) if output]
+    propagated = [output for _, _, output in _noduleTasks(inputs, outputs)]
+    return [output for output in (outputs.transform, outputs.volume, *propagated) if output]
 
 
 def checkChosen(inputs: Inputs, outputs: Outputs) -> None:
@@ -64,7 +64,7 @@ def checkChosen(inputs: Inputs, outputs: Outputs) -> None:
 
 
 def _noduleTasks(inputs: Inputs, outputs: Outputs) -> list[tuple]:
-    """Source list, direction and output (a node, or True for a new one) of what is to be carried."""
+    """Source list, direction and output (a node, or True for a new one) of what is to be propagated."""
     return [
         (source, direction, output)
         for source, direction, output in (
@@ -104,13 +104,13 @@ def importInto(event: dict[str, Any], inputs: Inputs, outputs: Outputs) -> Resul
                 if scene.IsNodePresent(task[0])
             )
         }
-        carried = importResult(event, fixed, moving, transform, volume, list(tasks.values()))
+        propagated = importResult(event, fixed, moving, transform, volume, list(tasks.values()))
     lists = {direction: task.output for direction, task in tasks.items()}
     return Results(
         transform,
         volume,
         lists.get("moving-to-fixed"),
         lists.get("fixed-to-moving"),
-        dict(zip(tasks, carried, strict=True)),
+        dict(zip(tasks, propagated, strict=True)),
         event["report"],
     )

@@ -54,7 +54,7 @@ class Correction:
 class Outputs:
     """What is wanted, each a node to fill, True for a new node, or False.
 
-    nodulesInFixed: the moving scan's nodules carried to the fixed scan; nodulesInMoving: the other way.
+    nodulesInFixed: the moving scan's nodules propagated to the fixed scan; nodulesInMoving: the other way.
     """
 
     transform: slicer.vtkMRMLGridTransformNode | bool = True

@@ -1,4 +1,4 @@
-"""From the worker's result to MRML nodes: the transform, the warped volume and the carried nodules.
+"""From the worker's result to MRML nodes: the transform, the warped volume and the propagated nodules.
 
 Everything is read and checked before the first node is touched, so that a damaged file changes nothing.
 """
@@ -22,7 +22,7 @@ from GLIDERegLib.scene.review.nodules import PropagatedPoint, checkNodules, fill
 
 @dataclass(frozen=True)
 class NoduleTask:
-    """Points to carry: a fiducial node, "moving-to-fixed" or "fixed-to-moving", and the node to fill."""
+    """Points to propagate: a fiducial node, "moving-to-fixed" or "fixed-to-moving", and the node to fill."""
 
     source: slicer.vtkMRMLMarkupsFiducialNode
     direction: str
@@ -39,7 +39,7 @@ def importResult(
 ) -> list[list[PropagatedPoint]]:
     """Puts the worker's `result` event into the nodes given, None leaves one out; all of it or nothing.
 
-    Make new output nodes inside `removedOnFailure`, around this call. Returns the carried points of each
+    Make new output nodes inside `removedOnFailure`, around this call. Returns the propagated points of each
     nodule task. Raises InputError, with every node as it was, for a damaged file or an unusable task.
     """
     checkOutputs(fixed, moving, transformNode, volumeNode, nodules)
@@ -47,15 +47,17 @@ def importResult(
     image = imageOf(readVoxels(event["warped"])) if volumeNode else None
     deformation = gridTransform(vectors, grid)
     # Read before any node changes: a list may hang on nodes that the result is about to change.
-    carried = [propagatePoints(task.source, deformation, task.direction, fixed, moving) for task in nodules]
+    propagated = [
+        propagatePoints(task.source, deformation, task.direction, fixed, moving) for task in nodules
+    ]
     if transformNode:
         setDeformation(transformNode, deformation)
         setRegistrationReferences(transformNode, fixed, moving)
     if volumeNode:
         setVoxels(volumeNode, image, event["warped"], moving)
-    for task, points in zip(nodules, carried, strict=True):
+    for task, points in zip(nodules, propagated, strict=True):
         fillNodules(task.output, points, task.source, task.direction)
-    return carried
+    return propagated
 
 
 def checkOutputs(

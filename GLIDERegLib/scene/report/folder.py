@@ -26,7 +26,7 @@ from GLIDERegLib.scene.review.table import HEADERS, Row, readRows
 REVIEW = "review.csv"
 # The names that `glidereg register` gives: what is marked in one scan, and where it is in the other one.
 MARKED = {"fixed-to-moving": "fixed_points", "moving-to-fixed": "moving_points"}
-CARRIED = {"fixed-to-moving": "points_moving.csv", "moving-to-fixed": "points_fixed.csv"}
+PROPAGATED = {"fixed-to-moving": "points_moving.csv", "moving-to-fixed": "points_fixed.csv"}
 # Columns of the review that the report shows by itself, or that mean nothing on paper.
 TOLD = (
     *("label", "fixed", "moving", "predicted", "displacement", "insideField", "insideMoving", "point"),
@@ -40,7 +40,7 @@ class ReportInputs:
     """What a report tells of.
 
     transform: any whose from-parent direction maps fixed to moving points. nodules: lists as they were
-    carried; the output is where the nodules are now, by label, corrected ones included. review: the review
+    propagated; the output is where the nodules are now, by label, corrected ones included. review: the review
     table, whose nodules then take the place of the lists; or any table with a column "Label", whose further
     columns are taken over. engineReport: the engine's report, where the transform is its result as it was;
     without it the numbers are measured anew.
@@ -70,7 +70,7 @@ def writeReportFolder(inputs: ReportInputs, folder: Path) -> None:
     writeTransform(pair.transform, moving, folder / "transform.h5")
     paths = {"fixed": "fixed.nrrd", "moving": "moving.nrrd"}
     rows = [] if inputs.review is None else readRows(inputs.review)
-    for direction, points in (_reviewed(rows) if rows else _carried(inputs.nodules, pair)).items():
+    for direction, points in (_reviewed(rows) if rows else _propagated(inputs.nodules, pair)).items():
         if points:
             paths[MARKED[direction]] = f"{MARKED[direction]}.csv"
             _writePoints(direction, points, folder)
@@ -114,8 +114,8 @@ def _unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
     return plain
 
 
-def _carried(tasks: Sequence[NoduleTask], pair: Pair) -> dict[str, list[PropagatedPoint]]:
-    """The lists' points by direction, each where its carried list has it now, else where it is carried to."""
+def _propagated(tasks: Sequence[NoduleTask], pair: Pair) -> dict[str, list[PropagatedPoint]]:
+    """The lists' points by direction, each where its propagated list has it now, or as predicted."""
     found = {}
     for task in tasks:
         checkNodules(task.source, pair.transform, task.direction, task.output)
@@ -147,7 +147,7 @@ def _reviewed(rows: Sequence[Row]) -> dict[str, list[PropagatedPoint]]:
     found: dict[str, list[PropagatedPoint]] = {}
     for row in rows:
         direction = "moving-to-fixed" if row.markedIn == "moving" else "fixed-to-moving"
-        found.setdefault(direction, []).append(row.propagated(row.carried))
+        found.setdefault(direction, []).append(row.propagated(row.counterpart))
     return found
 
 
@@ -162,7 +162,7 @@ def _writePoints(direction: str, points: Sequence[PropagatedPoint], folder: Path
         "inside_moving": [point.insideMoving for point in points],
     }
     write_points(PointSet(labels, sources), folder / f"{MARKED[direction]}.csv")
-    write_points(PointSet(labels, results), folder / CARRIED[direction], columns)
+    write_points(PointSet(labels, results), folder / PROPAGATED[direction], columns)
 
 
 def _writeRows(rows: Sequence[Row], path: Path) -> None:

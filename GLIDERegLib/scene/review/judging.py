@@ -1,4 +1,4 @@
-"""Nodules to review: carried through any transform, judged, and merged with what the reader has decided."""
+"""Nodules to review: propagated through any transform, judged, merged with the reader's decisions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIRECTIONS = {"moving": "moving-to-fixed", "fixed": "fixed-to-moving"}
 
 
 class Judge:
-    """Judges nodules that the transform of a pair carries between its scans."""
+    """Judges nodules that the transform of a pair propagates between its scans."""
 
     def __init__(self, pair: Pair):
         self._pair = pair
@@ -36,7 +36,7 @@ class Judge:
         self._voxel = max(float(np.prod(edge) ** (1 / 3)) for edge in edges)
         self._edge = max(float(edge.max()) for edge in edges)
 
-    def carry(self, listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str) -> list[PropagatedPoint]:
+    def propagate(self, listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str) -> list[PropagatedPoint]:
         """The placed points of a list marked in the "moving" or "fixed" scan, with their predictions.
 
         Raises InputError for a list that stands under the transform.
@@ -49,10 +49,10 @@ class Judge:
             )
 
     def row(
-        self, point: PropagatedPoint, markedIn: str, identifier: str, carried: Point | None = None
+        self, point: PropagatedPoint, markedIn: str, identifier: str, propagated: Point | None = None
     ) -> Row:
-        """The row of a carried point; `carried`: where the reader says that it really is."""
-        landing = point.result if carried is None else carried
+        """The row of a propagated point; `propagated`: where the reader says that it really is."""
+        landing = point.result if propagated is None else propagated
         fixed, moving = (landing, point.source) if markedIn == "moving" else (point.source, landing)
         with quietVtk():
             found = local_agreement(*self._samplers, self._map, fixed, moving, self._voxel)
@@ -88,10 +88,10 @@ class Judge:
             insideMoving="yes" if evidence.inside_moving else "no",
         )
 
-    def moved(self, row: Row, carried: Point) -> Row:
+    def moved(self, row: Row, propagated: Point) -> Row:
         """The row with its nodule elsewhere in the other scan; what the reader decided stays."""
         point = row.propagated(row.predicted)
-        return keepDecision(self.row(point, row.markedIn, row.point, carried), row, row.status)
+        return keepDecision(self.row(point, row.markedIn, row.point, propagated), row, row.status)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Update:
             if old is not None and not keepMoved and _hasMoved(old, row):
                 row = keepDecision(row, old, NOT_REVIEWED)
             elif old is not None:
-                row = self.judge.moved(row, old.carried) if old.isCorrected else row
+                row = self.judge.moved(row, old.counterpart) if old.isCorrected else row
                 row = keepDecision(row, old, old.status)
             rows.append(row)
         return rows
@@ -130,14 +130,14 @@ def planUpdate(
     oldRows: Sequence[Row],
     strangers: Sequence[Row] = (),
 ) -> Update:
-    """Carries and judges the lists ("moving", "fixed") anew; changes nothing in the scene.
+    """Propagates and judges the lists ("moving", "fixed") anew; changes nothing in the scene.
 
     oldRows: of the same lists, before. strangers: of other lists, which the table will no longer hold.
-    Raises InputError for a list that cannot be carried.
+    Raises InputError for a list that cannot be propagated.
     """
     rows = []
     for markedIn, listNode in lists.items():
-        points = judge.carry(listNode, markedIn)
+        points = judge.propagate(listNode, markedIn)
         identifiers = placedPoints(listNode)
         rows += [judge.row(p, markedIn, name) for p, name in zip(points, identifiers, strict=True)]
     old = {_key(row): row for row in oldRows}

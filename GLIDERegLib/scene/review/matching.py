@@ -24,7 +24,7 @@ REFERENCE_DISTANCES_MM = (5, 10)
 class Matching:
     """lines: verdict, label in the fixed scan, label in the moving scan, distance in mm as text.
 
-    centres: share of the carried nodules within 5 and 10 mm of the nodule of the same label; None where no
+    centres: share of the propagated nodules within 5 and 10 mm of the nodule of the same label; None where no
     label is in both lists.
     """
 
@@ -37,25 +37,25 @@ class Matching:
 
 
 def matchLists(rows: Sequence[Row], distance: float, names: dict[str, str] | None = None) -> Matching:
-    """Matches the nodules marked in the fixed scan with those carried there from the moving scan.
+    """Matches the nodules marked in the fixed scan with those propagated there from the moving scan.
 
     rows: of the review table, corrected positions counting. distance: the largest of a pair, mm. names: what
     the reader calls the "fixed" and the "moving" scan. Raises InputError for a distance that is not positive.
     """
     marked = [row for row in rows if row.markedIn == "fixed"]
-    carried = [row for row in rows if row.markedIn == "moving"]
-    places = [np.array([row.fixed for row in part]).reshape(-1, 3) for part in (marked, carried)]
+    propagated = [row for row in rows if row.markedIn == "moving"]
+    places = [np.array([row.fixed for row in part]).reshape(-1, 3) for part in (marked, propagated)]
     pairs = match(*places, distance)
     onlyFixed, onlyMoving = (notMarked(scan, names) for scan in ("moving", "fixed"))
-    lines = [(MATCHED, marked[a].label, carried[b].label, f"{apart:.1f}") for a, b, apart in pairs]
+    lines = [(MATCHED, marked[a].label, propagated[b].label, f"{apart:.1f}") for a, b, apart in pairs]
     paired = [{pair[side] for pair in pairs} for side in (0, 1)]
     for n, row in enumerate(marked):
         if n not in paired[0]:
             lines.append((onlyFixed if row.insideField == "yes" else OUTSIDE, row.label, "", ""))
-    for n, row in enumerate(carried):
+    for n, row in enumerate(propagated):
         if n not in paired[1]:
             lines.append((onlyMoving if row.insideField == "yes" else OUTSIDE, "", row.label, ""))
-    same = same_labels([row.label for row in carried], [row.label for row in marked])
+    same = same_labels([row.label for row in propagated], [row.label for row in marked])
     centres = None
     if same:
         mine, theirs = (list(part) for part in zip(*same, strict=True))

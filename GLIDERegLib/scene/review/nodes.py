@@ -1,4 +1,4 @@
-"""One review in the scene: the pair, the reader's lists, the carried lists and the table."""
+"""One review in the scene: the pair, the reader's lists, the propagated lists and the table."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ class Review:
         """True where the transform or the reader's lists have changed since the table was made."""
         predicted = [row.predicted for row in readRows(tableNode)]
         judge = Judge(self.pair)
-        found = [point.result for scan, node in self.lists.items() for point in judge.carry(node, scan)]
+        found = [point.result for scan, node in self.lists.items() for point in judge.propagate(node, scan)]
         return len(found) != len(predicted) or not np.allclose(found, predicted, rtol=0, atol=TINY_MM)
 
-    def carriedList(self, markedIn: str, present: slicer.vtkMRMLMarkupsFiducialNode | None):
-        """The list for the carried points of one of the reader's: `present` if it is that already, or new."""
+    def propagatedList(self, markedIn: str, present: slicer.vtkMRMLMarkupsFiducialNode | None):
+        """The list for a reader's points propagated: `present` if it is that already, or new."""
         source = self.lists[markedIn]
         if present is not None and present.GetNodeReference(SOURCE_ROLE) is source:
             return present
         scan = self.pair.fixed if markedIn == "moving" else self.pair.moving
         return createOutput("vtkMRMLMarkupsFiducialNode", f"{source.GetName()} in {scan.GetName()}", scan)
 
-    def apply(self, rows: Sequence[Row], tableNode: slicer.vtkMRMLTableNode, carried: Lists) -> None:
-        """Writes rows into the table and, locked, into the carried lists."""
+    def apply(self, rows: Sequence[Row], tableNode: slicer.vtkMRMLTableNode, propagated: Lists) -> None:
+        """Writes rows into the table and, locked, into the propagated lists."""
         writeRows(tableNode, rows)
         for markedIn, role in LIST_ROLES.items():
             source = self.lists.get(markedIn)
             tableNode.SetNodeReferenceID(role, source.GetID() if source else None)
             if source:
                 points = [_point(row, source) for row in rows if row.markedIn == markedIn]
-                fillNodules(carried[markedIn], points, source, DIRECTIONS[markedIn])
+                fillNodules(propagated[markedIn], points, source, DIRECTIONS[markedIn])
 
     def _isOf(self, tableNode: slicer.vtkMRMLTableNode, markedIn: str) -> bool:
         source = self.lists.get(markedIn)
@@ -68,20 +68,20 @@ class Review:
 def takeMoves(
     judge: Judge, rows: Sequence[Row], listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str
 ) -> list[Row]:
-    """The rows after the reader moved points of a carried list: those are judged anew and "corrected"."""
+    """The rows after the reader moved points of a propagated list: those are judged anew and "corrected"."""
     positions = slicer.util.arrayFromMarkupsControlPoints(listNode, world=True)
     places = [n for n, row in enumerate(rows) if row.markedIn == markedIn]
     rows = list(rows)
     # Where points were added or removed, nobody knows which is which: the next update puts that right.
     if len(places) == len(positions):
         for n, position in zip(places, positions.tolist(), strict=True):
-            if np.linalg.norm(np.subtract(rows[n].carried, position)) > TINY_MM:
+            if np.linalg.norm(np.subtract(rows[n].counterpart, position)) > TINY_MM:
                 rows[n] = replace(judge.moved(rows[n], tuple(position)), status=CORRECTED)
     return rows
 
 
 def setEditable(listNode: slicer.vtkMRMLMarkupsFiducialNode, editable: bool) -> None:
-    """Lets the points of a carried list be dragged, but not added or removed; or locks them."""
+    """Lets the points of a propagated list be dragged, but not added or removed; or locks them."""
     with slicer.util.NodeModify(listNode):
         listNode.SetFixedNumberOfControlPoints(True)
         listNode.SetLocked(not editable)
@@ -89,4 +89,4 @@ def setEditable(listNode: slicer.vtkMRMLMarkupsFiducialNode, editable: bool) -> 
 
 def _point(row: Row, source: slicer.vtkMRMLMarkupsFiducialNode) -> PropagatedPoint:
     description = source.GetNthControlPointDescription(source.GetNthControlPointIndexByID(row.point))
-    return row.propagated(row.carried, description)
+    return row.propagated(row.counterpart, description)

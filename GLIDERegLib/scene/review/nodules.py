@@ -16,7 +16,9 @@ from GLIDERegLib.scene.mrml.geometry import standsUnder, volumeToWorld
 
 DIRECTIONS = ("moving-to-fixed", "fixed-to-moving")
 # Names of the values of each point, for `slicer.util.arrayFromMarkupsControlPointData(node, name)`.
-RESIDUAL, INSIDE_FIELD, INSIDE_MOVING = "round-trip residual", "inside field", "inside moving scan"
+RESIDUAL, INSIDE_FIELD, INSIDE_MOVING = "inverse residual", "inside field", "inside moving scan"
+# Its name in scenes of 0.1.0.
+FORMER_RESIDUAL = "round-trip residual"
 SOURCE_ROLE, DIRECTION_ATTRIBUTE = "GLIDEReg.Source", "GLIDEReg.Direction"
 COLOR = (1.0, 0.75, 0.0)
 
@@ -45,7 +47,7 @@ def checkNodules(
     direction: str,
     outputNode: slicer.vtkMRMLMarkupsFiducialNode,
 ) -> None:
-    """Raises InputError where points cannot be carried: for an unknown direction, the same list as source and
+    """Raises InputError where points cannot be propagated: for an unknown direction, one list as source and
     output, or points that stand under the very transform, which has moved them already.
     """
     if direction not in DIRECTIONS:
@@ -127,8 +129,9 @@ def fillNodules(
         for point in points:
             n = outputNode.AddControlPoint(point.result, point.label)
             outputNode.SetNthControlPointDescription(n, describe(point))
-            # The colour of unselected points is the one that sets carried points apart.
+            # The colour of unselected points is the one that sets propagated points apart.
             outputNode.SetNthControlPointSelected(n, False)
+        _removePointData(outputNode, FORMER_RESIDUAL)
         _setPointData(outputNode, RESIDUAL, "mm", [point.residual for point in points])
         _setPointData(outputNode, INSIDE_FIELD, "", [point.insideField for point in points])
         _setPointData(outputNode, INSIDE_MOVING, "", [point.insideMoving for point in points])
@@ -140,10 +143,10 @@ def fillNodules(
 
 
 def describe(point: PropagatedPoint) -> str:
-    """What a reader must know of a carried point, after the description its source had."""
+    """What a reader must know of a propagated point, after the description its source had."""
     where = "inside the registered field" if point.insideField else "OUTSIDE the registered field"
     where += "" if point.insideMoving else "; OUTSIDE the moving scan"
-    reliability = f"round-trip residual {point.residual:.3f} mm; {where}"
+    reliability = f"inverse residual {point.residual:.3f} mm; {where}"
     return f"{point.description}; {reliability}" if point.description else reliability
 
 
@@ -165,9 +168,7 @@ def _setPointData(
     node: slicer.vtkMRMLMarkupsFiducialNode, name: str, units: str, values: Sequence[float]
 ) -> None:
     """One number for each point, which Slicer saves with the list."""
-    for n in reversed(range(node.GetNumberOfMeasurements())):
-        if node.GetNthMeasurement(n).GetName() == name:
-            node.RemoveNthMeasurement(n)
+    _removePointData(node, name)
     array = vtk.vtkDoubleArray()
     array.SetName(name)
     for value in values:
@@ -177,6 +178,12 @@ def _setPointData(
     measurement.SetUnits(units)
     measurement.SetControlPointValues(array)
     node.AddMeasurement(measurement)
+
+
+def _removePointData(node: slicer.vtkMRMLMarkupsFiducialNode, name: str) -> None:
+    for n in reversed(range(node.GetNumberOfMeasurements())):
+        if node.GetNthMeasurement(n).GetName() == name:
+            node.RemoveNthMeasurement(n)
 
 
 def _setAppearance(node: slicer.vtkMRMLMarkupsFiducialNode) -> None:

@@ -135,8 +135,8 @@ def _segmentations(volume: slicer.vtkMRMLVolumeNode) -> list[slicer.vtkMRMLSegme
 
 def _carriedSegments(volume: slicer.vtkMRMLVolumeNode) -> set[str]:
     """Names, in lower case, of the segments on the volume that count for nothing."""
-    carried = [node.GetSegmentation() for node in _segmentations(volume) if _isCarried(node)]
-    return {s.GetSegment(name).GetName().casefold() for s in carried for name in s.GetSegmentIDs()}
+    propagated = [node.GetSegmentation() for node in _segmentations(volume) if _isCarried(node)]
+    return {s.GetSegment(name).GetName().casefold() for s in propagated for name in s.GetSegmentIDs()}
 
 
 def _segmentDiameters(volume: slicer.vtkMRMLVolumeNode) -> dict[str, float]:

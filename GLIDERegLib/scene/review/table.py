@@ -1,4 +1,4 @@
-"""The review table: one row for each carried nodule, in a table node that is saved with the scene."""
+"""The review table: one row for each propagated nodule, in a table node that is saved with the scene."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Row:
     """A nodule in both scans, what tells whether to believe it, and what the reader decided.
 
     markedIn: "moving" or "fixed", the scan where the reader marked it; its place in the other scan was
-    carried there, to `predicted`, unless the reader corrected it. Points are world RAS mm. expansionPercent:
-    volume in the moving scan over that in the fixed one of the tissue around, which is no growth of the
-    nodule. uncertainty: radius in mm that holds the true place in 95 of 100, 0 where unknown. advice: "review
-    recommended" or empty; reason: why. Diameters are mm, 0 where unknown, and come from "typed", "line" or
-    "segment". insideField: "no" where the field does not reach the nodule, or the nodule not the moving scan;
-    insideMoving: "no" in the latter case, empty where unknown.
+    propagated there, to `predicted`, unless the reader corrected it. Points are world RAS mm.
+    expansionPercent: volume in the moving scan over that in the fixed one of the tissue around, which is no
+    growth of the nodule. uncertainty: radius in mm that holds the true place in 95 of 100, 0 where unknown.
+    advice: "review recommended" or empty; reason: why. Diameters are mm, 0 where unknown, and come from
+    "typed", "line" or "segment". insideField: "no" where the field does not reach the nodule, or the nodule
+    not the moving scan; insideMoving: "no" in the latter case, empty where unknown.
     doublingDays: text, empty where unknown. point: the mark's identifier in its own list.
     """
 
@@ -64,14 +64,14 @@ class Row:
     insideMoving: str = ""
 
     @property
-    def carried(self) -> Point:
+    def counterpart(self) -> Point:
         """Where the nodule is in the scan in which it was not marked."""
         return self.fixed if self.markedIn == "moving" else self.moving
 
     @property
     def correction(self) -> float:
         """mm between the prediction and where the nodule is now."""
-        return float(np.linalg.norm(np.subtract(self.carried, self.predicted)))
+        return float(np.linalg.norm(np.subtract(self.counterpart, self.predicted)))
 
     @property
     def isCorrected(self) -> bool:
@@ -84,7 +84,7 @@ class Row:
         return self.status != NOT_REVIEWED or bool(self.comment) or typed or self.isCorrected
 
     def propagated(self, result: Point, description: str = "") -> PropagatedPoint:
-        """The nodule as a point carried to `result`; description: of its mark."""
+        """The nodule as a point propagated to `result`; description: of its mark."""
         source = self.moving if self.markedIn == "moving" else self.fixed
         beyond = self.insideMoving == "no"
         inField = self.insideField == "yes" or beyond
@@ -101,7 +101,7 @@ HEADERS = {
     "predicted": "Predicted",
     "displacement": "Displacement (mm)",
     "expansionPercent": "Expansion of the tissue around, moving/fixed (%)",
-    "residual": "Round-trip residual (mm)",
+    "residual": "Inverse residual (mm)",
     "agreement": "Local agreement (0 to 1)",
     "uncertainty": "Position uncertainty (± mm, 95 %)",
     "insideField": "Inside field and scans",
@@ -121,13 +121,15 @@ HEADERS = {
 POINTS = ("fixed", "moving", "predicted")
 # Columns that tables of 0.1.0 lack; the next review fills them.
 LATER = ("expansionPercent", "uncertainty", "advice", "insideMoving")
+# What tables of 0.1.0 call a column.
+FORMER = {"Inverse residual (mm)": "Round-trip residual (mm)"}
 NUMBERS = {field.name for field in fields(Row) if field.type == "float"}
 
 
 def readRows(tableNode: slicer.vtkMRMLTableNode) -> list[Row]:
     """The rows of a review table; none where the node holds no such table."""
     table = tableNode.GetTable()
-    columns = {name: [table.GetColumnByName(one) for one in _columns(name)] for name in HEADERS}
+    columns = {name: [_column(table, one) for one in _columns(name)] for name in HEADERS}
     missing = {name for name, group in columns.items() if any(column is None for column in group)}
     if missing - set(LATER):
         return []
@@ -203,6 +205,10 @@ def plainText(text: str) -> str:
 def written(point: Point) -> str:
     """A point (RAS mm) as every page and report writes it."""
     return patient_position((-point[0], -point[1], point[2]))
+
+
+def _column(table: vtk.vtkTable, header: str) -> vtk.vtkAbstractArray | None:
+    return table.GetColumnByName(header) or table.GetColumnByName(FORMER.get(header, header))
 
 
 def _columns(name: str) -> list[str]:

@@ -41,7 +41,7 @@ def makeTable(name: str, volumes: slicer.vtkMRMLSequenceNode, tracks: Tracks) ->
         ("Label", [point.label for _, point in rows]),
         *((f"{axis} (mm)", [point.result[n] for _, point in rows]) for n, axis in enumerate("RAS")),
         (DISPLACEMENT, [_displacement(point) for _, point in rows]),
-        ("Round-trip residual (mm)", [point.residual for _, point in rows]),
+        ("Inverse residual (mm)", [point.residual for _, point in rows]),
         ("Inside the field", ["yes" if point.insideField else "no" for _, point in rows]),
         ("Inside the frame", ["yes" if point.insideMoving else "no" for _, point in rows]),
     ]

@@ -1,4 +1,4 @@
-"""Reading both scans together: a cross at a point of one, and a cross at the same anatomy in the other."""
+"""The linked crosshair: a cross at a point of one scan, and a cross at the same anatomy in the other."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ _open: WeakSet[SynchronizedReading] = WeakSet()
 
 @dataclass(frozen=True)
 class Position:
-    """The same anatomy in both scans. fixed, moving: RAS mm, see the module `pair`. displacement,
-    roundTrip: mm. insideFixed, insideMoving: whether the point lies in the scan.
+    """The same anatomy in both scans. fixed, moving: RAS mm, see the module `pair`. displacement:
+    mm. insideFixed, insideMoving: whether the point lies in the scan.
     """
 
     fixed: tuple[float, float, float]
     moving: tuple[float, float, float]
     displacement: float
-    roundTrip: float
     insideFixed: bool
     insideMoving: bool
 
@@ -46,7 +45,7 @@ def openReadings(scene: slicer.vtkMRMLScene) -> list[SynchronizedReading]:
 
 class SynchronizedReading:
     """Keeps two groups of slice views at the same anatomy: those where the fixed scan is, and those of the
-    moving scan as it lies.
+    moving scan, original.
 
     It follows Slicer's crosshair (Shift and mouse), and scrolling, in either group. Slicer's own cross, which
     would be at the same coordinates in all views, is hidden meanwhile.
@@ -199,15 +198,12 @@ def positionOf(pair: Pair, point: Sequence[float], inMoving: bool) -> Position:
     """Where a moving or a fixed point, RAS mm, lies in both scans, and how far it is moved."""
     with quietVtk():
         there = pair.toFixed() if inMoving else pair.toMoving()
-        back = pair.toMoving() if inMoving else pair.returning()
         other = there.TransformPoint(*point)
-        returned = back.TransformPoint(*other)
     fixed, moving = (other, tuple(point)) if inMoving else (tuple(point), other)
     return Position(
         tuple(map(float, fixed)),
         tuple(map(float, moving)),
         float(np.linalg.norm(np.subtract(moving, fixed))),
-        float(np.linalg.norm(np.subtract(returned, point))),
         isInside(pair.fixed, fixed),
         isInside(pair.moving, moving, pair.movingIndex),
     )

@@ -54,9 +54,8 @@ class Judge:
         judged, the same for every method; truth_by_region: the same in the body, the lungs and near the
         pleura;
         log_jacobian: by region its standard deviation beside the truth's; these three only where the case has
-        a truth. snapped_error: the error at the landmarks after the
-        carried ones were moved to the nearest voxel centre of the moving scan, where the data set's published
-        errors are measured so.
+        a truth. snapped_error: the landmark error after the propagated ones were moved to the nearest voxel
+        centre of the moving scan, where the data set's published errors are measured so.
         """
         report = evaluate_transform(
             transform, self.fixed, self.moving, *self.points, *self.labels, mask=self.mask

@@ -31,7 +31,7 @@ FAMILY_COLUMNS = (
     "near the pleura",
     "SD of log J, lungs / truth",
     "body / truth",
-    "folded (%)",
+    "folding (%)",
     "Dice",
     "time (s)",
     "GiB",
@@ -43,13 +43,13 @@ TESTED = (
     ("dice_mean", "Dice, mean of a case"),
 )
 NOTES = """\
-- TRE: distance (mm) of each landmark, carried from the fixed to the moving scan, from its counterpart; mean,
+- TRE: distance (mm) of each landmark, propagated to the moving scan, from its counterpart there; mean,
   SD and quartiles over all landmarks of all finished cases. 95 % CI: BCa bootstrap of that mean, drawing
-  whole cases. Snapped: the carried landmark moved to the nearest voxel centre of the moving scan first.
+  whole cases. Snapped: the propagated landmark moved to the nearest voxel centre of the moving scan first.
 - Within: share of landmarks within that distance of their counterpart (centre point matching).
 - Truth: distance (mm) from the known transform over the mask or body; the mean of the cases' values.
 - Dice: mean of the cases; structures are warped with nearest neighbour.
-- Folded: voxels of the mask or body, at the fixed scan's resolution, whose raw Jacobian determinant is not
+- Folding: voxels of the mask or body, at the fixed scan's resolution, whose raw Jacobian determinant is not
   positive; mean of the cases.
 - Time: wall clock of the whole process, reading and writing files included, mean of the cases. GiB: the most
   memory its processes took together in any case.
@@ -192,7 +192,7 @@ def _main_table(results: Results, methods: list[str]) -> str:
         "truth, 95 %": mean("truth_p95", 2),
         "truth, max": mean("truth_max", 2),
         **{f"Dice {key[5:].replace('_', ' ')}": mean(key, 3) for key in structures},
-        "folded (%)": mean("folded_percent", 4),
+        "folding (%)": mean("folded_percent", 4),
         "time (s)": mean("seconds", 1),
         f"time / {SLOW_PEER}": ratio,
         "GiB": memory,

@@ -1,0 +1,111 @@
+"""The words a user reads are the field's: no phrase of the house where radiology or Slicer has its own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# What must not be read, and what is said instead.
+PHRASES = {
+    r"\bcarr(y|ies|ied|ying)\b": "propagate",
+    r"shift and turn|shift, turn": "Rigid, Affine",
+    r"middle on middle|middles of the scans": "Center of volumes",
+    r"\bquality:|computed on:|compared by": "Preset, Device, Features",
+    r"local structure|by the anatomy|anatomy features|looking at the anatomy": "MIND (local), SAM2 (global)",
+    r"learned along|learned before": "VAE, co-optimised (dynamic); VAE, pretrained (static)",
+    r"own weights|largest motion:|working voxels:": "Custom checkpoint, Search range, Working resolution",
+    r"correct by points|points met": "Landmark correction, landmark error",
+    r"\bfolded\b": "Folding (Jacobian ≤ 0)",
+    r"round.trip|there and back|way back": "Inverse consistency error",
+    r"over fixed:|read together|maps and numbers|as it lies": "Overlay, Linked crosshair, Compute metrics",
+    r"\btwo lists\b(?! of)|\bdisappeared\b": "Match nodule lists, not marked in",
+    r"\breliable\b|look closely|look at these nodules": "position uncertainty, review recommended",
+    r"ended early": "Stopped by user, intermediate result",
+    r"numbers inside|scans over time|over the phases": "Region for statistics, Sequence, Results",
+}
+CODE = ("panel", "scene", "cli")
+
+
+def strings(path: Path) -> Iterator[str]:
+    """The texts of a Python file that may be shown: all but docstrings and names of one word."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    return tuple((place, " ".join(text.split())) for place, text in _texts() if text not in FORMER)
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Where it stands, and what: every text that a user reads."""
+    library = ROOT / "GLIDERegLib"
+    files = [path for folder in CODE for path in sorted((library / folder).rglob("*.py"))]
+    files += [*sorted((library / "evaluation").glob("report*.py")), library / "core" / "settings.py"]
+    for path in [*files, ROOT / "GLIDEReg" / "GLIDEReg.py"]:
+        for text in strings(path):
+            yield str(path.relative_to(ROOT)), text
+    for path in sorted((ROOT / "Resources" / "UI").glob("*.ui")):
+        for element in ElementTree.parse(path).iter("string"):
+            yield path.name, element.text or ""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        yield path.name, path.read_text(encoding="utf-8")
+
+
+# What a table, a list or a point of version 0.1.0 calls itself, which has to be found.
+FORMER = {"round-trip residual", "Round-trip residual (mm)"}
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_no_text_for_a_user_says_it_otherwise_than_the_field(phrase):
+    found = [
+        f"{place}: {text[max(0, hit.start() - 40) : hit.end() + 40]!r}"
+        for place, text in texts()
+        for hit in re.finditer(phrase, text, re.IGNORECASE)
+    ]
+    assert not found, f"say {PHRASES[phrase]}: {found}"
+
+
+def test_a_phrase_in_a_text_is_found():
+    assert all(re.search(phrase, sample, re.IGNORECASE) for phrase, sample in SAMPLES.items())
+    assert SAMPLES.keys() == PHRASES.keys()
+
+
+SAMPLES = dict(
+    zip(
+        PHRASES,
+        (
+            "nodules are carried",
+            "Shift and turn",
+            "Middle on middle",
+            "Compared by",
+            "Local structure",
+            "Learned along",
+            "Own weights",
+            "Points met",
+            "Folded: 0 %",
+            "Round-trip residual",
+            "Read together",
+            "Two lists",
+            "reliable",
+            "Ended early",
+            "Numbers inside",
+        ),
+        strict=True,
+    )
+)
