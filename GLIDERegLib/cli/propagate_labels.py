@@ -22,8 +22,8 @@ COLUMNS = {
 def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "propagate-labels",
-        help="carry a segmentation from one image to the other",
-        description="Carries a label map, or a .seg.nrrd of 3D Slicer, onto the other image's grid through a "
+        help="propagate a segmentation from one image to the other",
+        description="Propagates a label map, or a .seg.nrrd of 3D Slicer, onto the other image's grid through a "
         "transform that maps fixed points to moving points, and compares it with a segmentation there.",
     )
     add = parser.add_argument
