@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "propagate-labels",
         help="propagate a segmentation from one image to the other",
         description="Propagates a label map, or a .seg.nrrd of 3D Slicer, onto the other image's grid "
-        "through a transform that maps fixed points to moving points, and compares it with a segmentation there.",
+        "through a transform that maps fixed points to moving points, and compares it with one there.",
     )
     add = parser.add_argument
     add("labels", type=Path, metavar="SEGMENTATION", help="label map (.nii.gz, .nrrd, .mha) or .seg.nrrd")
