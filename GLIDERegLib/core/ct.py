@@ -27,6 +27,9 @@ LEAST_GAP, LEAST_SHARE_FILLED = 0.2, 0.005
 # Two levels explain at least this share of the variance of an image of air and a body (Otsu, 1979, its eta);
 # one tissue with noise reaches 2/pi = 0.64, even numbers throughout 0.75.
 LEAST_SEPARATION = 0.8
+# Of the voxels: lungs of one value, or tissue of one value, were cut off by a window.
+LEAST_SHARE_CUT_OFF, LEAST_SHARE_SATURATED = 0.02, 0.1
+SLICES_LOOKED_AT = 64
 # Noise and rounding about the level of air, as a share of the way to tissue: 80 HU.
 AIR_SPREAD = 0.08
 
@@ -81,10 +84,35 @@ def note(volume: Volume) -> str | None:
     return (
         f"The values of the {volume.name} are not Hounsfield units ({_range(volume)}): they were scaled "
         "by its air and its body for the registration, and the warped image keeps the values as they are."
+        f"{_window_note(volume)}"
         if scale_of(volume).slope is not None
         else f"The values of the {volume.name} do not look like Hounsfield units ({_range(volume)}), and no "
         "air around a body was found in it: all of the image counts."
     )
+
+
+def _window_note(volume: Volume) -> str:
+    """What an image lacks that a window has cut off, as a sentence; empty where nothing is missing."""
+    from scipy import ndimage
+
+    steps = tuple(slice(None, None, max(1, n // SLICES_LOOKED_AT)) for n in volume.array.shape)
+    array = volume.array[steps]
+    lowest, highest = float(array.min()), float(array.max())
+    dark = array <= lowest + AIR_SPREAD / 2 * (highest - lowest)
+    enclosed = 0
+    for plane, cut_off in zip(dark, array == lowest, strict=True):
+        # Air around the body reaches the border of its slice; lungs do not.
+        parts = ndimage.label(plane)[0]
+        edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+        enclosed += np.count_nonzero(cut_off & ~np.isin(parts, edge))
+    if enclosed > LEAST_SHARE_CUT_OFF * array.size:
+        return (
+            " Its lungs show nothing, since all below a window was cut off: the motion inside them is "
+            "guessed from around them."
+        )
+    if np.mean(array == highest) > LEAST_SHARE_SATURATED:
+        return " All above a window was cut off: its soft tissue and bone show nothing to register by."
+    return ""
 
 
 def scale_of(volume: Volume) -> Scale:

@@ -108,3 +108,24 @@ def test_stored_values_with_padding_are_no_hounsfield_units_and_the_padding_is_n
 def test_a_scan_in_hounsfield_units_is_not_touched(small_phantom):
     assert in_hounsfield(small_phantom.fixed) is small_phantom.fixed
     assert note(small_phantom.fixed) is None
+
+
+def soft_tissue_window(hu):
+    return np.clip((hu + 160.0) * 255 / 400, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (soft_tissue_window, "lungs show nothing"),
+        (lambda hu: np.clip(hu, -160, 240), "lungs show nothing"),
+        (lambda hu: np.clip((hu + 1024) * 0.3, 0, 255).astype(np.uint8), "soft tissue and bone show nothing"),
+        (lung_window, ""),
+        (from_zero, ""),
+        (unit, ""),
+        (thousandth, ""),
+    ],
+)
+def test_what_a_window_has_cut_off_is_told(small_phantom, numbers, told):
+    said = note(in_numbers(small_phantom.moving, numbers))
+    assert told in said and ("show nothing" in said) == bool(told)
