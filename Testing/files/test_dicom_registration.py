@@ -321,6 +321,28 @@ def test_an_object_cut_off_is_refused_in_a_sentence(written, tmp_path, cut):
     assert str(tmp_path) in str(refused.value) and str(refused.value).count("\n") == 0
 
 
+def test_bytes_changed_at_random_are_read_or_refused_in_a_sentence(scans, tmp_path):
+    grid = Grid((4, 5, 6), (20.0, 20.0, 20.0), (-40.0, -20.0, -325.0), TURNED)
+    export_registration(analytic(grid), *scans, tmp_path / "deformable.dcm", keep_grid=True)
+    a_rigid_object(tmp_path / "rigid.dcm", [TURN, SHIFT], scans)
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for name in ("deformable.dcm", "rigid.dcm"):
+        whole = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            data = bytearray(whole)
+            for place in random.integers(132, len(data), 4):
+                data[place] = random.integers(0, 256)
+            (tmp_path / "changed.dcm").write_bytes(data)
+            try:
+                read_registration(tmp_path / "changed.dcm")
+                outcomes.add("read")
+            except InputError as error:
+                assert "\n" not in str(error)
+                outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
 def test_other_objects_and_files_are_refused_by_kind(pair, tmp_path):
     image = next(pair[0].iterdir())
     with pytest.raises(InputError, match="another kind .CT Image Storage"):

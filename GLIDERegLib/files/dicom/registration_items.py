@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,18 +50,17 @@ class Item:
 
 def read_object(path: Path, named: str) -> tuple[pydicom.Dataset, bool]:
     """The whole object, and whether its numbers are big-endian."""
+    content = io.BytesIO(path.read_bytes())
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            bounded = unpacked(stream, path.stat().st_size)
+            bounded = unpacked(content, len(content.getbuffer()))
             bounded.seek(0)
             data = pydicom.dcmread(bounded, force=True)
             syntax = str(data.file_meta.get("TransferSyntaxUID", ""))
             short = bounded.short
             # Sequences are parsed when first touched.
             data.get("DeformableRegistrationSequence"), data.get("RegistrationSequence")
-    except OSError:
-        raise
     except Exception as error:  # pydicom raises whatever a damaged file leads it to
         raise _damaged(named) from error
     if short:

@@ -61,29 +61,22 @@ def read_registration(
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{named} {what}.", "Give the object's file.", code="file-missing")
     data, swapped = read_object(path, named)
-    kind = str(data.get("SOPClassUID", ""))
-    if kind not in NAMES:
-        what = f"a DICOM object of another kind ({pydicom.uid.UID(kind).name})" if kind else "no DICOM object"
-        raise InputError(
-            f"{named} is {what}.",
-            "Give a Spatial Registration or a Deformable Spatial Registration.",
-            code="dicom-kind",
-        )
     try:
-        read = deformable_items if kind == DEFORMABLE else rigid_items
-        items = read(data, named, swapped)
+        kind, patient, label = _identified(data, named)
+        items = (deformable_items if kind == DEFORMABLE else rigid_items)(data, named, swapped)
         own, items = own_side(data, items)
-    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # values are parsed when touched, and pydicom raises whatever they lead it to
         raise InputError(
-            f"{named} lacks what the standard requires of it, or holds what cannot be read ({error}).",
+            f"{named} lacks what the standard requires of it, or holds what cannot be read "
+            f"({' '.join(str(error).split())}).",
             "Export it again.",
             code="dicom-tags",
         ) from error
     first = own if fixed is None else _of_scan(fixed, [own, *items], "fixed", named)
     rest = [item for item in (own, *items) if item is not first]
     second = _only(rest, own, named) if moving is None else _of_scan(moving, rest, "moving", named)
-    patient = Patient(str(data.get("PatientID") or ""), str(data.get("PatientName") or ""))
-    label = str(data.get("ContentLabel") or "")
     return DicomRegistration(
         _between(first, second, own, named),
         first.scan,
@@ -93,6 +86,20 @@ def read_registration(
         label,
         second.notes,
     )
+
+
+def _identified(data: pydicom.Dataset, named: str) -> tuple[str, Patient, str]:
+    """SOP class, patient and content label; InputError where the class is another."""
+    kind = str(data.get("SOPClassUID", ""))
+    if kind not in NAMES:
+        what = f"a DICOM object of another kind ({pydicom.uid.UID(kind).name})" if kind else "no DICOM object"
+        raise InputError(
+            f"{named} is {' '.join(what.split())}.",
+            "Give a Spatial Registration or a Deformable Spatial Registration.",
+            code="dicom-kind",
+        )
+    patient = Patient(str(data.get("PatientID") or ""), str(data.get("PatientName") or ""))
+    return kind, patient, str(data.get("ContentLabel") or "")
 
 
 def is_of(scan: RegisteredScan, info: DicomInfo) -> bool:
