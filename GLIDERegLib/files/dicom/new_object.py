@@ -64,6 +64,7 @@ def series_item(scan: ScanSeries) -> Dataset:
 def write_object(data: Dataset, path: Path) -> None:
     """Writes with preamble and file meta information, by pydicom 2 or 3."""
     if int(pydicom.__version__.split(".")[0]) < 3:
+        data.is_little_endian, data.is_implicit_VR = True, False
         pydicom.dcmwrite(path, data, write_like_original=False)
     else:
         pydicom.dcmwrite(path, data, enforce_file_format=True)
