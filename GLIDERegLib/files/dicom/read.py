@@ -9,9 +9,9 @@ import numpy as np
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.dicom.decoding import FrameReader
 from GLIDERegLib.files.dicom.geometry import regular_stack
 from GLIDERegLib.files.dicom.pixels import (
-    FrameReader,
     check_pixels,
     is_inverted,
     measured,
@@ -19,7 +19,8 @@ from GLIDERegLib.files.dicom.pixels import (
     stored_values,
 )
 from GLIDERegLib.files.dicom.scan import Slice, day, find_series
-from GLIDERegLib.files.dicom.tags import DamagedDicom, is_file, read_header
+from GLIDERegLib.files.dicom.tags import is_file, read_header
+from GLIDERegLib.files.dicom.values import DamagedDicom
 from GLIDERegLib.files.patients import Patient
 
 AIR, LOWEST_WITHOUT_AIR = -1024, -200  # HU; a scan without anything below the latter is not in HU

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.files.dicom.frames import PHASES, REPEATS
 from GLIDERegLib.files.dicom.scan import LISTED, Slice
-from GLIDERegLib.files.dicom.tags import PHASES, REPEATS
 
 # mm and share of the mean spacing: positions are written to two decimals at least, those of a mouse finer.
 SAME_PLACE, SAME_SHARE = 0.01, 0.05

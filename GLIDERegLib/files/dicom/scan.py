@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.files.dicom.tags import DamagedDicom, Frame, Header, is_file, read_header
+from GLIDERegLib.files.dicom.frames import Frame
+from GLIDERegLib.files.dicom.tags import Header, is_file, read_header
+from GLIDERegLib.files.dicom.values import DamagedDicom
 
 MOST_FILES, DEEPEST = 100_000, 40
 LISTED = 12

@@ -10,8 +10,7 @@ import io
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,40 +19,15 @@ import pydicom
 from pydicom.filereader import read_partial
 from pydicom.tag import Tag
 
+from GLIDERegLib.files.dicom.frames import REPEATS, Frame, frames_of
+from GLIDERegLib.files.dicom.values import DamagedDicom, number_of, text_of, value_of, whole_of
+
 DEFLATED, EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", ""}
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 # A deflated file may grow this many times: a judgement between scans and bombs.
 LARGEST_GROWTH, ALLOWED_BYTES = 50, 64 << 20
 PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-# Tags by which images of one place differ; the second name is for people. The first ones tell phases apart
-# even where no two images share a place.
-PHASES = {
-    "TemporalPositionIdentifier": "temporal position",
-    "TemporalPositionIndex": "temporal position",
-    "StackID": "stack",
-    "NominalPercentageOfRespiratoryPhase": "respiratory phase",
-    "NominalPercentageOfCardiacPhase": "cardiac phase",
-    "EchoTime": "echo time",
-    "DiffusionBValue": "b-value",
-    "ConvolutionKernel": "kernel",
-}
-REPEATS = {
-    **PHASES,
-    "SeriesDescription": "description",
-    "NominalCardiacTriggerDelayTime": "trigger time",
-    "TriggerTime": "trigger time",
-    "AcquisitionNumber": "acquisition",
-    "ImageType": "image type",
-    "KVP": "tube voltage",
-    "EffectiveEchoTime": "echo time",
-    "ImageComments": "comment",
-    "AcquisitionDateTime": "acquisition time",
-    "FrameReferenceDateTime": "frame time",
-    "FrameAcquisitionDateTime": "frame time",
-    "AcquisitionTime": "acquisition time",
-    "ContentTime": "content time",
-}
 # CT, MR and PET images, single and multi-frame: without pixels they were cut off.
 IMAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "128", "130"))
 TEXTS = (
@@ -69,23 +43,6 @@ NUMBERS = (
 ).split()
 REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 WANTED = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
-
-
-class DamagedDicom(Exception):
-    """A file that bears DICOM's mark and whose header cannot be read."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One image plane: LPS mm, row and column cosines (6), mm between rows and between columns."""
-
-    index: int
-    position: tuple[float, ...] | None
-    cosines: tuple[float, ...] | None
-    spacing: tuple[float, ...] | None
-    slope: float | None
-    intercept: float | None
-    keys: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -219,12 +176,12 @@ def _parse(path: Path, size: int, stream: Any, marked: bool) -> Header | None:
         syntax = str(data.file_meta.get("TransferSyntaxUID", "")).strip("\0 ")
         if not syntax and not data.is_little_endian:
             syntax = BIG_ENDIAN
-        texts = {name: _text(data, name) for name in TEXTS}
-        texts["SOPClassUID"] = texts["SOPClassUID"] or _text(data.file_meta, "MediaStorageSOPClassUID")
+        texts = {name: text_of(data, name) for name in TEXTS}
+        texts["SOPClassUID"] = texts["SOPClassUID"] or text_of(data.file_meta, "MediaStorageSOPClassUID")
         if not found and (stream.short or _is_image_class(texts["SOPClassUID"])):
             raise DamagedDicom("cut off before its pixels")
         pixels = _pixels(data, syntax, *found[0]) if found else None
-        frames = tuple(_frames(data, pixels.frames)) if pixels else ()
+        frames = tuple(frames_of(data, pixels.frames)) if pixels else ()
         imager = "ImagerPixelSpacing" in data
     return Header(path, stream.size, texts, frames, pixels, imager)
 
@@ -233,79 +190,43 @@ def _is_image_class(uid: str) -> bool:
     return any(uid == kind or uid.startswith(f"{kind}.") for kind in IMAGE_CLASSES)
 
 
-def _get(data: Any, name: str) -> Any:
-    """The value of a tag; None where it is absent, empty or cannot be understood."""
-    try:
-        value = data.get(name)
-        return None if value is None or value == "" else value
-    except Exception:  # whatever a damaged value leads pydicom to
-        return None
-
-
-def _text(data: Any, name: str) -> str:
-    value = _get(data, name)
-    if value is None:
-        return ""
-    many = not isinstance(value, str) and hasattr(value, "__iter__") and name != "PatientName"
-    text = "\\".join(str(item) for item in value) if many else str(value)
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return text.encode("utf-8", "replace").decode().strip()[:400]
-
-
-def _numbers(data: Any, name: str, count: int) -> tuple[float, ...] | None:
-    """So many numbers; None where there are others than that, or none."""
-    value = _get(data, name)
-    try:
-        values = [value] if count == 1 and not hasattr(value, "__iter__") else list(value)
-        return tuple(float(item) for item in values) if len(values) == count else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _number(data: Any, name: str) -> float | None:
-    return (_numbers(data, name, 1) or (None,))[0]
-
-
-def _whole(data: Any, name: str, otherwise: int) -> int:
-    value = _number(data, name)
-    return int(value) if value is not None and abs(value) < 2**40 else otherwise
-
-
 def _pixels(data: Any, syntax: str, tag: int, vr: str | None, length: int, offset: int) -> Pixels:
     element = PIXELS[tag]
-    allocated = _whole(data, "BitsAllocated", 0)
-    stored = _whole(data, "BitsStored", allocated)
-    sign = _whole(data, "PixelRepresentation", 0)
+    allocated = whole_of(data, "BitsAllocated", 0)
+    stored = whole_of(data, "BitsStored", allocated)
+    sign = whole_of(data, "PixelRepresentation", 0)
     if sign not in (0, 1):
         raise DamagedDicom("a PixelRepresentation that is neither 0 nor 1")
     signed = sign == 1
-    padding = _number(data, "PixelPaddingValue")
-    limit = _number(data, "PixelPaddingRangeLimit")
+    padding = number_of(data, "PixelPaddingValue")
+    limit = number_of(data, "PixelPaddingRangeLimit")
     ends = None if padding is None else sorted((int(padding), int(padding if limit is None else limit)))
     return Pixels(
         element,
         offset,
         -1 if length == 0xFFFFFFFF else length,
         syntax,
-        _whole(data, "Rows", 0),
-        _whole(data, "Columns", 0),
-        _whole(data, "NumberOfFrames", 1),
-        _whole(data, "SamplesPerPixel", 1),
-        _text(data, "PhotometricInterpretation").upper() or "MONOCHROME2",
+        whole_of(data, "Rows", 0),
+        whole_of(data, "Columns", 0),
+        whole_of(data, "NumberOfFrames", 1),
+        whole_of(data, "SamplesPerPixel", 1),
+        text_of(data, "PhotometricInterpretation").upper() or "MONOCHROME2",
         allocated,
         stored,
-        _whole(data, "HighBit", stored - 1),
+        whole_of(data, "HighBit", stored - 1),
         signed,
         None if ends is None else (ends[0], ends[1]),
         _lut(data, signed),
         syntax == BIG_ENDIAN and allocated == 8 and vr == "OW",
-        tuple(name for name in REQUIRED[: None if element == "PixelData" else 2] if _get(data, name) is None),
+        tuple(
+            name for name in REQUIRED[: None if element == "PixelData" else 2] if value_of(data, name) is None
+        ),
     )
 
 
 def _lut(data: Any, signed: bool) -> tuple[int, tuple[float, ...]] | None:
     """The first stored value a Modality LUT maps, and what it maps to."""
-    items = _get(data, "ModalityLUTSequence")
+    items = value_of(data, "ModalityLUTSequence")
     if not items:
         return None
     entries, first, bits = (int(value) for value in items[0].LUTDescriptor)
@@ -321,76 +242,6 @@ def _lut(data: Any, signed: bool) -> tuple[int, tuple[float, ...]] | None:
     if len(values) < (entries or 65536):
         raise DamagedDicom("a Modality LUT shorter than it says")
     return first, tuple(float(value) for value in values[: entries or 65536])
-
-
-def _frames(data: Any, count: int) -> Iterator[Frame]:
-    """What the tags say of every frame: its own functional groups, the shared ones, then the top level."""
-    shared = _first(data, "SharedFunctionalGroupsSequence")
-    own = _get(data, "PerFrameFunctionalGroupsSequence") or []
-    known = len(own) if own else 1
-    offsets = _get(data, "GridFrameOffsetVector")
-    for index in range(min(count, max(known, len(offsets) if offsets else 0))):
-        groups = [own[index]] if index < len(own) else []
-        groups = [*groups, *([shared] if shared is not None else [])]
-
-        def look(sequence: str, groups=groups) -> Any:
-            items = [item for group in groups if (item := _first(group, sequence)) is not None]
-            return items[0] if items else data
-
-        position = _numbers(look("PlanePositionSequence"), "ImagePositionPatient", 3)
-        cosines = _numbers(look("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-        if not own and count > 1:
-            position = _offset(position, cosines, offsets, index)
-        values = look("PixelValueTransformationSequence")
-        yield Frame(
-            index,
-            position,
-            cosines,
-            _numbers(look("PixelMeasuresSequence"), "PixelSpacing", 2),
-            _number(values, "RescaleSlope"),
-            _number(values, "RescaleIntercept"),
-            _keys(data, groups),
-        )
-
-
-def _offset(position, cosines, offsets, index: int) -> tuple[float, ...] | None:
-    """The place of a frame of an object that lists offsets along the normal (PS3.3 C.8.8.3.2)."""
-    if position is None or cosines is None or not offsets or index >= len(offsets):
-        return None
-    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    away = float(offsets[index]) - float(offsets[0])
-    return tuple(p + away * n for p, n in zip(position, normal, strict=True))
-
-
-def _first(data: Any, sequence: str) -> Any:
-    items = _get(data, sequence)
-    return items[0] if items else None
-
-
-GROUPS = {
-    "FrameContentSequence": (
-        "TemporalPositionIndex",
-        "StackID",
-        "FrameReferenceDateTime",
-        "FrameAcquisitionDateTime",
-    ),
-    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase"),
-    "RespiratorySynchronizationSequence": ("NominalPercentageOfRespiratoryPhase",),
-    "MREchoSequence": ("EffectiveEchoTime",),
-    "MRDiffusionSequence": ("DiffusionBValue",),
-    "CTReconstructionSequence": ("ConvolutionKernel",),
-}
-
-
-def _keys(data: Any, groups: list[Any]) -> dict[str, str]:
-    """By what this frame may be one of several images at its place."""
-    keys = {name: text for name in REPEATS if name in data and (text := _text(data, name))}
-    for sequence, names in GROUPS.items():
-        item = next((item for group in groups if (item := _first(group, sequence)) is not None), None)
-        if item is not None:
-            keys |= {name: text for name in names if (text := _text(item, name))}
-    return keys
 
 
 def is_file(path: str | os.PathLike) -> bool:

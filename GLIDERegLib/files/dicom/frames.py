@@ -1,0 +1,114 @@
+"""What the tags say of every frame: its place, its rescaling, and what tells it from others at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from GLIDERegLib.files.dicom.values import first_item, number_of, numbers_of, text_of, value_of
+
+# Tags by which images of one place differ; the second name is for people. The first ones tell phases apart
+# even where no two images share a place.
+PHASES = {
+    "TemporalPositionIdentifier": "temporal position",
+    "TemporalPositionIndex": "temporal position",
+    "StackID": "stack",
+    "NominalPercentageOfRespiratoryPhase": "respiratory phase",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "EchoTime": "echo time",
+    "DiffusionBValue": "b-value",
+    "ConvolutionKernel": "kernel",
+}
+REPEATS = {
+    **PHASES,
+    "SeriesDescription": "description",
+    "NominalCardiacTriggerDelayTime": "trigger time",
+    "TriggerTime": "trigger time",
+    "AcquisitionNumber": "acquisition",
+    "ImageType": "image type",
+    "KVP": "tube voltage",
+    "EffectiveEchoTime": "echo time",
+    "ImageComments": "comment",
+    "AcquisitionDateTime": "acquisition time",
+    "FrameReferenceDateTime": "frame time",
+    "FrameAcquisitionDateTime": "frame time",
+    "AcquisitionTime": "acquisition time",
+    "ContentTime": "content time",
+}
+GROUPS = {
+    "FrameContentSequence": (
+        "TemporalPositionIndex",
+        "StackID",
+        "FrameReferenceDateTime",
+        "FrameAcquisitionDateTime",
+    ),
+    "CardiacSynchronizationSequence": ("NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase"),
+    "RespiratorySynchronizationSequence": ("NominalPercentageOfRespiratoryPhase",),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRDiffusionSequence": ("DiffusionBValue",),
+    "CTReconstructionSequence": ("ConvolutionKernel",),
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image plane: LPS mm, row and column cosines (6), mm between rows and between columns."""
+
+    index: int
+    position: tuple[float, ...] | None
+    cosines: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    slope: float | None
+    intercept: float | None
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+def frames_of(data: Any, count: int) -> Iterator[Frame]:
+    """What the tags say of every frame: its own functional groups, the shared ones, then the top level."""
+    shared = first_item(data, "SharedFunctionalGroupsSequence")
+    own = value_of(data, "PerFrameFunctionalGroupsSequence") or []
+    known = len(own) if own else 1
+    offsets = value_of(data, "GridFrameOffsetVector")
+    for index in range(min(count, max(known, len(offsets) if offsets else 0))):
+        groups = [own[index]] if index < len(own) else []
+        groups = [*groups, *([shared] if shared is not None else [])]
+
+        def look(sequence: str, groups=groups) -> Any:
+            items = [item for group in groups if (item := first_item(group, sequence)) is not None]
+            return items[0] if items else data
+
+        position = numbers_of(look("PlanePositionSequence"), "ImagePositionPatient", 3)
+        cosines = numbers_of(look("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+        if not own and count > 1:
+            position = _offset(position, cosines, offsets, index)
+        values = look("PixelValueTransformationSequence")
+        yield Frame(
+            index,
+            position,
+            cosines,
+            numbers_of(look("PixelMeasuresSequence"), "PixelSpacing", 2),
+            number_of(values, "RescaleSlope"),
+            number_of(values, "RescaleIntercept"),
+            _keys(data, groups),
+        )
+
+
+def _offset(position, cosines, offsets, index: int) -> tuple[float, ...] | None:
+    """The place of a frame of an object that lists offsets along the normal (PS3.3 C.8.8.3.2)."""
+    if position is None or cosines is None or not offsets or index >= len(offsets):
+        return None
+    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    away = float(offsets[index]) - float(offsets[0])
+    return tuple(p + away * n for p, n in zip(position, normal, strict=True))
+
+
+def _keys(data: Any, groups: list[Any]) -> dict[str, str]:
+    """By what this frame may be one of several images at its place."""
+    keys = {name: text for name in REPEATS if name in data and (text := text_of(data, name))}
+    for sequence, names in GROUPS.items():
+        item = next((item for group in groups if (item := first_item(group, sequence)) is not None), None)
+        if item is not None:
+            keys |= {name: text for name in names if (text := text_of(item, name))}
+    return keys
