@@ -168,16 +168,20 @@ class TestResult:
         again = solve(phantom.fixed, phantom.moving).displacement.vectors
         assert np.array_equal(again, outcome.displacement.vectors)
 
-    def test_plain_pytorch_alone_gives_the_same_field(self, phantom, fast, monkeypatch):
+    def test_plain_pytorch_alone_gives_the_same_field(self, small_phantom, monkeypatch):
         """Nothing of numba's is called on the way: every step has its equal in plain PyTorch."""
         pytest.importorskip("numba")
         from GLIDERegLib.registration.backends.numba.compiling import Kernel
 
+        pair, points = small_phantom, small_phantom.fixed_landmarks
+        with use_backend("numba"):
+            numba = solve(pair.fixed, pair.moving, FAST)
         monkeypatch.setattr(Kernel, "__call__", lambda *_: pytest.fail("a kernel of numba's was called"))
         with use_backend("torch"):
-            plain = solve(phantom.fixed, phantom.moving, FAST).displacement
-        apart = fast.displacement.at(phantom.fixed_landmarks) - plain.at(phantom.fixed_landmarks)
-        assert np.linalg.norm(apart, axis=1).mean() < VOXEL / 20
+            plain = solve(pair.fixed, pair.moving, FAST)
+        found, again = (result.displacement.at(points) for result in (numba, plain))
+        assert np.linalg.norm(found, axis=1).mean() > 6.0
+        assert np.linalg.norm(found - again, axis=1).mean() < 6.0 / 20
 
     def test_both_directions_agree_when_symmetric(self, phantom, fast):
         points = phantom.fixed_landmarks
