@@ -163,6 +163,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from GLIDERegLib.panel.nodules import NodulesPage
         from GLIDERegLib.panel.registration import RegistrationPanel
         from GLIDERegLib.panel.sequence import SequencePage
+        from GLIDERegLib.scene.views.reading_marks import ReadingMarks
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = GLIDERegLogic()
@@ -176,6 +177,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
             SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
         ]
+        self._marks = ReadingMarks()
         self.tabs.connect("currentChanged(int)", self.onPageChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
@@ -201,12 +203,20 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         self._setParameterNode(self.logic.getParameterNode())
         self.pages[self.tabs.currentIndex].enter()
+        self._mark()
 
     def exit(self) -> None:
-        """Nothing to do: a running registration goes on while other modules are used."""
+        """A running registration goes on while other modules are used."""
+        self._marks.giveBack()
 
     def onPageChanged(self, index: int) -> None:
         self.pages[index].enter()
+        self._mark()
+
+    def _mark(self) -> None:
+        node = self.logic.getParameterNode()
+        volumes = [node.fixedVolume, node.movingVolume, node.checkFixed, node.checkMoving]
+        self._marks.show(slicer.mrmlScene, volumes)
 
     def cleanup(self) -> None:
         slicer.app.disconnect("aboutToQuit()", self.closePages)
@@ -214,10 +224,12 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def closePages(self) -> None:
+        self._marks.giveBack()
         for page in self.pages:
             page.close()
 
     def onSceneStartClose(self, caller=None, event=None) -> None:
+        self._marks.giveBack()
         for page in (self.panel, self.pages[-1]):
             page.abandon()
         self._setParameterNode(None)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.nodules_table import NoduleTable
+from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.registration.identity import describePair, patientMismatch, scanNames
 from GLIDERegLib.scene.registration.pair import makePair, registeredVolumes
@@ -24,7 +25,6 @@ from GLIDERegLib.scene.review.table import NOT_REVIEWED, Row, readRows, writeRow
 from GLIDERegLib.scene.views.review_views import showNodule
 
 CHANGED = _("The transform or the nodules have changed: press Review nodules to bring the table up to date.")
-DIFFERENT_PATIENTS = _("{reason} A comparison means nothing then. Review them all the same?")
 LOST = _(
     "These nodules are no longer in the lists: {labels}. Remove them from the table, with what you decided "
     "on them?"
@@ -175,10 +175,8 @@ class NodulesPage:
         except InputError as error:
             self._say(str(error))
             return
-        if (reason := patientMismatch((review.pair.fixed, review.pair.moving))) and not (
-            slicer.util.confirmYesNoDisplay(DIFFERENT_PATIENTS.format(reason=reason))
-        ):
-            self._say(reason)
+        reason = patientMismatch((review.pair.fixed, review.pair.moving))
+        if not confirmOnePatient(reason, lambda texts: self._say(texts[0])):
             return
         if plan.lost and not slicer.util.confirmYesNoDisplay(LOST.format(labels=", ".join(plan.lost))):
             return

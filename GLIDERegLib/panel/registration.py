@@ -11,12 +11,14 @@ from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.correction import CorrectionSection
+from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.prerequisites import Prerequisites, needsWeights
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
 from GLIDERegLib.panel.weights_control import WeightsControl
 from GLIDERegLib.scene.registration.checks import defaultVolumes, inputProblem, inputWarnings
+from GLIDERegLib.scene.registration.identity import Scans, describePair, patientMismatch
 from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.worker.job import State
 
@@ -73,6 +75,7 @@ class RegistrationPanel:
         ui.checkpointEdit.connect("currentPathChanged(QString)", self._checkpointTyped)
         # All that is told of an emptied text.
         ui.checkpointEdit.connect("validInputChanged(bool)", self._checkpointTyped)
+        ui.patientCheck.connect("toggled(bool)", lambda _checked: self._showPair())
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.keepButton.connect("clicked()", self.keep)
@@ -98,7 +101,16 @@ class RegistrationPanel:
         if self.ui.checkpointEdit.currentPath != self.node.checkpoint:
             self.ui.checkpointEdit.currentPath = self.node.checkpoint
         self._weights.show(self.node.encoder)
+        self._showPair()
         self.enable()
+
+    def _showPair(self) -> None:
+        """Which scan is which, of what date, and whose."""
+        node, label = self.node, self.ui.pairLabel
+        scans = node and Scans(node.fixedVolume, node.movingVolume)
+        chosen = scans is not None and None not in scans
+        label.text = describePair(scans, showPatient=self.ui.patientCheck.checked) if chosen else ""
+        label.visible = chosen
 
     def _checkpointTyped(self) -> None:
         self._binding.set("checkpoint", self.ui.checkpointEdit.currentPath)
@@ -185,7 +197,13 @@ class RegistrationPanel:
 
     def apply(self) -> None:
         """Starts the registration, after installing what is missing if the user agrees."""
-        self._run.request(self._start)
+        node = self.node
+        if self._run.occupied or self.problem():
+            return
+        reason = patientMismatch((node.fixedVolume, node.movingVolume))
+        # The question lets events through.
+        if confirmOnePatient(reason, self.say) and node is self.node:
+            self._run.request(self._start)
 
     def correct(self) -> None:
         """Starts the correction of the present registration."""

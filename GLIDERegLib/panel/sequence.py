@@ -10,9 +10,11 @@ from slicer.i18n import tr as _
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
+from GLIDERegLib.scene.registration.identity import describeStudy, sequenceMismatch
 from GLIDERegLib.scene.sequence.nodes import (
     SequenceResults,
     browserOf,
@@ -53,6 +55,7 @@ class SequencePage:
         self._preset = ChoiceBox(
             ui.qualityCombo, choices.choicesOf("name"), lambda name: self._binding.set("preset", name)
         )
+        ui.studyPatientCheck.connect("toggled(bool)", lambda _checked: self._showIdentity())
         ui.startButton.connect("clicked()", self.apply)
         ui.stopButton.connect("clicked()", self.cancel)
         ui.frameSlider.connect("valueChanged(int)", self._step)
@@ -76,7 +79,15 @@ class SequencePage:
             self._fillReferences()
             self._preset.show(node.preset)
         showTable(self.ui.tracksView, node and node.sequenceTable)
+        self._showIdentity()
         self.enable()
+
+    def _showIdentity(self) -> None:
+        """Of what date the study is, and whose."""
+        volumes, label = self._volumes(), self.ui.studyIdentityLabel
+        shown = shownVolume(volumes) if volumes is not None and browserOf(volumes) is not None else None
+        label.text = describeStudy(shown, self.ui.studyPatientCheck.checked)
+        label.visible = bool(label.text)
 
     def _volumes(self) -> slicer.vtkMRMLSequenceNode | None:
         return sequenceOf(self.node.sequence) if self.node is not None else None
@@ -127,7 +138,12 @@ class SequencePage:
 
     def apply(self) -> None:
         """Starts the registration, after installing what is missing if the user agrees."""
-        self._run.request(self.logic.startSequence)
+        node = self.node
+        if self._run.occupied or self.problem():
+            return
+        # The question lets events through.
+        if confirmOnePatient(sequenceMismatch(self._volumes()), self.say) and node is self.node:
+            self._run.request(self.logic.startSequence)
 
     def cancel(self) -> None:
         """Ends the run; frames that are done are kept."""

@@ -266,3 +266,36 @@ def test_a_probe_that_fails_is_told_and_opening_the_panel_again_tries_again(slic
     module.enter()
     slicerHost.waitUntil(lambda: module.ui.deviceCombo.count == 3)
     assert module.ui.messageLabel.text == "" and module.ui.applyButton.enabled
+
+
+def test_scans_of_two_patients_stop_until_the_user_goes_on_all_the_same(slicerHost, fake, pair, openModule):
+    import qt
+
+    module = openModule()
+    ui = module.ui
+    for volume, patient in zip(pair, ("4711", "0815"), strict=True):
+        volume.SetAttribute("DICOM.PatientID", patient)
+        volume.SetAttribute("DICOM.StudyDate", "20240310")
+    ui.patientCheck.checked = False
+    assert "2024-03-10" in ui.pairLabel.text and "4711" not in ui.pairLabel.text
+    ui.patientCheck.checked = True
+    assert "4711" in ui.pairLabel.text
+    fake.plan([["progress", "refinement", 0.5], ["wait"]])
+    slicerHost.dialogs.answers.append(qt.QMessageBox.No)
+    ui.applyButton.click()
+    assert "different patients" in ui.messageLabel.text
+    assert not module.logic.busy
+    slicerHost.dialogs.answers.append(qt.QMessageBox.Yes)
+    ui.applyButton.click()
+    slicerHost.waitUntil(lambda: module.logic.registration.stage)
+
+
+def test_views_have_letters_and_a_scale_bar_while_the_module_is_looked_at(slicerHost, fake, pair, openModule):
+    import slicer
+
+    module = openModule()
+    views = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    looks = [(view.OrientationMarkerTypeCube, view.RulerTypeThin) for view in views]
+    assert looks and [(v.GetOrientationMarkerType(), v.GetRulerType()) for v in views] == looks
+    module.exit()
+    assert not any(v.GetOrientationMarkerType() or v.GetRulerType() for v in views)

@@ -130,7 +130,7 @@ def test_the_run_tells_frame_stage_and_share_and_uses_the_settings_of_the_page_r
     assert (fake.request["settings"]["name"], fake.request["settings"]["spacing"]) == ("fast", 3.5)
     assert made.ui.studyProgressBar.value == 25
     said = made.ui.studyProgressLabel.text
-    assert "Frame 1 of 2 (phase 0 %)" in said and "Refining the motion" in said and "elapsed" in said
+    assert "Frame 1 of 2 (phase 0 %)" in said and "Instance optimisation" in said and "elapsed" in said
     assert made.ui.startButton.isHidden() and not made.ui.stopButton.isHidden()
 
 

@@ -9,7 +9,15 @@ pytest.importorskip("slicer.util")
 from nodules_scene import makeStudy  # noqa: E402
 
 from GLIDERegLib.files.patients import Patient, different_patients  # noqa: E402
-from GLIDERegLib.scene.registration.identity import describePair, identityOf, patientMismatch, scanNames  # noqa: E402
+from GLIDERegLib.scene.registration.identity import (  # noqa: E402
+    Scans,
+    describePair,
+    describeStudy,
+    identityOf,
+    patientMismatch,
+    scanNames,
+    sequenceMismatch,
+)
 from GLIDERegLib.scene.registration.pair import Pair  # noqa: E402
 
 
@@ -92,3 +100,29 @@ def test_a_mismatch_is_seen_in_the_scene(pair):
     into_study(pair.moving, "20230310", "2")
     assert "different patients" in patientMismatch((pair.fixed, pair.moving))
     assert patientMismatch((pair.fixed, None)) == ""
+
+
+def test_the_two_scans_can_be_told_of_before_there_is_a_transform(pair):
+    into_study(pair.fixed, "20240310", "4711", "Doe^Jane")
+    into_study(pair.moving, "20230310", "4711", "Doe^Jane")
+    text = describePair(Scans(pair.fixed, pair.moving))
+    assert "current (2024-03-10)" in text and "prior (2023-03-10)" in text
+    assert text == describePair(pair)
+
+
+def test_a_study_says_its_date_and_its_patient_only_where_wanted(pair):
+    into_study(pair.fixed, "20240310", "4711", "Doe^Jane")
+    assert describeStudy(pair.fixed) == "Study of 2024-03-10. Patient: Doe, Jane (ID 4711)."
+    assert describeStudy(pair.fixed, showPatient=False) == "Study of 2024-03-10."
+    assert describeStudy(pair.moving) == describeStudy(None) == ""
+
+
+def test_frames_of_two_patients_are_noticed(scene):
+    volumes, frame = scene.AddNewNodeByClass("vtkMRMLSequenceNode"), slicer.vtkMRMLScalarVolumeNode()
+    for n, identifier in enumerate(("4711", "4711", "")):
+        frame.SetAttribute("DICOM.PatientID", identifier)
+        volumes.SetDataNodeAtValue(frame, str(n))
+    assert sequenceMismatch(volumes) == ""
+    frame.SetAttribute("DICOM.PatientID", "0815")
+    volumes.SetDataNodeAtValue(frame, "3")
+    assert "frames are of different patients" in sequenceMismatch(volumes)

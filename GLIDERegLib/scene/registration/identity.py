@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
 import slicer
 
@@ -38,7 +39,14 @@ def identityOf(volume: slicer.vtkMRMLVolumeNode) -> Identity:
     return Identity(Patient(found["identifier"].strip(), found["name"].strip()), _day(found["date"]))
 
 
-def scanNames(pair: Pair, days: float | None = None) -> dict[str, str]:
+class Scans(NamedTuple):
+    """The two scans of a pair, where there is no transform yet."""
+
+    fixed: slicer.vtkMRMLVolumeNode
+    moving: slicer.vtkMRMLVolumeNode
+
+
+def scanNames(pair: Pair | Scans, days: float | None = None) -> dict[str, str]:
     """What a reader calls the "fixed" and the "moving" scan: "current (2024-03-10)", "prior (2023-03-10)".
 
     days: from the moving to the fixed scan as the reader typed it, where the dates do not tell. Where nothing
@@ -56,7 +64,7 @@ def scanNames(pair: Pair, days: float | None = None) -> dict[str, str]:
     }
 
 
-def describePair(pair: Pair, days: float | None = None, showPatient: bool = True) -> str:
+def describePair(pair: Pair | Scans, days: float | None = None, showPatient: bool = True) -> str:
     """Both scans with their roles and dates, and the patient where known and wanted."""
     lines, names = [], scanNames(pair, days)
     for role, volume in (("fixed", pair.fixed), ("moving", pair.moving)):
@@ -73,9 +81,33 @@ def describePair(pair: Pair, days: float | None = None, showPatient: bool = True
 
 
 def patientMismatch(volumes: Sequence[slicer.vtkMRMLVolumeNode | None]) -> str:
-    """Why the scans are of different patients, in one sentence; empty where nothing says so."""
+    """Why the scans are of different patients, in a sentence; empty where nothing says so."""
     patients = [identityOf(volume).patient for volume in volumes if volume is not None]
     return different_patients(*patients) if len(patients) == 2 else ""
+
+
+def describeStudy(volume: slicer.vtkMRMLVolumeNode | None, showPatient: bool = True) -> str:
+    """Date and, where wanted, patient of one scan or of the frame that shows a sequence; what is known."""
+    if volume is None:
+        return ""
+    found = identityOf(volume)
+    lines = [f"Study of {found.date.isoformat()}."] if found.date else []
+    if showPatient and str(found.patient):
+        lines.append(f"Patient: {found.patient}.")
+    return " ".join(lines)
+
+
+def sequenceMismatch(volumes: slicer.vtkMRMLSequenceNode) -> str:
+    """Why the frames of a sequence are of different patients, in a sentence; empty where nothing says so."""
+    frames = [volumes.GetNthDataNode(n) for n in range(volumes.GetNumberOfDataNodes())]
+    patients = [
+        Patient(*((frame.GetAttribute(ATTRIBUTES[key]) or "").strip() for key in ("identifier", "name")))
+        for frame in frames
+    ]
+    for patient in patients[1:]:
+        if reason := different_patients(patients[0], patient):
+            return reason.replace("The two scans", "The frames")
+    return ""
 
 
 def _fromHierarchy(volume: slicer.vtkMRMLVolumeNode, name: str) -> str:
