@@ -280,7 +280,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"Unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps.") from None
+        raise InputError(
+            f"Unknown device '{name}': choose auto, cpu, cuda, cuda:N or mps.", code="setting"
+        ) from None
     missing = device.type not in ("cpu", "cuda", "mps")
     missing |= device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     missing |= device.type == "mps" and not torch.backends.mps.is_available()

@@ -37,7 +37,9 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.registration.progress import Progress
 
     if not FEWEST <= options.count <= MOST:
-        raise InputError(f"--count must lie between {FEWEST} and {MOST}, not {options.count}.")
+        raise InputError(
+            f"--count must lie between {FEWEST} and {MOST}, not {options.count}.", code="setting"
+        )
 
     def work(cancel):
         transform = read_transform(options.transform)

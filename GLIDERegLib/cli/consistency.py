@@ -35,9 +35,11 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.outputs import refuse_overwriting, whole_file, write_json
 
     if (options.second is None) != (options.direct is None):
-        raise InputError("Transitivity needs both --second and --direct.")
+        raise InputError("Transitivity needs both --second and --direct.", code="setting")
     if options.second is None and options.backward is None and options.moving is None:
-        raise InputError("Give --moving, to register with the scans exchanged, or --backward.")
+        raise InputError(
+            "Give --moving, to register with the scans exchanged, or --backward.", code="setting"
+        )
     given = (options.transform, options.fixed, options.moving, options.backward, options.second)
     refuse_overwriting([path for path in (*given, options.direct) if path is not None], [options.output])
     with whole_file(options.output) as temporary:

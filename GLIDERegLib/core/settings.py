@@ -172,25 +172,36 @@ class Settings:
         for name, about in descriptions(Settings).items():
             value = getattr(self, name)
             if about.values and name != "name" and value not in about.values:
-                raise InputError(f"Unknown {name} '{value}': choose one of {', '.join(about.values)}.")
+                raise InputError(
+                    f"Unknown {name} '{value}': choose one of {', '.join(about.values)}.", code="setting"
+                )
             if value is None:
                 continue
             if about.least is not None and not value >= about.least:
                 raise InputError(
-                    f"The {name.replace('_', ' ')} must be at least {about.least:g}, not {value:g}."
+                    f"The {name.replace('_', ' ')} must be at least {about.least:g}, not {value:g}.",
+                    code="setting",
                 )
         if self.intensity_share > 1:
-            raise InputError(f"The intensity share must be at most 1, not {self.intensity_share:g}.")
+            raise InputError(
+                f"The intensity share must be at most 1, not {self.intensity_share:g}.", code="setting"
+            )
         if self.latent_channels > CHANNELS:
-            raise InputError(f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.")
+            raise InputError(
+                f"At most {CHANNELS} latent channels are possible, not {self.latent_channels}.",
+                code="setting",
+            )
         if self.spacing is not None and not 0 < self.spacing <= 20:
-            raise InputError(f"The working spacing must be above 0 and at most 20 mm, not {self.spacing:g}.")
+            raise InputError(
+                f"The working spacing must be above 0 and at most 20 mm, not {self.spacing:g}.",
+                code="setting",
+            )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Settings:
         """The settings of a preset with some of them changed; raises InputError for an unknown name."""
         if name not in PRESETS:
-            raise InputError(f"Unknown preset '{name}': choose one of {', '.join(PRESETS)}.")
+            raise InputError(f"Unknown preset '{name}': choose one of {', '.join(PRESETS)}.", code="setting")
         return cls(**{"name": name, **_PRESETS[name], **changes})
 
     def slice_size(self, device: str) -> int:

@@ -66,7 +66,11 @@ def propagate_segmentation(
     touching, nothing overlaps that did not. Raises InputError for another direction.
     """
     if direction not in DIRECTIONS:
-        raise InputError(f"The direction '{direction}' is unknown; use {DIRECTIONS[0]} or {DIRECTIONS[1]}.")
+        raise InputError(
+            f"The direction '{direction}' is unknown.",
+            f"Use {DIRECTIONS[0]} or {DIRECTIONS[1]}.",
+            code="setting",
+        )
     back = transform if direction == "moving-to-fixed" else _inverse(transform, source.grid, grid)
     layers = tuple(_resampled(layer, source.grid, back, grid) for layer in source.layers)
     result = Segmentation(layers, grid, source.segments)

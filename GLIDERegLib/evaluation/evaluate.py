@@ -140,7 +140,9 @@ def _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels) -> 
         (fixed_labels, moving_labels, "labels"),
     ):
         if (a is None) != (b is None):
-            raise InputError(f"Give the {what} of both images, fixed and moving, or of neither.")
+            raise InputError(
+                f"Give the {what} of both images, fixed and moving, or of neither.", code="setting"
+            )
 
 
 def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:

@@ -94,12 +94,14 @@ def growth(earlier: Size, later: Size, days: float | None = None) -> Growth:
     """
     if earlier.quantity != later.quantity:
         raise InputError(
-            "A diameter and a volume cannot be compared.", "Measure the nodule in the same way in both scans."
+            "A diameter and a volume cannot be compared.",
+            "Measure the nodule in the same way in both scans.",
+            code="setting",
         )
     if not (earlier.value > 0 and later.value > 0):
-        raise InputError(f"Sizes must be more than 0, not {earlier.value} and {later.value}.")
+        raise InputError(f"Sizes must be more than 0, not {earlier.value} and {later.value}.", code="setting")
     if days is not None and not days > 0:
-        raise InputError(f"The time between the scans must be more than 0 days, not {days}.")
+        raise InputError(f"The time between the scans must be more than 0 days, not {days}.", code="setting")
     return (_of_diameters if earlier.quantity == DIAMETER else _of_volumes)(earlier, later, days)
 
 

@@ -107,7 +107,9 @@ def _count(labels: np.ndarray) -> dict[int, int]:
 def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 2 or a.shape[1] != 3 or not len(a):
-        raise InputError(f"Points must come as two equal lists of x, y, z, not as {a.shape} and {b.shape}.")
+        raise InputError(
+            f"Points must come as two equal lists of x, y, z, not as {a.shape} and {b.shape}.", code="points"
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputError(
             "Points hold coordinates that are not finite.", "Remove or correct them.", code="not-finite"
@@ -120,7 +122,9 @@ def _inside(values: np.ndarray, mask: np.ndarray | None, *others: np.ndarray) ->
     arrays = [values, *others]
     for other in [*others, *([] if mask is None else [mask])]:
         if other.shape != values.shape:
-            raise InputError(f"Arrays of shapes {values.shape} and {other.shape} must be on one grid.")
+            raise InputError(
+                f"Arrays of shapes {values.shape} and {other.shape} must be on one grid.", code="grid-differs"
+            )
     if mask is None:
         return [array.ravel() for array in arrays]
     mask = np.asarray(mask) > 0

@@ -127,7 +127,9 @@ def match(first: np.ndarray, second: np.ndarray, distance_mm: float) -> list[tup
     from scipy.spatial.distance import cdist
 
     if not distance_mm > 0:
-        raise InputError(f"The largest distance of a pair must be more than 0 mm, not {distance_mm}.")
+        raise InputError(
+            f"The largest distance of a pair must be more than 0 mm, not {distance_mm}.", code="setting"
+        )
     first, second = (np.asarray(points, float).reshape(-1, 3) for points in (first, second))
     distances = cdist(first, second)
     near = distances <= distance_mm

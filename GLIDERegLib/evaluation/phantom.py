@@ -151,9 +151,11 @@ def make_phantom(
     Raises InputError for an amplitude or a size out of range.
     """
     if not 0 <= amplitude_mm <= 40:
-        raise InputError(f"The phantom's amplitude must lie between 0 and 40 mm, not {amplitude_mm}.")
+        raise InputError(
+            f"The phantom's amplitude must lie between 0 and 40 mm, not {amplitude_mm}.", code="setting"
+        )
     if min(size) < 8 or min(spacing) <= 0:
-        raise InputError(f"The phantom needs at least 8 voxels along each axis, not {size}.")
+        raise InputError(f"The phantom needs at least 8 voxels along each axis, not {size}.", code="setting")
     size, spacing = tuple(int(n) for n in size), tuple(float(s) for s in spacing)
     origin = -(np.asarray(size) - 1) / 2 * np.asarray(spacing)
     fixed_grid = Grid(size, spacing, tuple(origin.tolist()))

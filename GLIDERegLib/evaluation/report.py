@@ -113,6 +113,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"'{folder}' holds no result of a registration (no {REPORT})",
             "Give the folder that a registration has written.",
+            code="setting",
         )
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

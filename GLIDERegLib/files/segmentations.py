@@ -59,7 +59,7 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
     path = Path(path)
     named = f"The {role} segmentation '{path}'"
     if not path.exists():
-        raise InputError(f"{named} does not exist; check the path.")
+        raise InputError(f"{named} does not exist.", "Check the path.", code="file-missing")
     details: dict[int, dict[str, str]] = {}
     if path.name.lower().endswith((".nrrd", ".nhdr")):
         refuse_mistaken(path, named)
@@ -79,7 +79,9 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
         layers, grid = [volume.array], volume.grid
     for array in layers:
         if not np.issubdtype(array.dtype, np.integer) and not np.array_equal(array, np.rint(array)):
-            raise InputError(f"{named} holds values that are not whole numbers; threshold it first.")
+            raise InputError(
+                f"{named} holds values that are not whole numbers.", "Threshold it first.", code="values"
+            )
     layers = tuple(array.astype(np.int32) for array in layers)
     segments = tuple(_segments(layers, details))
     if not segments:
@@ -95,7 +97,9 @@ def write_segmentation(segmentation: Segmentation, path: str | PathLike) -> None
     path = Path(path)
     name = path.name.lower()
     if not name.endswith(WRITABLE):
-        raise InputError(f"Cannot write '{path}': name it {SLICER}, .nii.gz, .nrrd or .mha.")
+        raise InputError(
+            f"Cannot write '{path}': name it {SLICER}, .nii.gz, .nrrd or .mha.", code="cannot-write"
+        )
     if len(segmentation.layers) > 1 and not name.endswith(SLICER):
         raise InputError(
             f"Cannot write '{path}': segments overlap, which a label map does not hold.",

@@ -27,17 +27,26 @@ def read_table(path: Path, required: tuple[str, ...], known: tuple[str, ...]) ->
     missing = [name for name in required if name not in header]
     unknown = [name for name in header if name not in known]
     if missing:
-        raise InputError(f"The list '{path}' lacks the column(s) {', '.join(missing)} in its first line.")
+        raise InputError(
+            f"The list '{path}' lacks the column(s) {', '.join(missing)} in its first line.",
+            code="file-damaged",
+        )
     if unknown or len(set(header)) < len(header):
         wrong = ", ".join(f"'{name}'" for name in unknown) or "columns that occur twice"
-        raise InputError(f"The list '{path}' has {wrong}; its columns may be {', '.join(known)}.")
+        raise InputError(
+            f"The list '{path}' has {wrong}; its columns may be {', '.join(known)}.", code="file-damaged"
+        )
     cleaned = []
     for number, row in rows:
         if None in row:
-            raise InputError(f"Line {number} of '{path}' has more cells than the header.")
+            raise InputError(
+                f"Line {number} of '{path}' has more cells than the header.", code="file-damaged"
+            )
         row = {name: (cell or "").strip() for name, cell in row.items()}
         if empty := [name for name in required if not row[name]]:
-            raise InputError(f"Line {number} of '{path}' has nothing under {', '.join(empty)}.")
+            raise InputError(
+                f"Line {number} of '{path}' has nothing under {', '.join(empty)}.", code="file-damaged"
+            )
         cleaned.append((number, row))
     if not cleaned:
         raise InputError(

@@ -152,10 +152,14 @@ def _prepare(
         weight = valid & foreground(result, valid, grid.spacing[0], ct)
     else:
         if mask.shape != volume.grid.shape:
-            raise InputError(f"The {role} mask and the {role} image differ in size: draw it on that image.")
+            raise InputError(
+                f"The {role} mask and the {role} image differ in size: draw it on that image.", code="mask"
+            )
         weight = valid & _resample_mask(mask, volume.grid, grid, transform)
         if not weight.any():
-            raise InputError(f"The {role} mask covers nothing where the two images overlap: check the mask.")
+            raise InputError(
+                f"The {role} mask covers nothing where the two images overlap: check the mask.", code="mask"
+            )
     return Prepared(result, valid, weight, grid, offset, mask is not None)
 
 

@@ -50,7 +50,7 @@ class SceneCommand:
         Raises InputError, with nothing left behind, for nodes that cannot be used and while one runs.
         """
         if self.active:
-            raise InputError(f"A {self._what} is being made already; wait for its end.")
+            raise InputError(f"A {self._what} is being made already.", "Wait for its end.", code="busy")
         self.failure = ""
         self._folder = tempfile.mkdtemp(prefix="glidereg-", dir=temporaryFolder)
         try:
@@ -60,8 +60,9 @@ class SceneCommand:
             self.close()
             if isinstance(error, OSError):
                 raise InputError(
-                    f"The {self._what} cannot be made ({error}); check the disk and the Python "
-                    f"'{self._python}'."
+                    f"The {self._what} cannot be made ({error}).",
+                    f"Check the disk and the Python '{self._python}'.",
+                    code="report-failed",
                 ) from error
             raise
         self._output = Output(self._process)

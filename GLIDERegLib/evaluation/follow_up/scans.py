@@ -85,10 +85,12 @@ def _scan(row: dict[str, str], folder: Path, where: str) -> DatedScan:
     points = folder / row["points"] if row.get("points") else None
     for file, what in ((scan, "scan"), (points, "points")):
         if file is not None and not file.exists():
-            raise InputError(f"The {what} '{file}' in {where} does not exist", "Check the path.")
+            raise InputError(
+                f"The {what} '{file}' in {where} does not exist", "Check the path.", code="file-missing"
+            )
     searched = row.get("searched", "").lower()
     if searched not in YES + NO:
-        raise InputError(f"'{searched}' under searched in {where} is neither yes nor no.")
+        raise InputError(f"'{searched}' under searched in {where} is neither yes nor no.", code="setting")
     patient, stated = scan_identity(scan, "scan")
     given = row.get("date", "") or stated
     try:

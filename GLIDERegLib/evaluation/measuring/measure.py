@@ -48,9 +48,12 @@ def measure_nodule(
     """
     point = np.asarray(point_mm, float)
     if point.shape != (3,) or not np.all(np.isfinite(point)):
-        raise InputError(f"A nodule's position must be three numbers in mm, not {point_mm}.")
+        raise InputError(f"A nodule's position must be three numbers in mm, not {point_mm}.", code="points")
     if not cube_mm >= LEAST_CUBE_MM:
-        raise InputError(f"The cube around a nodule must be at least {LEAST_CUBE_MM:g} mm, not {cube_mm:g}.")
+        raise InputError(
+            f"The cube around a nodule must be at least {LEAST_CUBE_MM:g} mm, not {cube_mm:g}.",
+            code="setting",
+        )
     if not is_ct(volume):
         raise InputError(
             f"The values of the {volume.name} are not Hounsfield units, by which nodules are measured.",

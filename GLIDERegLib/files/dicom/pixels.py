@@ -84,7 +84,9 @@ def check_pixels(slices: list[Slice], name: str) -> None:
                 code="dicom-cut",
             )
         if header.frames[0].slope == 0 or any(frame.slope == 0 for frame in header.frames):
-            raise InputError(f"{name} has a RescaleSlope of 0 in {file}", "Export the series again.")
+            raise InputError(
+                f"{name} has a RescaleSlope of 0 in {file}", "Export the series again.", code="file-damaged"
+            )
 
 
 def stored_values(cells: np.ndarray, pixels: Pixels) -> np.ndarray:

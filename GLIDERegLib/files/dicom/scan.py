@@ -119,7 +119,9 @@ def _files(folder: Path, what: str, deep: bool = True) -> Iterator[Path]:
         except OSError as error:
             if here == folder:
                 raise InputError(
-                    f"The folder '{folder}' of the {what} cannot be opened", "Check its permissions."
+                    f"The folder '{folder}' of the {what} cannot be opened",
+                    "Check its permissions.",
+                    code="file-damaged",
                 ) from error
             continue
         for entry in entries:
@@ -128,6 +130,7 @@ def _files(folder: Path, what: str, deep: bool = True) -> Iterator[Path]:
                 raise InputError(
                     f"The folder '{folder}' of the {what} holds more than {MOST_FILES} files",
                     "Give the folder of one scan.",
+                    code="file-damaged",
                 )
             if is_file(entry.path):
                 yield Path(entry.path)
@@ -140,12 +143,16 @@ def _series_in(folder: Path, what: str) -> list[Series]:
     if not files:
         found = "holds folders only" if any(entry.is_dir() for entry in os.scandir(folder)) else "is empty"
         raise InputError(
-            f"The folder '{folder}' of the {what} {found}", "Give the folder that holds the DICOM slices."
+            f"The folder '{folder}' of the {what} {found}",
+            "Give the folder that holds the DICOM slices.",
+            code="file-damaged",
         )
     series = _grouped(_headers(files, folder, what))
     if not series:
         raise InputError(
-            f"The folder '{folder}' of the {what} holds no DICOM images", "Give the folder of the slices."
+            f"The folder '{folder}' of the {what} holds no DICOM images",
+            "Give the folder of the slices.",
+            code="file-damaged",
         )
     return series
 

@@ -89,7 +89,8 @@ def encode_volume(
     """
     if mask.shape != volume.array.shape:
         raise InputError(
-            f"The mask of {volume.name} has shape {mask.shape}, not the image's {volume.array.shape}."
+            f"The mask of {volume.name} has shape {mask.shape}, not the image's {volume.array.shape}.",
+            code="mask",
         )
     foreground = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(foreground):
@@ -148,7 +149,8 @@ def _side_in_voxels(volume: Volume, side_mm: float | None) -> int:
     side = int(np.ceil(side_mm / x - 1e-6))
     if side < longer:
         raise InputError(
-            f"A side of {side_mm:g} mm is too short for {volume.name}, which is {longer * x:g} mm wide."
+            f"A side of {side_mm:g} mm is too short for {volume.name}, which is {longer * x:g} mm wide.",
+            code="setting",
         )
     return side
 

@@ -93,7 +93,7 @@ class Sam2Encoder(NetworkEncoder):
                 code="file-damaged",
             )
         if reading not in ("slice", "memory"):
-            raise InputError(f"A SAM2 reading is 'slice' or 'memory', not {reading!r}.")
+            raise InputError(f"A SAM2 reading is 'slice' or 'memory', not {reading!r}.", code="setting")
         super().__init__(variant, input_size, windows, batch_size, device, half)
         self.reading = reading
         if checkpoint is not None:
@@ -126,7 +126,7 @@ class Sam2Encoder(NetworkEncoder):
     ) -> Embeddings:
         shown = masks.flatten(1).any(1).nonzero().flatten().tolist()
         if not shown:
-            raise InputError("SAM2's memory needs a foreground to track, but the mask is empty.")
+            raise InputError("SAM2's memory needs a foreground to track, but the mask is empty.", code="mask")
         count, side = len(slices), self.side
         start = min(shown, key=lambda z: abs(z - count // 2))
         attended: list[torch.Tensor] = []

@@ -47,10 +47,13 @@ class NetworkEncoder:
         traits = network(name)
         if input_size < traits.step or input_size % traits.step:
             raise InputError(
-                f"The encoder's input size must be a multiple of {traits.step}, not {input_size}."
+                f"The encoder's input size must be a multiple of {traits.step}, not {input_size}.",
+                code="setting",
             )
         if len(windows) not in (1, 3) or any(low >= high for low, high in windows):
-            raise InputError(f"CT windows must be one or three pairs (low, high) in HU, not {windows}.")
+            raise InputError(
+                f"CT windows must be one or three pairs (low, high) in HU, not {windows}.", code="setting"
+            )
         self.name = name
         self.channels = traits.channels
         self.side = input_size // traits.token

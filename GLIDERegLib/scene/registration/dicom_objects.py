@@ -111,13 +111,16 @@ def dicomFile(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
     uids = (volume.GetAttribute(UIDS) or "").split()
     if not uids:
         raise InputError(
-            f"The scan '{volume.GetName()}' does not come from DICOM", "Load it from Slicer's DICOM database."
+            f"The scan '{volume.GetName()}' does not come from DICOM",
+            "Load it from Slicer's DICOM database.",
+            code="scene",
         )
     file = slicer.dicomDatabase.fileForInstance(uids[0])
     if not file or not Path(file).is_file():
         raise InputError(
             f"The files of the scan '{volume.GetName()}' are not in Slicer's DICOM database any more",
             "Import them again.",
+            code="scene",
         )
     return str(file)
 
@@ -131,14 +134,18 @@ def refuse(pair: Pair) -> None:
             raise InputError(
                 f"The scan '{volume.GetName()}' stands under a transform: it is not where DICOM has it",
                 "Take it out of that transform.",
+                code="transform",
             )
         if not frameOf(volume):
             raise InputError(
-                f"The scan '{volume.GetName()}' has no Frame of Reference UID for an object to refer to."
+                f"The scan '{volume.GetName()}' has no Frame of Reference UID for an object to refer to.",
+                code="scene",
             )
     if pair.transform.GetParentTransformNode() is not None:
         raise InputError(
-            f"The transform '{pair.transform.GetName()}' stands under another", "Take it out of that one."
+            f"The transform '{pair.transform.GetName()}' stands under another",
+            "Take it out of that one.",
+            code="transform",
         )
 
 
@@ -173,7 +180,7 @@ def takeRegistration(folder: Path) -> tuple[slicer.vtkMRMLTransformNode, str]:
     storage.SetFileName(str(folder / "transform.h5"))
     if not storage.ReadData(node):
         slicer.mrmlScene.RemoveNode(node)
-        raise InputError("Slicer cannot read the transform of this registration object.")
+        raise InputError("Slicer cannot read the transform of this registration object.", code="transform")
     found = {role: _volumeOf(report[role]) for role in ("fixed", "moving")}
     notes = list(report["notes"])
     if all(found.values()):

@@ -57,7 +57,8 @@ def writtenGrid(volumeNode: slicer.vtkMRMLVolumeNode) -> dict:
     if not np.prod(size) <= LARGEST_GROWTH * np.prod(dimensions, dtype=float):
         raise InputError(
             f"The transform above the volume '{volumeNode.GetName()}' stretches it out of all proportion: "
-            "check that transform, or take the volume out of it."
+            "check that transform, or take the volume out of it.",
+            code="transform",
         )
     first = (along.min(axis=0) + along.max(axis=0) - (size - 1) * spacing) / 2
     matrix = np.eye(4)
@@ -102,7 +103,8 @@ def writeMask(
     if count == 0:
         raise InputError(
             f"The mask '{maskNode.GetName()}' holds no voxel of the volume '{volumeNode.GetName()}': show "
-            "the segments to use, draw them on this volume, or leave the mask out."
+            "the segments to use, draw them on this volume, or leave the mask out.",
+            code="mask",
         )
     writeNrrd(mask.view(np.uint8), grid, path)
     return count
@@ -173,7 +175,9 @@ def _write(transformNode: slicer.vtkMRMLTransformNode, path: str | PathLike) -> 
     storage = slicer.vtkMRMLTransformStorageNode()
     storage.SetFileName(str(path))
     if not storage.WriteData(transformNode):
-        raise InputError(f"Cannot write the temporary file '{path}': free space on that disk.")
+        raise InputError(
+            f"Cannot write the temporary file '{path}': free space on that disk.", code="disk-full"
+        )
 
 
 def _maskLayers(

@@ -119,7 +119,10 @@ def correspondingPoints(
     """
     (fixedLabels, fixed), (movingLabels, moving) = (placedPoints(node) for node in (fixedNode, movingNode))
     if not fixedLabels:
-        raise InputError(f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.")
+        raise InputError(
+            f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.",
+            code="points",
+        )
     matching = match_labels(fixedLabels, movingLabels)
     rows = matching.columns()
     return fixed[rows[0]], moving[rows[1]], tuple(matching.warnings())

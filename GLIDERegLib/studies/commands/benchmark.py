@@ -74,7 +74,9 @@ def run(options: argparse.Namespace) -> None:
     names = [method.name for method in methods]
     reference = options.reference or default_reference(names)
     if reference not in names:
-        raise InputError(f"The reference '{reference}' is none of the methods: {', '.join(names)}.")
+        raise InputError(
+            f"The reference '{reference}' is none of the methods: {', '.join(names)}.", code="setting"
+        )
     plan = Plan(options.threads, options.timeout, options.repeats, options.retry_failed, options.keep)
     command = shlex.join(["glidereg", *sys.argv[1:]])
     circumstances = about(command, plan.threads, plan.timeout, plan.repeats) | weights
@@ -107,11 +109,14 @@ def _check(options: argparse.Namespace) -> None:
         more = " and choose pairs with --seeds" if options.kind == PHANTOM else ""
         raise InputError(f"The kind {options.kind} reads no folder.", f"Leave it out{more}.", code="option")
     if options.kind not in WITHOUT_FOLDER and options.folder is None:
-        raise InputError(f"Give the folder of the data set: glidereg benchmark {options.kind} FOLDER -o DIR.")
+        raise InputError(
+            f"Give the folder of the data set: glidereg benchmark {options.kind} FOLDER -o DIR.",
+            code="option",
+        )
     if options.threads < 1 or options.repeats < 1:
-        raise InputError("The numbers of threads and repeats must be at least 1.")
+        raise InputError("The numbers of threads and repeats must be at least 1.", code="setting")
     if options.timeout is not None and not options.timeout > 0:
-        raise InputError("The time-out must be more than 0 seconds.")
+        raise InputError("The time-out must be more than 0 seconds.", code="setting")
     if options.ablation and options.methods:
         raise InputError(
             "The ablation has its own rows.", "Leave --methods or --ablation out.", code="option"
@@ -185,5 +190,7 @@ def _parts(text: str) -> list[str]:
 def _seeds(text: str) -> list[int]:
     parts = _parts(text)
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"The seeds '{text}' are not whole numbers from 0 on, parted by commas.")
+        raise InputError(
+            f"The seeds '{text}' are not whole numbers from 0 on, parted by commas.", code="values"
+        )
     return [int(part) for part in parts]

@@ -69,7 +69,8 @@ class Shortcomings:
         rest = len(self._found) - NAMED_IN_FULL
         raise InputError(
             f"'{self.folder}' is not a complete {self.title}: {listed}"
-            f"{f'; and {rest} more' if rest > 0 else ''} (glidereg benchmark --list shows the layout)."
+            f"{f'; and {rest} more' if rest > 0 else ''} (glidereg benchmark --list shows the layout).",
+            code="option",
         )
 
     def _short(self, path: Path) -> Path:
@@ -109,10 +110,12 @@ def number_rows(path: Path) -> np.ndarray:
         with suppress(ValueError):
             row = np.array(cells, float)
         if row.shape != (3,) or not np.isfinite(row).all():
-            raise InputError(f"Line {number} of the points file '{path}' is not three numbers: '{line}'.")
+            raise InputError(
+                f"Line {number} of the points file '{path}' is not three numbers: '{line}'.", code="points"
+            )
         rows.append(row)
     if not rows:
-        raise InputError(f"The points file '{path}' holds no points.")
+        raise InputError(f"The points file '{path}' holds no points.", code="points")
     return np.array(rows)
 
 
@@ -120,7 +123,9 @@ def require_same_number(first: Path, a: np.ndarray, second: Path, b: np.ndarray)
     """Raises InputError unless both files hold equally many points (N, 3), which correspond by row."""
     if len(a) != len(b):
         raise InputError(
-            f"'{first}' holds {len(a)} points and '{second}' {len(b)}; corresponding files need equally many."
+            f"'{first}' holds {len(a)} points and '{second}' {len(b)}.",
+            "Corresponding files need equally many.",
+            code="points",
         )
 
 
@@ -130,7 +135,9 @@ def require_inside(points: np.ndarray, grid: Grid, path: Path) -> None:
     if len(outside):
         raise InputError(
             f"{len(outside)} of the {len(points)} points in '{path}' (the first: point {outside[0] + 1}) lie "
-            "outside their image; the file belongs to another image or its coordinates are not as documented."
+            "outside their image.",
+            "The file belongs to another image or its coordinates are not as documented.",
+            code="points",
         )
 
 

@@ -141,7 +141,7 @@ def warp_real(
     Raises InputError for an amplitude that is not positive or would fold the scan, and where no point fits.
     """
     if amplitude_mm <= 0:
-        raise InputError(f"The amplitude must be more than 0 mm, not {amplitude_mm:g}.")
+        raise InputError(f"The amplitude must be more than 0 mm, not {amplitude_mm:g}.", code="setting")
     grid = volume.grid
     lattice = grid if mask is not None else grid.resized((BODY_SPACING_MM,) * 3)
     region = Body(volume).on(lattice) if mask is None else mask

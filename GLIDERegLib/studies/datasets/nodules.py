@@ -51,16 +51,20 @@ def _nodules(name: str, rows: list[tuple[int, dict]], path: Path) -> tuple[list[
     """Labels (N) and centres (2, N, 3) in the fixed and the moving image, LPS mm."""
     first_number, first = rows[0]
     if not SAFE_NAME.fullmatch(name):
-        raise InputError(f"The pair '{name}' in line {first_number} of '{path}' cannot be a file's name.")
+        raise InputError(
+            f"The pair '{name}' in line {first_number} of '{path}' cannot be a file's name.", code="option"
+        )
     labels = []
     for number, row in rows:
         if (row["fixed"], row["moving"]) != (first["fixed"], first["moving"]):
             raise InputError(
-                f"Lines {first_number} and {number} of '{path}' name different scans for the pair '{name}'."
+                f"Lines {first_number} and {number} of '{path}' name different scans for the pair '{name}'.",
+                code="option",
             )
         if row["label"] in labels:
             raise InputError(
-                f"Line {number} of '{path}' repeats the label '{row['label']}' in the pair '{name}'."
+                f"Line {number} of '{path}' repeats the label '{row['label']}' in the pair '{name}'.",
+                code="labels",
             )
         labels.append(row["label"])
     centres = [[_centre(row, columns, number, path) for number, row in rows] for columns in CENTRES]
@@ -73,7 +77,9 @@ def _centre(row: dict, columns: tuple[str, ...], number: int, path: Path) -> lis
     except ValueError:
         centre = [np.nan]
     if not np.isfinite(centre).all():
-        raise InputError(f"Line {number} of '{path}' has no three numbers under {', '.join(columns)}.")
+        raise InputError(
+            f"Line {number} of '{path}' has no three numbers under {', '.join(columns)}.", code="option"
+        )
     return centre
 
 

@@ -42,7 +42,9 @@ def read_pairs(path: Path, check_files: bool = True) -> list[Case]:
         # Some file systems do not tell capitals from small letters.
         first = lines.setdefault(case.name.casefold(), number)
         if first != number:
-            raise InputError(f"Lines {first} and {number} of '{path}' have the same name '{case.name}'.")
+            raise InputError(
+                f"Lines {first} and {number} of '{path}' have the same name '{case.name}'.", code="option"
+            )
         cases.append(case)
     if check_files:
         lacking = Shortcomings("list of pairs", path)
@@ -64,7 +66,7 @@ def _case(row: dict[str, str], folder: Path, where: str) -> Case:
     files = {name: folder / row[name] for name in FILES if row.get(name)}
     for first, second in TOGETHER:
         if (first in files) != (second in files):
-            raise InputError(f"Give {first} and {second} both or neither in {where}.")
+            raise InputError(f"Give {first} and {second} both or neither in {where}.", code="setting")
     switches = {name: _switch(row.get(name, ""), name, where) for name in SWITCHES}
     structures = _structures(row.get("structures", ""), where)
     return Case(row["name"], **files, family=row.get("family", ""), structures=structures, **switches)
@@ -72,7 +74,7 @@ def _case(row: dict[str, str], folder: Path, where: str) -> Case:
 
 def _switch(text: str, name: str, where: str) -> bool:
     if text.lower() not in YES + NO:
-        raise InputError(f"'{text}' under {name} in {where} is neither yes nor no.")
+        raise InputError(f"'{text}' under {name} in {where} is neither yes nor no.", code="setting")
     return text.lower() in YES
 
 
@@ -82,7 +84,9 @@ def _structures(text: str, where: str) -> tuple[tuple[int, str], ...]:
     try:
         return tuple((int(value), name.strip()) for value, name in named)
     except ValueError:
-        raise InputError(f"'{text}' under structures in {where} is not like 1=lung;2=heart.") from None
+        raise InputError(
+            f"'{text}' under structures in {where} is not like 1=lung;2=heart.", code="option"
+        ) from None
 
 
 def table_in(folder: Path, name: str) -> Path:

@@ -59,9 +59,9 @@ def make_random_chest(
     Raises InputError for an amplitude beyond 40 mm, which could fold, or fewer than 32 voxels along an axis.
     """
     if not 0 <= amplitude_mm <= 40:
-        raise InputError(f"The amplitude must lie between 0 and 40 mm, not {amplitude_mm}.")
+        raise InputError(f"The amplitude must lie between 0 and 40 mm, not {amplitude_mm}.", code="setting")
     if min(size) < 32:
-        raise InputError(f"The chest needs at least 32 voxels along each axis, not {size}.")
+        raise InputError(f"The chest needs at least 32 voxels along each axis, not {size}.", code="option")
     origin = tuple((-(np.asarray(size) - 1) / 2 * spacing_mm).tolist())
     grid = Grid(tuple(size), (spacing_mm,) * 3, origin)
     rng = np.random.default_rng([seed, 11])

@@ -101,7 +101,8 @@ def _covering(grid: Grid, shape: tuple[int, ...], path: Path) -> Grid:
     factor = np.array(grid.size) / np.array(shape[::-1])
     if factor.max() > 1.2 * factor.min() or factor.min() < 0.99:
         raise InputError(
-            f"The field '{path}' has {shape[::-1]} voxels, which does not fit the fixed image's {grid.size}."
+            f"The field '{path}' has {shape[::-1]} voxels, which does not fit the fixed image's {grid.size}.",
+            code="grid-differs",
         )
     spacing = np.asarray(grid.spacing) * factor
     return Grid(
@@ -122,7 +123,10 @@ def _deeds(path: Path, grid: Grid) -> sitk.Transform:
     step = round((3 * np.prod(grid.size) / max(len(values), 1)) ** (1 / 3))
     nodes = np.asarray(grid.size) // max(step, 1)
     if len(values) != 3 * np.prod(nodes) or not len(values):
-        raise InputError(f"'{path}' does not fit the fixed image's {grid.size} voxels; is it from deedsBCV?")
+        raise InputError(
+            f"'{path}' does not fit the fixed image's {grid.size} voxels; is it from deedsBCV?",
+            code="grid-differs",
+        )
     if not np.isfinite(values).all():
         raise InputError(
             f"'{path}' holds values that are NaN or infinite.", "Run deedsBCV again.", code="not-finite"
