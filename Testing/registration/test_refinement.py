@@ -12,6 +12,8 @@ from scipy import ndimage
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration import instance_optimisation
+from GLIDERegLib.registration.control_grid import ControlGrid
+from GLIDERegLib.registration.features.intensity import packed_weight
 from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
 from GLIDERegLib.registration.initial_displacement import initial_displacements
 from GLIDERegLib.registration.sampling import index_grid, sample_field
@@ -84,3 +86,23 @@ def test_noise_counts_like_a_wall_unless_a_noise_weight_says_otherwise():
     # V / (V + 4 V) in the noise, whose variance is the typical one.
     assert abs(quiet - 0.2) < 0.05
     assert wall > 0.95
+
+
+def test_intensities_share_minds_weight_where_both_scans_show_tissues_alike_and_nowhere_else():
+    array = 300 * ndimage.gaussian_filter(np.random.default_rng(6).normal(size=(20, 24, 28)), 2.0) * 20
+    settings = Settings.preset("default", features="local", intensity_share=0.25)
+    level, device = settings.levels[-1], torch.device("cpu")
+    grid = ControlGrid(array.shape, level.node_spacing)
+    rest = torch.zeros((3, *(n + 4 for n in grid.nodes)))
+
+    def weights(moving: np.ndarray) -> list[float]:
+        images = prepared(array), prepared(moving)
+        local = tuple(LocalFeatures.of_image(i, settings, device, n == 0) for n, i in enumerate(images))
+        pair = Direction(*images, local, None, (0, 1), 4.0)
+        terms = instance_optimisation._terms(pair, settings, level)
+        found = instance_optimisation._with_intensity(terms, pair, settings, grid, rest)
+        assert found[0].fixed is local[0].packed[level.feature_factor]
+        return [term.weight for term in found]
+
+    assert weights(0.5 * array + 40) == [0.75, packed_weight(0.25)]
+    assert weights(-array) == [1.0]
