@@ -40,6 +40,8 @@ if str(ROOT) not in sys.path:
 
 from GLIDERegLib.core.describing import descriptions  # noqa: E402
 from GLIDERegLib.core.settings import SLICE_SIZES, Settings  # noqa: E402
+from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring  # noqa: E402
+from GLIDERegLib.scene.follow_up.run import FollowUp  # noqa: E402
 from GLIDERegLib.scene.registration.outcome import Results  # noqa: E402
 from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
 from GLIDERegLib.scene.registration.run import SceneRegistration  # noqa: E402
@@ -145,6 +147,15 @@ class GLIDERegParameterNode:
     sequenceTable: vtkMRMLTableNode
     sequenceChart: vtkMRMLPlotChartNode
 
+    followUpScan: vtkMRMLScalarVolumeNode
+    followUpNodules: vtkMRMLMarkupsFiducialNode
+    followUpScans: vtkMRMLTableNode
+    followUpReference: str = ""  # the date of a scan; the newest where empty
+    followUpTable: vtkMRMLTableNode
+    followUpCells: vtkMRMLTableNode
+    followUpGrowth: vtkMRMLTableNode
+    followUpChart: vtkMRMLPlotChartNode
+
 
 class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel's frame: Slicer's events come in here and go to the pages of the library."""
@@ -160,6 +171,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         import qt
 
         from GLIDERegLib.panel.check import CheckPage
+        from GLIDERegLib.panel.follow_up import FollowUpPage
         from GLIDERegLib.panel.nodules import NodulesPage
         from GLIDERegLib.panel.registration import RegistrationPanel
         from GLIDERegLib.panel.sequence import SequencePage
@@ -176,6 +188,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             CheckPage(self._addTab("GLIDERegCheck", _("Check")), self.logic),
             NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
             SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
+            FollowUpPage(self._addTab("GLIDERegFollowUp", _("Follow-up")), self.logic, self.panel),
         ]
         self._marks = ReadingMarks()
         self.tabs.connect("currentChanged(int)", self.onPageChanged)
@@ -230,7 +243,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller=None, event=None) -> None:
         self._marks.giveBack()
-        for page in (self.panel, self.pages[-1]):
+        for page in (self.panel, *self.pages[-2:]):
             page.abandon()
         self._setParameterNode(None)
 
@@ -257,6 +270,7 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
     # One for all logics: two registrations at once would only slow each other down.
     _registration: SceneRegistration | None = None
     _sequenceRegistration: SequenceRegistration | None = None
+    _followUp: FollowUp | None = None
 
     def getParameterNode(self) -> GLIDERegParameterNode:
         node = super().getParameterNode()
@@ -283,9 +297,18 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         return GLIDERegLogic._sequenceRegistration
 
     @property
+    def followUp(self) -> FollowUp:
+        """The one follow-up of dated scans, running or not; its scans go through `registration`."""
+        if GLIDERegLogic._followUp is None:
+            from GLIDERegLib.panel.child import pythonExecutable
+
+            GLIDERegLogic._followUp = FollowUp(self.registration, ScanMeasuring(pythonExecutable()))
+        return GLIDERegLogic._followUp
+
+    @property
     def busy(self) -> bool:
-        """Whether a pair or a 4D study is being registered, so that nothing else can be started."""
-        return self.registration.active or self.sequenceRegistration.active
+        """Whether a pair, a 4D study or dated scans are being registered, so that nothing else can start."""
+        return self.registration.active or self.sequenceRegistration.active or self.followUp.active
 
     def start(self, parameters: GLIDERegParameterNode) -> None:
         """Starts what the parameter node says; `self.registration.poll()` must be called until it ends.
@@ -327,6 +350,19 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
         """
         self.sequenceRegistration.start(
             sequenceInputsOf(parameters), settingsOf(parameters), temporaryFolder=slicer.app.temporaryPath
+        )
+
+    def startFollowUp(
+        self, parameters: GLIDERegParameterNode, scans, reference: int, anyPatient: bool = False
+    ) -> None:
+        """Starts following the nodules of dated scans (GLIDERegLib.scene.follow_up.scans.SceneScan, in order
+        of time), registered to that of the number `reference`; `self.followUp.poll()` must be called until it
+        ends. anyPatient: go on though they are of different patients.
+
+        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
+        """
+        self.followUp.start(
+            scans, reference, settingsOf(parameters), anyPatient, temporaryFolder=slicer.app.temporaryPath
         )
 
     def registerVolumes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
+from GLIDERegLib.scene.follow_up.run import FollowUp
 from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.scene.registration.run import SceneRegistration
 from GLIDERegLib.scene.sequence.run import SequenceRegistration
@@ -26,7 +27,7 @@ STAGES = {
 }
 
 
-def runningText(registration: SceneRegistration | SequenceRegistration) -> str:
+def runningText(registration: SceneRegistration | SequenceRegistration | FollowUp) -> str:
     """The stage, the time it has taken, and the time it will take."""
     stage = STAGES.get(registration.stage, _("Starting"))
     text = _("{stage}: {time} elapsed").format(stage=stage, time=_clock(registration.elapsed))
@@ -43,6 +44,16 @@ def sequenceRunningText(registration: SequenceRegistration) -> str:
         frame=registration.frame,
     )
     return f"{frame}\n{runningText(registration)}"
+
+
+def followUpRunningText(run: FollowUp) -> str:
+    """The scan at work and what `runningText` tells of it; at the end, that nodules are measured."""
+    if not run.frame:
+        return _("Measuring nodules in the original scans")
+    scan = _("Scan {number} of {total} ({day})").format(
+        number=min(run.done + 1, run.total), total=run.total, day=run.frame
+    )
+    return f"{scan}\n{runningText(run)}"
 
 
 def sequenceSummary(registration: SequenceRegistration) -> str:

@@ -17,6 +17,8 @@ from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.files.volumes import write_volume
 
 FAST = ["--preset=fast", "--features=local", "--spacing=12"]
+# Each is measured at each date.
+NODULES = 4
 DAYS = ("2022-03-10", "2023-03-10", "2024-03-10")
 
 
@@ -33,7 +35,7 @@ def study(tmp_path_factory):
             (phantom.moving, phantom.moving_nodules) if amplitude else (phantom.fixed, phantom.fixed_nodules)
         )
         write_volume(scan, folder / f"{day}.nii.gz")
-        order = rng.permutation(len(nodules))
+        order = rng.permutation(NODULES)
         if day == DAYS[1]:
             order = order[1:]
         labels = [f"P{n}" for n in range(1, len(order) + 1)]

@@ -17,7 +17,7 @@ table.data.grid th, table.data.grid td { padding: 3px 4px; }
 .words { font-size: 12.5px; }
 ul.rules { margin: 4px 0; padding-left: 18px; break-inside: avoid; font-size: 13px; }
 .pictures.dates { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
-@media print { .pictures.dates { grid-template-columns: repeat(4, 1fr); } h2.next { break-before: page; } }
+@media print { .pictures.dates { grid-template-columns: repeat(4, 1fr); } .together { break-inside: avoid; } }
 """
 
 TEMPLATE = """<!DOCTYPE html>
@@ -73,6 +73,7 @@ scan, and this is none of them. <b>Outside</b>: beyond the scan or the registrat
 <p class="muted">Intervals hold 95 % and come from the error of the measurement. Where an interval spans no
 change, no doubling time is given. Whether a nodule is solid, and how large its solid part is, a reader
 says.</p>
+<div class="together">
 <h2>Scans</h2>
 <table class="data"><thead><tr><th>Date</th><th>Role</th><th>Before the current</th><th>Voxels (mm)</th>
 <th class="value">Nodules marked</th><th>Searched for all</th><th>Registration</th></tr></thead><tbody>
@@ -86,8 +87,9 @@ says.</p>
 </tbody></table>
 <p class="muted">The registration only tells which place in one scan is which in another. No size was measured
 in an image that it has warped, since a warp hides growth.</p>
+</div>
 {%- if nodules %}
-<h2 class="next">Each nodule</h2>
+<h2>Each nodule</h2>
 <p class="muted">Pictures: 60 x 60 mm of the original scans, axial, one scale and one window
 ({{ window[0] | measure(0) }} to {{ window[1] | measure(0) }} {{ unit }}). The cross marks where the nodule
 was marked or, in a scan in which it was not, where it is expected. Curves: bars are 95 % intervals, a

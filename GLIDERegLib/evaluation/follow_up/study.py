@@ -84,7 +84,7 @@ def study_steps(
             found = measure(volumes[number], point)
             yield (done := done + 1) / total
             # The centroid is one and the same whoever clicked.
-            centre = np.array(found.center_mm if found.measured else point, float)
+            centre = np.array(point if found.center_mm is None else found.center_mm, float)
             place, doubt, apart = _placed(number, centre, volumes, links, reference)
             places[number].append(place)
             marks[number].append(Mark(label, point, found, doubt, apart))

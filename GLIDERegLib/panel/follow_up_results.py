@@ -1,0 +1,143 @@
+"""The nodules of a study on the page "Follow-up": the table, the views of all dates, the curve, the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from GLIDERegLib.scene.follow_up.curve import drawCurve
+from GLIDERegLib.scene.follow_up.results import Spot, exportTables, rowsOf, spotsOf
+from GLIDERegLib.scene.follow_up.scans import SceneScan
+from GLIDERegLib.scene.follow_up.views import DatesReading
+from GLIDERegLib.scene.views.sequence_views import showChart
+
+SELECT = _("Select a nodule to see it in all scans.")
+
+
+class NoduleDates:
+    """Shows the study that a parameter node holds. ui: the widgets of GLIDERegFollowUp.ui.
+
+    scans: called for the scans in order of time and the number of the reference. said: is called with what
+    became of saving.
+    """
+
+    def __init__(self, ui, scans: Callable[[], tuple[Sequence[SceneScan], int]], said: Callable[[str], None]):
+        self.ui, self._scans, self._said = ui, scans, said
+        self._node = None
+        self._rows: list[list[str]] = []
+        self._reading: DatesReading | None = None
+        self._showing = False
+        ui.followUpView.connect("itemSelectionChanged()", self._selected)
+        ui.followUpDatesButton.connect("toggled(bool)", self.showDates)
+        ui.followUpPlotButton.connect("clicked()", self.plot)
+        ui.followUpExportButton.connect("clicked()", self.export)
+        ui.followUpDetailLabel.text = SELECT
+
+    def show(self, node) -> None:
+        """Shows the study of a parameter node, or none."""
+        self._node = node
+        header, rows = rowsOf(node.followUpTable if node is not None else None)
+        if rows != self._rows:
+            self._fill(header, rows)
+        if node is None:
+            self.showDates(False)
+        self._enable()
+
+    @property
+    def number(self) -> str:
+        """Of the selected nodule; empty where none is."""
+        row = self.ui.followUpView.currentRow()
+        return self._rows[row][0] if 0 <= row < len(self._rows) else ""
+
+    def showDates(self, shown: bool) -> None:
+        """Shows every scan in a view of its own, or the user's own layout again."""
+        if shown == (self._reading is not None):
+            return
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+        if shown:
+            scans, reference = self._scans()
+            if not scans:
+                self.ui.followUpDatesButton.checked = False
+                return
+            self._reading = DatesReading(scans, reference)
+            # The views get their sizes when Qt lays them out.
+            slicer.app.processEvents()
+        self.ui.followUpDatesButton.checked = self._reading is not None
+        if self._reading is not None and self.number:
+            self._moveTo(self._spots())
+
+    def plot(self) -> None:
+        """Shows the growth curve of the selected nodule, in a layout that has room for it."""
+        if self._node is not None and self.number:
+            self._node.followUpChart = drawCurve(self._node.followUpChart, self.number, self._spots())
+            self.showDates(False)
+            showChart(self._node.followUpChart)
+
+    def export(self) -> None:
+        """Asks for a folder and writes the tables there."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the tables"))
+        node = self._node
+        # The scene may have been closed while the dialog was open.
+        if not folder or node is None or node.followUpCells is None or node.followUpGrowth is None:
+            return
+        try:
+            names = exportTables(Path(folder), node.followUpCells, node.followUpGrowth)
+        except OSError as error:
+            self._said(_("The tables cannot be written there ({reason}).").format(reason=error.strerror))
+            return
+        self._said(_("Written: {names}.").format(names=", ".join(names)))
+
+    def close(self) -> None:
+        """Gives the views back."""
+        self.showDates(False)
+
+    def _fill(self, header: list[str], rows: list[list[str]]) -> None:
+        view = self.ui.followUpView
+        self._rows, self._showing = rows, True
+        view.clearSelection()
+        view.setColumnCount(len(header))
+        view.setHorizontalHeaderLabels(header)
+        view.setRowCount(len(rows))
+        for n, row in enumerate(rows):
+            for column, text in enumerate(row):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(text)
+                view.setItem(n, column, item)
+        self._showing = False
+        self.ui.followUpDetailLabel.text = SELECT
+
+    def _spots(self) -> list[Spot]:
+        return spotsOf(self._node.followUpCells, self.number) if self._node is not None else []
+
+    def _selected(self) -> None:
+        if self._showing or not self.number:
+            return
+        spots = self._spots()
+        lines = [_("Nodule {number}").format(number=self.number)]
+        lines += [f"{s.day}: {s.status}{'; ' if s.notes else ''}{s.notes}" for s in spots]
+        self.ui.followUpDetailLabel.text = "\n".join(lines)
+        self.showDates(True)
+        self._moveTo(spots)
+        self._enable()
+
+    def _moveTo(self, spots: Sequence[Spot]) -> None:
+        if self._reading is None:
+            return
+        points = {spot.day: spot.point for spot in spots}
+        self._reading.moveTo([points.get(scan.day) for scan in self._scans()[0]])
+
+    def _enable(self) -> None:
+        ui, node = self.ui, self._node
+        ui.followUpDatesButton.enabled = bool(self._scans()[0]) or self._reading is not None
+        ui.followUpPlotButton.enabled = any(spot.volume for spot in self._spots()) if self.number else False
+        ui.followUpExportButton.enabled = node is not None and None not in (
+            node.followUpCells,
+            node.followUpGrowth,
+        )

@@ -1,0 +1,263 @@
+"""The page "Follow-up": dated scans listed, registered one after the other, cancelled, saved, looked at."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+
+import numpy as np
+import pytest
+from panel.support import FLIP
+
+DAYS = ("2022-03-10", "2023-03-10", "2024-03-10")
+SCREEN_MM = 0.5
+
+
+@pytest.fixture
+def page(openModule):
+    """Function that opens the module at this page: the module, and the page."""
+
+    def open():
+        module = openModule()
+        module.widget.tabs.setCurrentIndex(4)
+        return module, module.widget.pages[4]
+
+    return open
+
+
+@pytest.fixture
+def dated(slicerHost, recording):
+    """The recorded pair as three dated scans, moving, moving, fixed, each with its nodules in an order of its
+    own under labels that tell nothing: by the day, the volume and the list.
+    """
+    import slicer
+
+    pair, rng, found = np.load(recording / "pair.npz"), np.random.default_rng(1), {}
+    for day, role in zip(DAYS, ("moving", "moving", "fixed"), strict=True):
+        matrix = FLIP @ pair[f"{role}_matrix"]
+        volume = slicer.util.addVolumeFromArray(pair[role], ijkToRAS=matrix, name=f"CT {day}")
+        nodules = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"Nodules {day}")
+        points = pair[f"{role}_nodules"] @ FLIP[:3, :3]
+        for number, n in enumerate(rng.permutation(len(points)), 1):
+            nodules.AddControlPoint(points[n].tolist(), f"F-{number}")
+        found[day] = volume, nodules
+    return found
+
+
+def listed(module, made, dated, days=DAYS):
+    """Adds the scans as a user does."""
+    node, ui = module.logic.getParameterNode(), made.ui
+    for day in days:
+        node.followUpScan, node.followUpNodules = dated[day]
+        ui.followUpDateEdit.text = day
+        assert ui.followUpAddButton.enabled, ui.followUpAddButton.toolTip
+        ui.followUpAddButton.click()
+    return node
+
+
+def followed(slicerHost, replay, module, made):
+    replay.plan([["device", "A processor"], ["progress", "refinement", 0.5], ["result"]])
+    made.ui.followUpStartButton.click()
+    slicerHost.waitUntil(lambda: not made.ui.followUpStartButton.isHidden() and not module.logic.busy, 120)
+    assert module.logic.followUp.study is not None, made.ui.followUpMessageLabel.text
+
+
+def cells(view):
+    return [
+        [view.item(row, column).text() for column in range(view.columnCount)] for row in range(view.rowCount)
+    ]
+
+
+def test_the_button_says_what_is_missing(slicerHost, fake, page, plain):
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    assert not ui.followUpStartButton.enabled
+    assert "at least two scans" in ui.followUpStartButton.toolTip == ui.followUpMessageLabel.text
+    assert not ui.followUpAddButton.enabled and "Choose a scan" in ui.followUpAddButton.toolTip
+    node.followUpScan = plain("First")
+    assert not ui.followUpAddButton.enabled and "Type the date" in ui.followUpAddButton.toolTip
+    ui.followUpDateEdit.text = "2023-02-30"
+    assert not ui.followUpAddButton.enabled
+    ui.followUpDateEdit.text = "2023-02-28"
+    ui.followUpAddButton.click()
+    node.followUpScan = plain("Second", seed=2)
+    assert ui.followUpDateEdit.text == ""
+    ui.followUpDateEdit.text = "2023-02-28"
+    ui.followUpAddButton.click()
+    assert "Another scan of 2023-02-28" in ui.followUpMessageLabel.text
+    ui.followUpDateEdit.text = "2022-02-28"
+    ui.followUpAddButton.click()
+    assert [row[:2] for row in cells(ui.followUpScansView)] == [
+        ["2022-02-28", "Second"],
+        ["2023-02-28", "First"],
+    ]
+    assert ui.followUpStartButton.enabled
+
+
+def test_a_scan_in_the_list_is_changed_and_taken_out(slicerHost, fake, page, plain):
+    import slicer
+
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    first, second = plain("First"), plain("Second", seed=2)
+    nodules = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Marked")
+    listed(
+        module,
+        made,
+        {"2022-01-01": (first, None), "2023-01-01": (second, nodules)},
+        ("2022-01-01", "2023-01-01"),
+    )
+    node.followUpScan = first
+    assert (ui.followUpDateEdit.text, ui.followUpAddButton.text) == ("2022-01-01", "Change scan")
+    ui.followUpDateEdit.text, ui.followUpSearchedCheck.checked = "2024-01-01", True
+    ui.followUpAddButton.click()
+    assert cells(ui.followUpScansView) == [
+        ["2023-01-01", "Second", "Marked", "no", "not yet"],
+        ["2024-01-01", "First", "none", "yes", "the others' reference"],
+    ]
+    combo = ui.followUpReferenceCombo
+    combo.setCurrentIndex(combo.findText("2023-01-01"))
+    assert made.scanList.reference == 0 and node.followUpReference == "2023-01-01"
+    ui.followUpScansView.selectRow(0)
+    ui.followUpRemoveButton.click()
+    assert [row[1] for row in cells(ui.followUpScansView)] == ["First"] and made.scanList.reference == 0
+    slicer.mrmlScene.RemoveNode(first)
+    made.enter()
+    assert cells(ui.followUpScansView) == [] and not ui.followUpStartButton.enabled
+
+
+def test_scans_of_different_patients_stop_unless_the_reader_knows_better(slicerHost, fake, page, plain):
+    module, made = page()
+    volumes = plain("First"), plain("Second", seed=2)
+    for volume, name in zip(volumes, ("7", "8"), strict=True):
+        volume.SetAttribute("DICOM.PatientID", name)
+        volume.SetAttribute("DICOM.StudyDate", f"2023010{name}")
+    ui, node = made.ui, module.logic.getParameterNode()
+    for volume in volumes:
+        node.followUpScan = volume
+        # DICOM's date is proposed.
+        ui.followUpAddButton.click()
+    assert not ui.followUpStartButton.enabled and not ui.followUpPatientCheck.isHidden()
+    assert "2023-01-07 and 2023-01-08 are of different patients" in ui.followUpMessageLabel.text
+    ui.followUpPatientCheck.checked = True
+    assert ui.followUpStartButton.enabled
+
+
+def test_cancel_keeps_the_registrations_that_are_done_and_the_next_run_goes_on(
+    slicerHost, replay, page, dated
+):
+    import slicer
+
+    module, made = page()
+    listed(module, made, dated)
+    run, ui = module.logic.followUp, made.ui
+    replay.plan([["device", "A processor"], ["progress", "refinement", 0.5], ["pause", 1.0], ["result"]])
+    ui.followUpStartButton.click()
+    slicerHost.waitUntil(lambda: run.done == 1, 60)
+    assert "Scan 2 of 2 (2023-03-10)" in ui.followUpProgressLabel.text
+    ui.followUpStopButton.click()
+    slicerHost.waitUntil(lambda: not module.logic.busy and not ui.followUpStartButton.isHidden())
+    assert ui.followUpProgressLabel.text == "Cancelled; 1 of 2 registrations stay."
+    assert [row[4] for row in cells(ui.followUpScansView)] == ["yes", "not yet", "the others' reference"]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 1
+    followed(slicerHost, replay, module, made)
+    assert run.total == 1
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 2
+
+
+def test_each_nodule_has_one_row_and_a_click_shows_it_in_every_scan(
+    slicerHost, replay, page, dated, tmp_path, monkeypatch
+):
+    import check_views
+    import qt
+
+    module, made = page()
+    node, ui = listed(module, made, dated), made.ui
+    followed(slicerHost, replay, module, made)
+    number = dated[DAYS[0]][1].GetNumberOfControlPoints()
+    assert ui.followUpView.rowCount == number
+    assert ui.followUpProgressLabel.text == f"{number} nodules in 3 scans."
+    for nodule in module.logic.followUp.study.nodules:
+        marked = [cell.point for cell in nodule.cells if cell.mark is not None]
+        assert len(marked) == 3 and all(cell.measurement.mean_mm == 7.8 for cell in nodule.cells)
+        assert np.linalg.norm(marked[0] - marked[1]) < 1e-6, "two nodules of one scan are one"
+
+    with check_views.layouts():
+        lookAtAllDates(module, made, dated)
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path), raising=False)
+    ui.followUpExportButton.click()
+    with (tmp_path / "nodules.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * number and {row["date"] for row in rows} == set(DAYS)
+    assert (tmp_path / "growth.csv").is_file()
+
+    slicerHost.saveScene(tmp_path / "scene.mrb")
+    shown = cells(ui.followUpView)
+    node.followUpScans = node.followUpTable = node.followUpCells = None
+    assert ui.followUpView.rowCount == 0
+    slicerHost.loadScene(tmp_path / "scene.mrb")
+    assert cells(made.ui.followUpView) == shown
+    assert [row[4] for row in cells(made.ui.followUpScansView)] == ["yes", "yes", "the others' reference"]
+
+
+def lookAtAllDates(module, made, dated):
+    """Every view on the nodule of a row, in step when one is scrolled; the layout as before at the end."""
+    import slicer
+
+    ui, layout = made.ui, slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    before = layout.GetViewArrangement()
+    ui.followUpView.selectRow(1)
+    assert ui.followUpDetailLabel.text.startswith("Nodule 2\n2022-03-10: ") and ui.followUpDatesButton.checked
+    views = {view.GetLayoutName(): view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    views = [views[f"GLIDERegDate{n}"] for n in (1, 2, 3)]
+    points = [cell.point * (-1, -1, 1) for cell in module.logic.followUp.study.nodules[1].cells]
+    for view, point, day in zip(views, points, DAYS, strict=True):
+        assert middle(view) == pytest.approx(point, abs=SCREEN_MM)
+        composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
+        assert composite.GetBackgroundVolumeID() == dated[day][0].GetID()
+    # The two prior scans are one image here, so that they stay together; the current one goes its own way.
+    views[0].SetSliceOffset(views[0].GetSliceOffset() + 12.0)
+    assert middle(views[1]) == pytest.approx(points[1] + [0, 0, 12.0], abs=SCREEN_MM)
+    moved = middle(views[2]) - points[2]
+    assert 4 < moved[2] < 20
+    ui.followUpView.selectRow(0)
+    assert middle(views[2]) == pytest.approx(
+        module.logic.followUp.study.nodules[0].cells[2].point * (-1, -1, 1), abs=SCREEN_MM
+    )
+    ui.followUpDatesButton.checked = False
+    assert layout.GetViewArrangement() == before
+    # Fewer scans, another layout.
+    ui.followUpScansView.selectRow(0)
+    ui.followUpRemoveButton.click()
+    ui.followUpDatesButton.checked = True
+    assert layout.GetViewArrangement() != before and made.nodules.number == "1"
+    ui.followUpDatesButton.checked = False
+    listed(module, made, dated, DAYS[:1])
+
+
+def middle(view) -> np.ndarray:
+    """The point in the middle of a slice view, world RAS mm."""
+    import slicer
+
+    return slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3]
+
+
+def test_the_curve_shows_volumes_with_their_interval(slicerHost):
+    import slicer
+
+    from GLIDERegLib.scene.follow_up.curve import LINES, drawCurve
+    from GLIDERegLib.scene.follow_up.results import Spot
+
+    spots = [
+        Spot(date(2022, 1, 1), "measured", (0, 0, 0), "", (100.0, 80.0, 125.0)),
+        Spot(date(2022, 7, 1), "not marked", (0, 0, 0), ""),
+        Spot(date(2023, 1, 1), "measured", (0, 0, 0), "", (200.0, 160.0, 250.0)),
+    ]
+    chart = drawCurve(None, "1", spots)
+    assert chart.GetNumberOfPlotSeriesNodes() == len(LINES) and "2 of 3 dates" in chart.GetTitle()
+    table = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
+    found = [[table.GetValue(r, c).ToDouble() for c in range(4)] for r in range(table.GetNumberOfRows())]
+    assert found == [[0, 100, 80, 125], [365, 200, 160, 250]]
+    assert drawCurve(chart, "2", spots[:1]) is chart
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == len(LINES)
