@@ -21,11 +21,12 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.networks import network
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.evaluate import evaluate_transform, warp
+from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
-from GLIDERegLib.registration import plausibility, scale, small_mask
+from GLIDERegLib.registration import plausibility, rigid_nodules, scale, small_mask
 from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.features.encoding import SliceEncoder
 from GLIDERegLib.registration.field import DisplacementField
@@ -63,6 +64,8 @@ def register(
     fixed_mask: np.ndarray | None = None,
     moving_mask: np.ndarray | None = None,
     initial_transform: sitk.Transform | None = None,
+    fixed_nodules: np.ndarray | None = None,
+    moving_nodules: np.ndarray | None = None,
     encoder: SliceEncoder | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -72,10 +75,12 @@ def register(
     """Registers `moving` to `fixed`.
 
     Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured.
-    initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment. encoder:
-    one of your own instead of the settings'. progress receives `Progress` objects. From another thread,
-    `cancel.cancel()` stops the run and `keep.cancel()` ends it early with the result so far. preview receives
-    the whole displacement so far, coarsely sampled, a few times; it must be quick and not change it.
+    initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment.
+    fixed_nodules, moving_nodules: points (N, 3), LPS mm, one in each nodule of an image: nodules do not steer
+    the similarity, and the field is rigid there, so that growth stays what it is. encoder: one of your own
+    instead of the settings'. progress receives `Progress` objects. From another thread, `cancel.cancel()`
+    stops the run and `keep.cancel()` ends it early with the result so far. preview receives the whole
+    displacement so far, coarsely sampled, a few times; it must be quick and not change it.
 
     Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there),
     Cancelled.
@@ -97,7 +102,13 @@ def register(
     warnings += [sentence for volume in (fixed, moving) if (sentence := note(volume))]
     warnings += [sentence] if (sentence := scale.note(fixed.grid)) else []
     settings, asked = _at_size(settings, factor), settings
-    large = [scale.enlarged(in_hounsfield(volume), factor) for volume in (fixed, moving)]
+    kept, seen = [], []
+    for volume, points in ((fixed, fixed_nodules), (moving, moving_nodules)):
+        masks, balls, sentences = nodules_to_keep(volume, () if points is None else points)
+        seen.append(rigid_nodules.hidden(volume, masks))
+        kept.append(balls)
+        warnings += sentences
+    large = [scale.enlarged(in_hounsfield(volume), factor) for volume in seen]
     if initial_transform is not None and factor != 1:
         initial_transform = scale.enlarged_transform(initial_transform, factor)
     small = _small_mask(large, (fixed_mask, moving_mask))
@@ -141,6 +152,7 @@ def register(
 
         settings, outcome = _once_again(run, settings, large[0].grid, warnings)
         outcome = _to_size(outcome, factor)
+        outcome.displacement = rigid_nodules.kept_rigid(outcome.displacement, *kept)
         settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
         return _result(fixed, moving, outcome, settings, encoder, device, stages, begin)

@@ -43,6 +43,8 @@ class Inputs:
     initial_transform: Path | None = None
     fixed_points: Path | None = None
     moving_points: Path | None = None
+    fixed_nodules: Path | None = None
+    moving_nodules: Path | None = None
 
     def given(self) -> dict[str, Path]:
         """The paths that are given, by name."""
@@ -78,6 +80,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         text = f"points in the {role} image (.csv, .mrk.json or .fcsv) to propagate to the {other} image"
         add(f"--{role}-points", type=Path, metavar="FILE", help=text)
+    for role in ("fixed", "moving"):
+        text = f"a point in each nodule of the {role} image: nodules do not steer the registration, and the "
+        text += "field is rigid there, so that their growth stays what it is"
+        add(f"--{role}-nodules", type=Path, metavar="FILE", help=text)
     text = "transform from fixed to moving points to start from instead of --align; the result includes it"
     add("--initial-transform", type=Path, metavar="FILE", help=text)
     text = "go on though DICOM says that the two scans are of different patients"
@@ -136,6 +142,11 @@ def register_files(
         for role in ("fixed", "moving")
         if f"{role}_points" in given
     }
+    nodules = {
+        f"{role}_nodules": read_points(given[f"{role}_nodules"]).points
+        for role in ("fixed", "moving")
+        if f"{role}_nodules" in given
+    }
     initial = read_transform(inputs.initial_transform) if inputs.initial_transform else None
     with ThreadPoolExecutor(3) as pool:
         preparing = pool.submit(prepare_kernels, settings)
@@ -158,6 +169,7 @@ def register_files(
         initial_transform=initial,
         progress=progress,
         cancel=cancel,
+        **nodules,
     )
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)

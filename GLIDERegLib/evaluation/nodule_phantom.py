@@ -19,7 +19,7 @@ from GLIDERegLib.evaluation.measuring.diameters import axial_diameters
 ISOLATED, AT_VESSEL, AT_PLEURA = "isolated", "vessel", "pleura"
 SOLID_HU, GROUND_GLASS_HU, WALL_HU, VESSEL_HU = 30.0, -630.0, 35.0, 45.0
 FINE_MM = 0.36
-FIELD_OF_VIEW_MM = 54.0
+FIELD_OF_VIEW_MM = 46.0
 # Vessels that touch nothing keep this far from the nodule.
 CLEAR_MM = 2.5
 
@@ -64,7 +64,7 @@ class NoduleScan:
 
 
 def scan_of(scene: Scene) -> NoduleScan:
-    """The scan of a scene, about 54 mm wide, and the truth."""
+    """The scan of a scene, about 46 mm wide, and the truth."""
     rng, scanner = np.random.default_rng([scene.seed, 1]), np.random.default_rng([scene.seed, 2, scene.scan])
     spacing = np.asarray(scene.spacing, float)[::-1]
     size = np.ceil(FIELD_OF_VIEW_MM / spacing).astype(int)

@@ -140,13 +140,15 @@ def make_phantom(
     amplitude_mm: float = 20.0,
     seed: int = 0,
     shift_mm: tuple[float, float, float] = (0, 0, 0),
+    nodule_growth: float | None = None,
 ) -> Phantom:
     """Generate a pair of chest CT volumes with known truth.
 
     size, spacing: voxels and mm along x, y, z of both images. The chest always measures about 330 x 230 x
     300 mm; a smaller field of view crops it. amplitude_mm: largest displacement by breathing, 0 to 40 mm
     (no folding). seed: another patient, another breath and other scanner noise. shift_mm: the moving scan's
-    coordinate frame, its origin included, is displaced by this much.
+    coordinate frame, its origin included, is displaced by this much. nodule_growth: nodules are rigid balls
+    whose volume grew by this share from the moving scan to the fixed one; by default they breathe, too.
 
     Raises InputError for an amplitude or a size out of range.
     """
@@ -164,8 +166,10 @@ def make_phantom(
     rest, deformation = Breathing(0.0, (0, 0, 0), seed), Breathing(amplitude_mm, shift_mm, seed)
     # Breathing in thins the parenchyma; 0.6 % per mm gives about 30 HU at 20 mm.
     density = 1 - 0.006 * amplitude_mm
+    radii = thorax.nodule_radii / (1 + (nodule_growth or 0.0)) ** (1 / 3)
+    earlier = None if nodule_growth is None else radii
     fixed, fixed_labels = _scan(thorax, rest, fixed_grid, 1.0, (seed, 3), "fixed")
-    moving, moving_labels = _scan(thorax, deformation, moving_grid, density, (seed, 4), "moving")
+    moving, moving_labels = _scan(thorax, deformation, moving_grid, density, (seed, 4), "moving", earlier)
     landmarks = _landmarks(thorax, deformation, fixed_grid, moving_grid, np.random.default_rng([seed, 5]))
     nodules = thorax.nodules
     seen = _visible(nodules, deformation, fixed_grid, moving_grid, 0.0)
@@ -183,8 +187,11 @@ def make_phantom(
     )
 
 
-def _scan(thorax, deformation, grid, lung_density, noise_seed, name) -> tuple[Volume, Volume]:
-    """One CT scan and its labels: the anatomy at phi^-1 of every voxel, with the scanner's noise."""
+def _scan(thorax, deformation, grid, lung_density, noise_seed, name, radii=None) -> tuple[Volume, Volume]:
+    """One CT scan and its labels: the anatomy at phi^-1 of every voxel, with the scanner's noise.
+
+    radii: of nodules that stay balls, where phi carries their centres.
+    """
     source = deformation.inverse_on(grid)
     edge = float(np.prod(grid.spacing) ** (1 / 3))
     airway = Capsules.join([tree.capsules for tree in thorax.airways])
@@ -198,6 +205,11 @@ def _scan(thorax, deformation, grid, lung_density, noise_seed, name) -> tuple[Vo
         "lumen": airway,
     }
     tubes = {key: _paint(capsules, source, grid, deformation, edge) for key, capsules in sets.items()}
+    if radii is not None:
+        centres = thorax.nodules + deformation.displacement(thorax.nodules)
+        balls = Capsules(centres, centres, radii, radii)
+        still = Breathing(0.0, (0, 0, 0), 0)
+        tubes["nodule"] = _paint(balls, grid.points().astype(np.float32), grid, still, edge)
     hu = np.empty(grid.shape, np.float32)
     labels = np.zeros(grid.shape, np.uint8)
     for k in range(0, grid.shape[0], SLAB):

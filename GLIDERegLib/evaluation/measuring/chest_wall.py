@@ -7,31 +7,47 @@ from scipy import ndimage
 
 # Between aerated lung and soft tissue, half way.
 TISSUE_HU = -420.0
+SOFT_TISSUE_HU = 30.0
 # What a ball of this radius fits into is wall, diaphragm or mediastinum; it fits into no nodule of 20 mm.
 BALL_MM = 12.0
 COARSE_MM = 1.0
+# The lung is the aerated region with most voxels this close to the click.
+CLOSE_MM = 12.0
 # The surface beside the nodule is continued under it by a polynomial of second degree.
 AROUND_MM, UNDER_MM = 20.0, 15.0
+BEYOND_MM, LUNG_RANGE_HU = 2.5, 100.0
 LEAST_POINTS, LARGEST_MISFIT_MM = 60, 1.0
 ROUNDS = 4
+# Cosine of the largest angle between the surface as seen and as fitted.
+ALIKE = 0.93
 
 
-def chest_wall(smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+def chest_wall(smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...], lung_hu: float) -> np.ndarray:
     """Distance (mm) of every fine voxel from the wall's surface, negative in it; infinite without one."""
-    rolled = _rolled(smooth, fine_mm)
+    rolled = _rolled(smooth, fine_mm, seed)
     if not np.isfinite(rolled).all():
         return rolled
-    return _continued(rolled, smooth, fine_mm, seed)
+    return _continued(rolled, smooth, fine_mm, seed, lung_hu)
 
 
-def _rolled(smooth: np.ndarray, fine_mm: np.ndarray) -> np.ndarray:
-    """Distance from what a ball rolls in outside the lung."""
+def _rolled(smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+    """Distance from what a ball rolls in outside the lung.
+
+    The air beyond a thin wall, or the other lung, counts as outside.
+    """
     every = np.maximum(np.rint(COARSE_MM / fine_mm).astype(int), 1)
     coarse = smooth[:: every[0], :: every[1], :: every[2]]
     edges = every * fine_mm
     # What lies outside the patch goes on as at its faces, or no ball would fit into a wall near them.
     margin = np.ceil(2 * BALL_MM / edges).astype(int)
-    tissue = np.pad(coarse > TISSUE_HU, [(n, n) for n in margin], mode="edge")
+    labels, _ = ndimage.label(coarse <= TISSUE_HU)
+    near = tuple(
+        slice(max(int(s // e - CLOSE_MM / h), 0), int(s // e + CLOSE_MM / h) + 1)
+        for s, e, h in zip(seed, every, edges, strict=True)
+    )
+    found = np.bincount(labels[near].ravel())[1:]
+    lung = labels == 1 + np.argmax(found) if found.any() else labels > 0
+    tissue = np.pad(~lung, [(n, n) for n in margin], mode="edge")
     inner = ndimage.distance_transform_edt(tissue, edges) > BALL_MM
     if not inner.any():
         return np.full(smooth.shape, np.inf, np.float32)
@@ -44,7 +60,9 @@ def _rolled(smooth: np.ndarray, fine_mm: np.ndarray) -> np.ndarray:
     return ndimage.map_coordinates(reach.astype(np.float32), index, order=1, mode="nearest")
 
 
-def _continued(rolled: np.ndarray, smooth: np.ndarray, fine_mm: np.ndarray, seed) -> np.ndarray:
+def _continued(
+    rolled: np.ndarray, smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...], lung_hu: float
+) -> np.ndarray:
     """The same, with the surface that is seen around the click continued under it."""
     tissue = smooth > TISSUE_HU
     rim = tissue & ~ndimage.binary_erosion(tissue, border_value=1) & (np.abs(rolled) < 2.0)
@@ -57,8 +75,15 @@ def _continued(rolled: np.ndarray, smooth: np.ndarray, fine_mm: np.ndarray, seed
     slopes = np.stack([_slope(smooth, places, axis) / fine_mm[axis] for axis in range(3)], axis=1)
     steep = np.maximum(np.linalg.norm(slopes, axis=1), 1.0)
     outward = -slopes / steep[:, None]
-    # From the voxel's centre to where the level is crossed.
-    points = points + outward * np.clip((smooth[tuple(places.T)] - TISSUE_HU) / steep, 0, 1.0)[:, None]
+    # Where the nodule itself, ground glass or not, lies on the wall, no lung shows where that ends.
+    beyond = places + outward * BEYOND_MM / fine_mm
+    in_lung = ndimage.map_coordinates(smooth, beyond.T, order=1, mode="nearest") < lung_hu + LUNG_RANGE_HU
+    points, places, steep, outward = points[in_lung], places[in_lung], steep[in_lung], outward[in_lung]
+    if len(points) < LEAST_POINTS:
+        return rolled
+    # From the voxel's centre to where half of the step from lung to tissue is crossed.
+    half = (lung_hu + SOFT_TISSUE_HU) / 2
+    points = points + outward * np.clip((smooth[tuple(places.T)] - half) / steep, -0.5, 1.0)[:, None]
     normal = np.median(outward, axis=0)
     if np.linalg.norm(normal) < 0.3:
         return rolled
@@ -75,7 +100,12 @@ def _continued(rolled: np.ndarray, smooth: np.ndarray, fine_mm: np.ndarray, seed
         factors = np.linalg.lstsq(terms[kept], height[kept], rcond=None)[0]
         misfit = height - terms @ factors
         spread = 1.4826 * np.median(np.abs(misfit[kept]))
-        kept = np.abs(misfit) < max(2.5 * spread, 0.3)
+        # The flank of the nodule rises from the wall: near it, yet turned another way.
+        _, a, b, aa, ab, bb = factors
+        facing = np.stack([-(a + 2 * aa * u + ab * v), -(b + ab * u + 2 * bb * v), np.ones_like(u)])
+        facing /= np.linalg.norm(facing, axis=0)
+        alike = np.sum((frame @ outward.T) * facing, axis=0) > ALIKE
+        kept = (np.abs(misfit) < max(2.5 * spread, 0.3)) & alike
     if spread > LARGEST_MISFIT_MM:
         return rolled
     z, y, x = np.meshgrid(

@@ -25,8 +25,8 @@ STEP_MM = 0.35
 TOUCHING_MM, TOUCHING_SHARE = 1.0, 0.01
 # A tube has one axis far longer than both others.
 LONGEST_TO_MIDDLE = 2.5
-LARGEST_SPREAD = 0.3
-# Other thresholds, other balls for cutting vessels, and clicks a little beside.
+LARGEST_SPREAD = 0.15
+# Other thresholds, other balls, and clicks a little beside.
 REPEATS = (
     Recipe(0.42, 0.5, (0, 1, 1)),
     Recipe(0.58, 0.5, (0, -1, 1)),
@@ -76,44 +76,42 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     around = look_around(patch)
     if around is None:
         return "there is no lung around it"
-    patch, around, found = _found(patch, around, cube_mm)
+    found = _found(patch, around, cube_mm)
     if isinstance(found, str):
         return found
-    if _elongated(found.mask, patch.fine_mm):
+    patch, around, nodule = found
+    if _elongated(nodule.mask, patch.fine_mm):
         return "it is long and thin like a vessel"
     others = [_once(patch, around, recipe) for recipe in REPEATS]
-    volumes = [found.volume_mm3] + [other.volume_mm3 for other in others if isinstance(other, Content)]
+    volumes = [nodule.volume_mm3] + [other.volume_mm3 for other in others if isinstance(other, Content)]
     if len(volumes) < 1 + len(REPEATS) / 2:
         return "with thresholds or clicks a little different nothing is found"
     spread = float(np.std(np.log(volumes)))
     if spread > LARGEST_SPREAD:
-        apart = 100 * np.ptp(volumes) / found.volume_mm3
+        apart = 100 * np.ptp(volumes) / nodule.volume_mm3
         return f"segmentations with other thresholds and clicks differ by {apart:.0f} %"
-    return _summary(patch, around, found, spread, point, step)
+    return _summary(patch, around, nodule, spread, point, step)
 
 
-def _found(patch: Patch, around: Surroundings, cube_mm: float) -> tuple[Patch, Surroundings, Content | str]:
-    """What is at the click, looked for close to it first, and the part of the patch that it needs."""
+def _found(patch: Patch, around: Surroundings, cube_mm: float) -> tuple[Patch, Surroundings, Content] | str:
+    """What is at the click, with the part of the patch that it needs; or why nothing is.
+
+    Looked for close to the click first.
+    """
     for reach in (min(FIRST_MM, cube_mm), cube_mm):
         box = patch.box(patch.seed, patch.seed, reach / 2)
         part, near = patch.part(box), around.part(box)
         found = _once(part, near, Recipe())
         if isinstance(found, str):
-            continue
+            return found
         places = np.argwhere(found.mask)
         low, high = places.min(axis=0), places.max(axis=0)
-        if (low == 0).any() or (high == np.asarray(found.mask.shape) - 1).any():
-            whole = part.image.shape == patch.image.shape
-            found = (
-                "it is larger than the cube, cut off by the scan's edge, or goes on into what has its density"
-            )
-            if whole:
-                break
-            continue
-        box = part.box(low, high, MARGIN_MM)
-        smaller = _once(part.part(box), near.part(box), Recipe())
-        return part.part(box), near.part(box), smaller
-    return patch, around, found
+        if (low > 0).all() and (high < np.asarray(found.mask.shape) - 1).all():
+            box = part.box(low, high, MARGIN_MM)
+            part, near = part.part(box), near.part(box)
+            found = _once(part, near, Recipe())
+            return found if isinstance(found, str) else (part, near, found)
+    return "it goes on to the edge of the cube or of the scan"
 
 
 def _once(patch: Patch, around: Surroundings, recipe: Recipe) -> Content | str:

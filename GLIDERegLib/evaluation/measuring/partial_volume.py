@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from GLIDERegLib.evaluation.growth import sphere_diameter
 from GLIDERegLib.evaluation.measuring.measurement import GROUND_GLASS, PART_SOLID, SOLID
 from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm, scanned
@@ -27,9 +28,13 @@ LUNG_MM = 3.0
 DENSEST_HU = 100.0
 LEAST_STEP_HU = 60.0
 # Between ground glass and solid tissue: what so small a nodule is made of cannot be seen.
-UNCLEAR_HU = (-500.0, -60.0)
+UNCLEAR_HU = (-500.0, -35.0)
+# Ground glass in fewer slices than that was measured a quarter too small.
+LEAST_SLICES = 2.0
 # Excess around a solid core that blur does not explain, as a share of the core's: ground glass.
 HALO_SHARE = 0.15
+# In standard deviations of the blur.
+HALO_LAYERS = ((0.5, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 4.5))
 ROUNDS = 3
 
 
@@ -91,6 +96,9 @@ def content(patch: Patch, around: Surroundings, region: Region) -> Content | str
     if attenuation != PART_SOLID and not large and UNCLEAR_HU[0] < hu < UNCLEAR_HU[1]:
         return "it is too small in these voxels to tell ground glass from a solid part"
     voxel, parts = float(np.prod(patch.fine_mm)), float(np.prod(patch.factors))
+    diameter = sphere_diameter(max(float(fraction.sum(dtype=np.float64)) * voxel, voxel))
+    if attenuation != SOLID and diameter < LEAST_SLICES * patch.voxel_mm.max():
+        return "it is too small for slices this thick"
     # Noise is correlated over about two pixels of a slice each way.
     independent = max(shell.free.sum() / parts, 1.0) / 4
     noise = around.noise_hu / level * 4 * parts * voxel * np.sqrt(independent)
@@ -137,16 +145,22 @@ def _one_level(patch: Patch, shell: _Shell, around: Surroundings) -> tuple[float
 
 
 def _halo_share(patch: Patch, around: Surroundings, shell: _Shell, mask: np.ndarray, step: float) -> float:
-    """Excess around a solid core that its own blur does not explain, as a share of the core's own."""
+    """Excess around a solid core that its own blur does not explain, as a share of the core's own.
+
+    Of medians in layers: ground glass surrounds a core, vessels touch it here and there.
+    """
     scaled = patch.fine_mm / blur_mm(patch)
     beyond = ndimage.distance_transform_edt(~mask, scaled)
-    layers = (beyond > 0.5) & (beyond < 4.5)
     dense = (shell.excess > step / 2) & (beyond > 2.0)
-    layer = layers & (ndimage.distance_transform_edt(~dense, scaled) > 2.5)
-    if layer.sum() < 0.2 * layers.sum():
-        return 0.0
-    left = np.clip(shell.excess, -100, 400) - np.minimum(step * scanned(patch, mask), 400)
-    return float(left[layer].sum() * layers.sum() / layer.sum() / (step * mask.sum()))
+    clear = ndimage.distance_transform_edt(~dense, scaled) > 2.5
+    left = shell.excess - step * scanned(patch, mask)
+    share = 0.0
+    for inner, outer in HALO_LAYERS:
+        layer = (beyond > inner) & (beyond <= outer)
+        seen = layer & clear
+        if seen.sum() > 0.2 * layer.sum():
+            share += float(np.median(left[seen]) * layer.sum() / (step * mask.sum()))
+    return share
 
 
 def _two_levels(patch: Patch, shell: _Shell) -> tuple[float, np.ndarray, np.ndarray]:

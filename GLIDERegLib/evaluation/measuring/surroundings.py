@@ -51,7 +51,7 @@ def look_around(patch: Patch) -> Surroundings | None:
     step = step[inside[..., 1:] & inside[..., :-1]]
     # The median is not moved by the few vessels among the neighbours (0.6745: of a normal distribution).
     noise = float(np.median(np.abs(step)) / 0.6745 / np.sqrt(2)) if step.size else 0.0
-    wall_mm = chest_wall(smooth, patch.fine_mm, patch.seed)
+    wall_mm = chest_wall(smooth, patch.fine_mm, patch.seed, lung_hu)
     wall = wall_mm <= 0
     if wall.any():
         inner = (wall_mm < -1.5 * blur_mm(patch).max()) & (smooth > LEAST_WALL_HU)
