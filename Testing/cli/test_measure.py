@@ -20,7 +20,7 @@ def scan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scan")
     truth = scan_of(Scene(8, spacing=(0.8, 0.8, 1.25), seed=103))
     write_volume(truth.volume, folder / "scan.nii.gz")
-    points = np.stack([truth.center_mm, truth.center_mm + (0, 0, 8.5)])
+    points = np.stack([truth.center_mm, truth.center_mm + (0, 0, 13)])
     write_points(PointSet(["nodule", "lung"], points), folder / "points.csv")
     return folder, truth
 
