@@ -13,6 +13,7 @@ from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.correction import CorrectionSection
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.prerequisites import Prerequisites, needsWeights
+from GLIDERegLib.panel.remedies import worded
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
@@ -294,7 +295,7 @@ class RegistrationPanel:
         elif registration.state is State.CANCELLED:
             self.ui.progressLabel.text = _("Cancelled; nothing was changed.")
         else:
-            self.say([" ".join(registration.error).strip()])
+            self.say([worded(*registration.error, registration.errorCode)])
 
     def _showLog(self) -> None:
         log = self.logic.registration.log

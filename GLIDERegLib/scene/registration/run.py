@@ -36,7 +36,9 @@ class SceneRegistration:
 
     def _forget(self) -> None:
         self.stage, self.overall, self.device = "", 0.0, ""
+        # Message and hint, and the code by which a front end may word the hint anew.
         self.error: tuple[str, str] | None = None
+        self.errorCode = ""
         self.results: Results | None = None
         self.warnings: list[str] = []
 
@@ -150,7 +152,7 @@ class SceneRegistration:
             case "preview" if self._preview is not None:
                 self._showPreview(event["field"])
             case "error":
-                self.error = (event["message"], event["hint"])
+                self.error, self.errorCode = (event["message"], event["hint"]), event["code"]
             case "result":
                 self._import(event)
 
