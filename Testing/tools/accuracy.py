@@ -24,7 +24,8 @@ from GLIDERegLib.api import register
 from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.evaluation.metrics import target_registration_error
-from GLIDERegLib.files.points import match_labels, read_points
+from GLIDERegLib.files.pairing import match_labels
+from GLIDERegLib.files.points import read_points
 from GLIDERegLib.files.transforms import map_points, read_transform
 from GLIDERegLib.files.volumes import read_mask, read_volume
 from GLIDERegLib.registration.memory import estimated_bytes
