@@ -1,7 +1,6 @@
 """GLIDE-Reg for 3D Slicer: deformable registration of two CT scans, with the nodules propagated along."""
 
 import sys
-import time
 import unittest
 from pathlib import Path
 from typing import Annotated, Union
@@ -12,7 +11,6 @@ from slicer import (
     vtkMRMLGridTransformNode,
     vtkMRMLLabelMapVolumeNode,
     vtkMRMLMarkupsFiducialNode,
-    vtkMRMLNode,
     vtkMRMLPlotChartNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -40,13 +38,7 @@ if str(ROOT) not in sys.path:
 
 from GLIDERegLib.core.describing import descriptions  # noqa: E402
 from GLIDERegLib.core.settings import SLICE_SIZES, Settings  # noqa: E402
-from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring  # noqa: E402
-from GLIDERegLib.scene.follow_up.run import FollowUp  # noqa: E402
-from GLIDERegLib.scene.registration.outcome import Results  # noqa: E402
-from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, correspondingPoints  # noqa: E402
-from GLIDERegLib.scene.registration.run import SceneRegistration  # noqa: E402
-from GLIDERegLib.scene.sequence.nodes import SequenceResults, sequenceOf, usualReference  # noqa: E402
-from GLIDERegLib.scene.sequence.run import SequenceInputs, SequenceRegistration, sequenceProblem  # noqa: E402
+from GLIDERegLib.scene.scripting import RegistrationLogic  # noqa: E402
 
 # What the settings are, and are when nothing was chosen.
 ABOUT, DEFAULTS = descriptions(Settings), Settings()
@@ -264,13 +256,14 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
 
-class GLIDERegLogic(ScriptedLoadableModuleLogic):
-    """Registration of the scene's nodes, with or without a panel."""
+class GLIDERegLogic(ScriptedLoadableModuleLogic, RegistrationLogic):
+    """Registration of the scene's nodes, with or without a panel; see `RegistrationLogic` for scripts."""
 
-    # One for all logics: two registrations at once would only slow each other down.
-    _registration: SceneRegistration | None = None
-    _sequenceRegistration: SequenceRegistration | None = None
-    _followUp: FollowUp | None = None
+    @staticmethod
+    def pythonExecutable() -> str:
+        from GLIDERegLib.panel.child import pythonExecutable
+
+        return pythonExecutable()
 
     def getParameterNode(self) -> GLIDERegParameterNode:
         node = super().getParameterNode()
@@ -280,252 +273,9 @@ class GLIDERegLogic(ScriptedLoadableModuleLogic):
             node.AddObserver(vtk.vtkCommand.ModifiedEvent, _nothing, -1)
         return GLIDERegParameterNode(node)
 
-    @property
-    def registration(self) -> SceneRegistration:
-        """The one registration of this Slicer, running or not."""
-        from GLIDERegLib.panel.child import pythonExecutable
-
-        if GLIDERegLogic._registration is None:
-            GLIDERegLogic._registration = SceneRegistration(pythonExecutable())
-        return GLIDERegLogic._registration
-
-    @property
-    def sequenceRegistration(self) -> SequenceRegistration:
-        """The one registration of a 4D study, running or not; its frames go through `registration`."""
-        if GLIDERegLogic._sequenceRegistration is None:
-            GLIDERegLogic._sequenceRegistration = SequenceRegistration(self.registration)
-        return GLIDERegLogic._sequenceRegistration
-
-    @property
-    def followUp(self) -> FollowUp:
-        """The one follow-up of dated scans, running or not; its scans go through `registration`."""
-        if GLIDERegLogic._followUp is None:
-            from GLIDERegLib.panel.child import pythonExecutable
-
-            GLIDERegLogic._followUp = FollowUp(self.registration, ScanMeasuring(pythonExecutable()))
-        return GLIDERegLogic._followUp
-
-    @property
-    def busy(self) -> bool:
-        """Whether a pair, a 4D study or dated scans are being registered, so that nothing else can start."""
-        return self.registration.active or self.sequenceRegistration.active or self.followUp.active
-
-    def start(self, parameters: GLIDERegParameterNode) -> None:
-        """Starts what the parameter node says; `self.registration.poll()` must be called until it ends.
-
-        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
-        """
-        self.registration.start(
-            inputsOf(parameters),
-            outputsOf(parameters),
-            settingsOf(parameters),
-            preview=parameters.preview,
-            temporaryFolder=slicer.app.temporaryPath,
-        )
-
-    def startCorrection(self, parameters: GLIDERegParameterNode) -> None:
-        """Starts mending the registration that the parameter node's output transform holds, at its points.
-
-        Raises GLIDERegLib.core.errors.InputError where the points do not fit together.
-        """
-        transform = parameters.outputTransform
-        points = correspondingPoints(parameters.correctionFixed, parameters.correctionMoving)
-        self.registration.start(
-            inputsOf(parameters),
-            outputsOf(parameters),
-            settingsOf(parameters),
-            temporaryFolder=slicer.app.temporaryPath,
-            correction=Correction(transform, *points),
-        )
-
-    def sequenceProblem(self, parameters: GLIDERegParameterNode) -> str | None:
-        """Why the 4D study that the parameter node says cannot be registered; None where it can."""
-        return sequenceProblem(sequenceInputsOf(parameters))
-
-    def startSequence(self, parameters: GLIDERegParameterNode) -> None:
-        """Starts registering the 4D study that the parameter node says; `self.sequenceRegistration.poll()`
-        must be called until it ends.
-
-        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
-        """
-        self.sequenceRegistration.start(
-            sequenceInputsOf(parameters), settingsOf(parameters), temporaryFolder=slicer.app.temporaryPath
-        )
-
-    def startFollowUp(
-        self, parameters: GLIDERegParameterNode, scans, reference: int, anyPatient: bool = False
-    ) -> None:
-        """Starts following the nodules of dated scans (GLIDERegLib.scene.follow_up.scans.SceneScan, in order
-        of time), registered to that of the number `reference`; `self.followUp.poll()` must be called until it
-        ends. anyPatient: go on though they are of different patients.
-
-        Raises GLIDERegLib.core.errors.InputError where it cannot be started.
-        """
-        self.followUp.start(
-            scans, reference, settingsOf(parameters), anyPatient, temporaryFolder=slicer.app.temporaryPath
-        )
-
-    def registerVolumes(
-        self,
-        fixedVolumeNode: vtkMRMLScalarVolumeNode,
-        movingVolumeNode: vtkMRMLScalarVolumeNode,
-        outputTransformNode: vtkMRMLGridTransformNode | bool = True,
-        outputVolumeNode: vtkMRMLScalarVolumeNode | bool = True,
-        fixedNodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
-        movingNodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
-        nodulesInFixedNode: vtkMRMLMarkupsFiducialNode | bool = True,
-        nodulesInMovingNode: vtkMRMLMarkupsFiducialNode | bool = True,
-        fixedMaskNode: vtkMRMLNode | None = None,
-        movingMaskNode: vtkMRMLNode | None = None,
-        initialTransformNode: vtkMRMLTransformNode | None = None,
-        preset: str = "default",
-        progressCallback=None,
-        **settings,
-    ) -> Results:
-        """Registers two volumes and waits for the end; for the Python console and for batches.
-
-        Each output is a node to fill, True for a new node, or False to leave it out. settings: further
-        keywords of GLIDERegLib.Settings, such as features="local", spacing=1.5, device="cpu".
-        progressCallback(stage, fraction of the whole run) is called about ten times a second.
-
-            logic = GLIDERegLogic()
-            for name in ("patient1", "patient2"):
-                fixed, moving = getNode(name + " follow-up"), getNode(name + " baseline")
-                results = logic.registerVolumes(fixed, moving, preset="fast", features="local")
-                slicer.util.saveNode(results.transform, f"/data/{name}.h5")
-
-        Returns the filled nodes, the propagated points and the engine's report. Raises
-        GLIDERegLib.core.errors.InputError for inputs that cannot be used, RuntimeError where it failed.
-        """
-        inputs = Inputs(
-            fixedVolumeNode,
-            movingVolumeNode,
-            fixedNodulesNode,
-            movingNodulesNode,
-            fixedMaskNode,
-            movingMaskNode,
-            initialTransformNode,
-        )
-        outputs = Outputs(outputTransformNode, outputVolumeNode, nodulesInFixedNode, nodulesInMovingNode)
-        registration = self.registration
-        registration.start(
-            inputs, outputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath
-        )
-
-        return _waitFor(registration, progressCallback)
-
-    def registerSequence(
-        self,
-        sequenceNode: vtkMRMLSequenceNode,
-        referenceFrame: int = 0,
-        nodulesNode: vtkMRMLMarkupsFiducialNode | None = None,
-        maskNode: vtkMRMLNode | None = None,
-        warpedVolumes: bool = False,
-        preset: str = "default",
-        progressCallback=None,
-        **settings,
-    ) -> SequenceResults:
-        """Registers every frame of a 4D study to one of them and waits for the end.
-
-        referenceFrame: its number, from 0. nodulesNode: points in that frame, followed through all frames.
-        warpedVolumes: whether every frame is wanted on the reference. The rest is as in registerVolumes.
-
-            results = GLIDERegLogic().registerSequence(getNode("4DCT"), nodulesNode=getNode("Nodules"))
-
-        Returns the sequence of transforms, the tracks with their plot, and which frames failed. Raises as
-        registerVolumes does.
-        """
-        registration = self.sequenceRegistration
-        inputs = SequenceInputs(sequenceNode, referenceFrame, nodulesNode, maskNode, warpedVolumes)
-        registration.start(inputs, {"name": preset, **settings}, temporaryFolder=slicer.app.temporaryPath)
-        return _waitFor(registration, progressCallback)
-
 
 def _nothing(caller, event) -> None:
     """An observer that only stands in its place."""
-
-
-def _waitFor(registration: SceneRegistration | SequenceRegistration, progressCallback):
-    """The results at the end; Slicer's events are handled meanwhile."""
-    try:
-        while registration.active:
-            registration.poll()
-            if progressCallback is not None:
-                progressCallback(registration.stage, registration.overall)
-            slicer.app.processEvents()
-            time.sleep(0.1)
-    finally:
-        # After Ctrl-C or an error of the callback; else the worker stays for the next volumes of a batch.
-        if registration.active:
-            registration.close()
-    if registration.results is None:
-        raise RuntimeError(" ".join(registration.error or (_("The registration was cancelled."),)).strip())
-    return registration.results
-
-
-def inputsOf(parameters: GLIDERegParameterNode) -> Inputs:
-    """The nodes the parameter node chooses."""
-    return Inputs(
-        parameters.fixedVolume,
-        parameters.movingVolume,
-        parameters.fixedNodules,
-        parameters.movingNodules,
-        parameters.fixedMask,
-        parameters.movingMask,
-        parameters.initialTransform,
-    )
-
-
-def sequenceInputsOf(parameters: GLIDERegParameterNode) -> SequenceInputs:
-    """The 4D study the parameter node chooses, and its reference frame, the usual one unless it says."""
-    volumes = sequenceOf(parameters.sequence)
-    reference = parameters.sequenceReference - 1
-    if volumes is not None and reference < 0:
-        reference = usualReference(volumes)
-    return SequenceInputs(
-        volumes,
-        reference,
-        parameters.sequenceNodules,
-        parameters.sequenceMask,
-        parameters.makeWarpedFrames,
-    )
-
-
-def outputsOf(parameters: GLIDERegParameterNode) -> Outputs:
-    """Which outputs the parameter node wants, and where."""
-
-    def wanted(make: bool, node):
-        return (node or True) if make else False
-
-    return Outputs(
-        wanted(parameters.makeTransform, parameters.outputTransform),
-        wanted(parameters.makeVolume, parameters.outputVolume),
-        wanted(parameters.makeNodulesInFixed, parameters.nodulesInFixed),
-        wanted(parameters.makeNodulesInMoving, parameters.nodulesInMoving),
-    )
-
-
-def settingsOf(parameters: GLIDERegParameterNode) -> dict:
-    """The preset and what differs from the default, as keywords of GLIDERegLib.Settings.preset.
-
-    What is left out is the preset's.
-    """
-    chosen = {
-        "device": parameters.device,
-        "align": parameters.align,
-        "features": parameters.features,
-        "encoder": parameters.encoder,
-        "checkpoint": parameters.checkpoint or None,
-        "reduction": parameters.reduction,
-        "encoder_input_size": None if parameters.sliceSize == "auto" else int(parameters.sliceSize),
-        "encoder_slice_step": parameters.sliceStep or None,
-        "spacing": parameters.spacing or None,
-        "search_range": parameters.searchRange,
-        "threads": parameters.threads or None,
-        "seed": parameters.seed,
-    }
-    changed = {name: value for name, value in chosen.items() if value != getattr(DEFAULTS, name)}
-    return {"name": parameters.preset, **changed}
 
 
 class GLIDERegTest(ScriptedLoadableModuleTest):
@@ -543,34 +293,10 @@ class GLIDERegTest(ScriptedLoadableModuleTest):
             self.delayDisplay(str(reason))
 
     def test_registersTheSamplePair(self):
-        import numpy as np
+        from GLIDERegLib.panel.self_test import missing, registerTheSamplePair
 
-        from GLIDERegLib.scene.registration.sample import makeSamplePair
-
-        self._skipWithoutPackages()
-        fixed, moving, movingNodules, fixedNodules = makeSamplePair()
-        results = GLIDERegLogic().registerVolumes(
-            fixed, moving, movingNodulesNode=movingNodules, preset="fast", features="local"
-        )
-        found = slicer.util.arrayFromMarkupsControlPoints(results.nodulesInFixed, world=True)
-        truth = slicer.util.arrayFromMarkupsControlPoints(fixedNodules, world=True)
-        before = slicer.util.arrayFromMarkupsControlPoints(movingNodules, world=True)
-        error = np.linalg.norm(found - truth, axis=1).mean()
-        self.assertLess(error, 0.25 * np.linalg.norm(before - truth, axis=1).mean())
-        self.assertEqual(results.volume.GetImageData().GetDimensions(), fixed.GetImageData().GetDimensions())
+        if packages := missing():
+            self.skipTest(f"The Python that registers lacks {', '.join(packages)}.")
+        error, before = registerTheSamplePair(GLIDERegLogic())
+        self.assertLess(error, 0.25 * before)
         self.delayDisplay("Test passed")
-
-    def _skipWithoutPackages(self) -> None:
-        """Skips the test where the Python that registers lacks packages, as in a Slicer fresh from the
-        factory; fails where it cannot be asked.
-        """
-        from GLIDERegLib.panel.dependencies import Probe, missingPackages
-
-        probe = Probe()
-        probe.start()
-        while (findings := probe.poll()) is None and probe.failure is None:
-            time.sleep(0.1)
-        if findings is None:
-            self.fail(probe.failure)
-        if missing := missingPackages(findings, globalFeatures=False):
-            self.skipTest(f"The Python that registers lacks {', '.join(missing)}.")

@@ -196,8 +196,10 @@ def test_what_is_chosen_in_the_panel_is_what_the_worker_is_asked_for(slicerHost,
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_each_setting_becomes_one_keyword_of_the_engine(fake, openModule, name):
+    from GLIDERegLib.scene.parameters import settingsOf
+
     module = openModule()
-    node, settingsOf = module.logic.getParameterNode(), module.python.settingsOf
+    node = module.logic.getParameterNode()
     assert settingsOf(node) == {"name": "default"}
     value, keyword, expected = SETTINGS[name]
     setattr(node, name, value)
@@ -227,6 +229,8 @@ def test_a_list_of_the_panel_is_what_the_setting_says_of_itself(fake, openModule
 
 def test_no_preset_changes_a_value_that_the_panel_shows(fake, openModule):
     """It would show another value than is used, for what was not changed is left to the preset."""
+    from GLIDERegLib.scene.parameters import settingsOf
+
     module = openModule()
     node = module.logic.getParameterNode()
     for name, (value, _, _) in SETTINGS.items():
@@ -234,19 +238,21 @@ def test_no_preset_changes_a_value_that_the_panel_shows(fake, openModule):
             setattr(node, name, value)
     for preset in PRESETS:
         own = Settings.preset(preset).as_dict()
-        for keyword in module.python.settingsOf(node).keys() - {"name"}:
+        for keyword in settingsOf(node).keys() - {"name"}:
             assert own[keyword] == getattr(Settings(), keyword), (preset, keyword)
 
 
 def test_the_engine_knows_every_keyword_and_nothing_else_is_a_setting(fake, openModule):
+    from GLIDERegLib.scene.parameters import settingsOf
+
     module = openModule()
     node = module.logic.getParameterNode()
     for preset in PRESETS:
         node.preset = preset
-        assert Settings.preset(**module.python.settingsOf(node)).name == preset
+        assert Settings.preset(**settingsOf(node)).name == preset
     for name, (value, _, _) in SETTINGS.items():
         setattr(node, name, value)
-    settings = Settings.preset(**module.python.settingsOf(node)).as_dict()
+    settings = Settings.preset(**settingsOf(node)).as_dict()
     assert all(settings[keyword] == expected for _, keyword, expected in SETTINGS.values())
     parameters = typing.get_type_hints(module.python.GLIDERegParameterNode)
     otherPages = ("check", "match", "days", "sequence")

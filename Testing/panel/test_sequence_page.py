@@ -87,6 +87,7 @@ def test_the_button_says_why_it_cannot_be_pressed(slicerHost, fake, page, study)
 
 
 def test_a_browser_stands_for_its_sequence_and_end_exhale_for_the_reference(slicerHost, fake, page, study):
+    from GLIDERegLib.scene.parameters import sequenceInputsOf
     from GLIDERegLib.scene.sequence.nodes import browserOf
 
     module, made = page()
@@ -95,9 +96,9 @@ def test_a_browser_stands_for_its_sequence_and_end_exhale_for_the_reference(slic
     assert made.ui.startButton.enabled
     texts = [combo.itemText(n) for n in range(combo.count)]
     assert texts == ["Automatic: phase end-exhale %", "phase 0 %", "phase end-exhale %", "phase 75 %"]
-    assert module.python.sequenceInputsOf(node).reference == 1
+    assert sequenceInputsOf(node).reference == 1
     combo.setCurrentIndex(3)
-    assert node.sequenceReference == 3 and module.python.sequenceInputsOf(node).reference == 2
+    assert node.sequenceReference == 3 and sequenceInputsOf(node).reference == 2
 
 
 @pytest.mark.parametrize(
