@@ -25,7 +25,7 @@ PHRASES = {
     r"\bfolded\b": "Folding (Jacobian ≤ 0)",
     r"round.trip|there and back|way back": "Inverse consistency error",
     r"over fixed:|read together|maps and numbers|as it lies": "Overlay, Linked crosshair, Compute metrics",
-    r"\btwo lists\b(?! of)|\bdisappeared\b": "Match nodule lists, not marked in",
+    r"^two lists$|\bdisappeared\b": "Match nodule lists, not marked in",
     r"\breliable\b|look closely|look at these nodules": "position uncertainty, review recommended",
     r"ended early": "Stopped by user, intermediate result",
     r"numbers inside|scans over time|over the phases": "Region for statistics, Sequence, Results",
