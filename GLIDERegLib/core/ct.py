@@ -104,7 +104,7 @@ def _window_note(volume: Volume) -> str:
         # Air around the body reaches the border of its slice; lungs do not.
         parts = ndimage.label(plane)[0]
         edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-        enclosed += np.count_nonzero(cut_off & ~np.isin(parts, edge))
+        enclosed += int(np.count_nonzero(cut_off & ~np.isin(parts, edge)))
     if enclosed > LEAST_SHARE_CUT_OFF * array.size:
         return (
             " Its lungs show nothing, since all below a window was cut off: the motion inside them is "
