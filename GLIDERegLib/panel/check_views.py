@@ -71,7 +71,13 @@ class CheckViews:
             self._columns.set(composite, BackgroundVolumeID=self.pair.fixed.GetID())
         for composite in self._layout.composites(MOVING):
             self._columns.set(composite, BackgroundVolumeID=self._unwarped().GetID(), ForegroundVolumeID=None)
-        sameScale(slicer.app.applicationLogic(), self._layout.views(FIXED, WARPED, MOVING))
+        views = self._layout.views(FIXED, WARPED, MOVING)
+        for view in views:
+            # These views are younger than the marks that the module gave to all others.
+            self._columns.set(
+                view, OrientationMarkerType=view.OrientationMarkerTypeCube, RulerType=view.RulerTypeThin
+            )
+        sameScale(slicer.app.applicationLogic(), views)
         if at is not None:
             self.follow(True)
             self._reading.moveTo(at.fixed, inMoving=False)

@@ -35,6 +35,8 @@ LOWEST_DETAIL = 0.5
 # By how much a measure must have fallen to cast doubt; in right results, breath changes the lungs' density
 # and with it lowers the correlation of all by up to 0.02.
 FALLEN_DETAIL, FALLEN_CORRELATION = 0.02, 0.03
+# A fall of the correlation that two decimals do not show comes of interpolation alone.
+SMALLEST_FALL = 0.005
 # Another orientation is better where what it leaves unexplained (1 - correlation) is below this share; in
 # right orientation of eight pairs the best other one leaves 1.3 to 3.6 times as much.
 BETTER_SHARE = 0.95
@@ -80,7 +82,7 @@ def judge(
         )
     fell = before is not None and after is not None and after < before - FALLEN_DETAIL
     start, end = correlation
-    lower = start is not None and end is not None and end < start
+    lower = start is not None and end is not None and end < start - SMALLEST_FALL
     figures = f" (correlation {start:.3f} before, {end:.3f} after)" if lower else ""
     if fell or (lower and end < start - FALLEN_CORRELATION):
         doubts.append(

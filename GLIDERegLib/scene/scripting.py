@@ -34,7 +34,7 @@ class RegistrationLogic:
     """
 
     pythonExecutable: Callable[[], str]
-    # One for all logics: two registrations at once would only slow each other down.
+    # One for all logics of a loaded module: two registrations at once would only slow each other down.
     _registration: SceneRegistration | None = None
     _sequenceRegistration: SequenceRegistration | None = None
     _followUp: FollowUp | None = None
@@ -42,24 +42,24 @@ class RegistrationLogic:
     @property
     def registration(self) -> SceneRegistration:
         """The one registration of this Slicer, running or not."""
-        if RegistrationLogic._registration is None:
-            RegistrationLogic._registration = SceneRegistration(self.pythonExecutable())
-        return RegistrationLogic._registration
+        if type(self)._registration is None:
+            type(self)._registration = SceneRegistration(self.pythonExecutable())
+        return type(self)._registration
 
     @property
     def sequenceRegistration(self) -> SequenceRegistration:
         """The one registration of a 4D study, running or not; its frames go through `registration`."""
-        if RegistrationLogic._sequenceRegistration is None:
-            RegistrationLogic._sequenceRegistration = SequenceRegistration(self.registration)
-        return RegistrationLogic._sequenceRegistration
+        if type(self)._sequenceRegistration is None:
+            type(self)._sequenceRegistration = SequenceRegistration(self.registration)
+        return type(self)._sequenceRegistration
 
     @property
     def followUp(self) -> FollowUp:
         """The one follow-up of dated scans, running or not; its scans go through `registration`."""
-        if RegistrationLogic._followUp is None:
+        if type(self)._followUp is None:
             measuring = ScanMeasuring(self.pythonExecutable())
-            RegistrationLogic._followUp = FollowUp(self.registration, measuring)
-        return RegistrationLogic._followUp
+            type(self)._followUp = FollowUp(self.registration, measuring)
+        return type(self)._followUp
 
     @property
     def busy(self) -> bool:

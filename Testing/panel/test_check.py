@@ -156,6 +156,10 @@ def test_the_side_by_side_layout_leaves_the_users_own_and_comes_back_to_it(page,
         assert shown["Moving"].GetBackgroundVolumeID() == study.moving.GetID()
         assert shown["Warped"].GetForegroundOpacity() == 1.0
         assert page.view(f"GLIDERegFixed{orientation}").mrmlSliceNode().GetOrientation() == orientation
+        for column in shown:
+            view = page.view(f"GLIDEReg{column}{orientation}").mrmlSliceNode()
+            assert view.GetOrientationMarkerType() == view.OrientationMarkerTypeCube
+            assert view.GetRulerType() == view.RulerTypeThin
     # The user's own views were not touched meanwhile.
     assert [v for k, v in look(study.all).items() if "Composite" in k] == [
         v for k, v in before.items() if "Composite" in k
