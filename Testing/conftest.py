@@ -48,6 +48,12 @@ def phantom_folder(small_phantom, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def images(phantom_folder):
+    """The files of the small phantom's fixed and moving image."""
+    return [phantom_folder / f"{role}.nii.gz" for role in ("fixed", "moving")]
+
+
+@pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data that lies beside some checkouts and is no part of the project."""
     if not SHARED_DATA.is_dir():

@@ -4,12 +4,6 @@ from GLIDERegLib.cli import main
 
 
 @pytest.fixture(scope="session")
-def images(phantom_folder):
-    """The files of the small phantom's fixed and moving image."""
-    return [phantom_folder / f"{role}.nii.gz" for role in ("fixed", "moving")]
-
-
-@pytest.fixture(scope="session")
 def registered(images, phantom_folder, tmp_path_factory):
     """The results of registering the small phantom, with its nodules as points of both images."""
     folder = tmp_path_factory.mktemp("registered") / "new" / "folder"

@@ -337,7 +337,7 @@ def test_the_table_sums_up_all_landmarks(two_cases):
     assert cells["method"] == "idle" and cells["cases"] == "2/2"
     assert cells["TRE (mm), mean ± SD"] == f"{errors.mean():.2f} ± {errors.std():.2f}"
     assert cells["within 5 mm (%)"] == f"{100 * np.mean(errors <= 5):.1f}"
-    assert cells["folded (%)"] == "0.0000"
+    assert cells["folding (%)"] == "0.0000"
     assert {"Dice tissue", "Dice bone", "Dice mean", "truth, 95 %"} <= cells.keys()
     assert not {"snapped TRE (mm)", "time / convexadam"} & cells.keys()
 
