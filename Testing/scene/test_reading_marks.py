@@ -12,7 +12,9 @@ def view(scene):
 
     node = slicer.vtkMRMLSliceNode()
     node.SetLayoutName("Red")
-    return scene.AddNode(node)
+    yield scene.AddNode(node)
+    # Clearing a scene keeps its slice nodes, and the next test's would be this one.
+    scene.RemoveNode(node)
 
 
 @pytest.fixture
