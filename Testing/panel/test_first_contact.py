@@ -253,7 +253,7 @@ def test_what_happens_while_the_cursor_turns_to_waiting_is_heeded(
 
         frames = [plain(f"Frame {n}", seed=n) for n in range(2)]
         module.logic.getParameterNode().sequence = addStudy(frames, ["0", "50"])
-        target = module.widget.pages[-1]
+        target = module.widget.pages[3]
     call = {
         "scene closed": lambda: slicer.mrmlScene.Clear(0),
         "panel closed": module.widget.cleanup,
