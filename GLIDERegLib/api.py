@@ -20,6 +20,7 @@ from GLIDERegLib.core.errors import DependencyError, InputError, OutOfMemoryErro
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.networks import network
 from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation.evaluate import evaluate_transform, warp
 from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.files import checkpoints
@@ -90,7 +91,7 @@ def register(
         check_volume(volume)
     begin = time.perf_counter()
     device = choose_device(settings.device)
-    factor = scale.magnification(fixed.grid)
+    factor = magnification(fixed.grid)
     if preview is not None and factor != 1:
         given = preview
 
@@ -241,7 +242,7 @@ def correct(
     device = choose_device(settings.device)
     stages = Stages(device, progress, cancel, keep)
     with _threads(settings.threads), _memory_errors():
-        nodes, factor = field_grid(present), scale.magnification(fixed.grid)
+        nodes, factor = field_grid(present), magnification(fixed.grid)
         large = [scale.enlarged(volume, factor) for volume in (fixed, moving)]
         points = [factor * each for each in (fixed_points, moving_points)]
         if factor == 1:
@@ -386,7 +387,7 @@ def _report(fixed, moving, outcome: Outcome, transform, settings: Settings, enco
     )
     weights = None
     if encoder is not None:
-        spacing = outcome.spacing * scale.magnification(fixed.grid)
+        spacing = outcome.spacing * magnification(fixed.grid)
         weights = encoder.identity() | {"slice_step": settings.slice_step(device.type, spacing)}
     linear = linear_parts(outcome.initial) if outcome.initial.IsLinear() else None
     return {

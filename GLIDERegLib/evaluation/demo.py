@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.body import body_mask
 from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.evaluation.phantom import Phantom
@@ -14,7 +15,6 @@ from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import write_volume
-from GLIDERegLib.registration.working_grid import foreground
 
 # Voxels and mm along x, y, z.
 SIZES = {"small": ((64, 64, 56), (6.0, 6.0, 6.0)), "full": ((192, 192, 160), (2.0, 2.0, 2.0))}
@@ -50,7 +50,7 @@ def judge(phantom: Phantom, transform: sitk.Transform) -> dict:
     points = landmark_sets(phantom)
     grid = phantom.fixed.grid
     array = phantom.fixed.array.astype(np.float32)
-    body = foreground(array, np.ones(array.shape, bool), max(grid.spacing), ct=True)
+    body = body_mask(array, np.ones(array.shape, bool), max(grid.spacing), ct=True)
     truth = phantom.displacement(grid.points()[body])
     found = displacement_on(transform, grid)[body]
     nodules = phantom.fixed_nodules

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.pairing import match_labels
@@ -15,12 +17,9 @@ from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
-from GLIDERegLib.registration.scale import enlarged, enlarged_grid, magnification
-from GLIDERegLib.registration.working_grid import prepare_alone
 
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3
-BODY_SPACING_MM = 4.0
 CONSISTENCY_POINTS = 1000
 
 
@@ -169,22 +168,6 @@ def _region(mask: Volume | None, body: Body | None, stride: list[int], grid: Gri
             )
         return inside, "mask"
     return body.on(grid), "body"
-
-
-class Body:
-    """The body of an image, lungs included: found once, read on any grid."""
-
-    def __init__(self, image: Volume):
-        factor = magnification(image.grid)
-        large = enlarged(image, factor)
-        coarse = prepare_alone(large, large.grid.resized((BODY_SPACING_MM,) * 3), None, "fixed")
-        grid = enlarged_grid(coarse.grid, 1 / factor)
-        self._mask = Volume(coarse.weight.astype(np.uint8), grid, "body mask")
-
-    def on(self, grid: Grid) -> np.ndarray:
-        """Bool (z, y, x)."""
-        identity = sitk.Transform(3, sitk.sitkIdentity)
-        return warp(self._mask, identity, grid, 0, sitk.sitkNearestNeighbor).array > 0
 
 
 def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:

@@ -13,9 +13,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.ct import AIR_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.registration.working_grid import to_image
 
 SPACING_MM = 3.0

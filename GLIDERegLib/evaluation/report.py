@@ -13,13 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib import __version__
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.describing import descriptions
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.networks import NETWORKS
 from GLIDERegLib.core.settings import Settings
-from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform, warp
+from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform, warp
 from GLIDERegLib.evaluation.nodules import LARGEST_RESIDUAL_MM as RETURNING_MM
 from GLIDERegLib.evaluation.report_nodules import Nodule, read_nodules, write_table
 from GLIDERegLib.evaluation.report_numbers import SOURCES, numbers

@@ -15,7 +15,7 @@ from scipy import fft, ndimage
 
 from GLIDERegLib.core.ct import AIR_HU, in_hounsfield
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.registration.scale import magnification
+from GLIDERegLib.core.size import magnification
 from GLIDERegLib.registration.working_grid import to_image
 
 DETAIL_MM, COARSE_MM, COARSEST_MM = 3.0, 8.0, 16.0

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
+from GLIDERegLib.core.body import body_mask
 from GLIDERegLib.core.ct import AIR_HU, MAXIMUM_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-
-_IN_PLANE = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _prepare(
         raise _no_overlap()
     result = np.clip(sitk.GetArrayFromImage(resampled), np.float32(low), np.float32(high))
     if mask is None:
-        weight = valid & foreground(result, valid, grid.spacing[0], ct)
+        weight = valid & body_mask(result, valid, grid.spacing[0], ct)
     else:
         if mask.shape != volume.grid.shape:
             raise InputError(
@@ -161,47 +159,6 @@ def _prepare(
                 f"The {role} mask covers nothing where the two images overlap: check the mask.", code="mask"
             )
     return Prepared(result, valid, weight, grid, offset, mask is not None)
-
-
-def foreground(
-    array: np.ndarray, valid: np.ndarray, spacing: float, ct: bool, dilate_mm: float = 6.0
-) -> np.ndarray:
-    """The body with its lungs, dilated a little: everything but the air around it. All of `valid` where that
-    cannot be told.
-    """
-    if not ct:
-        return valid
-    step = max(1, round(4.0 / spacing))
-    filled = np.pad(array, [(0, -n % step) for n in array.shape], mode="edge")
-    coarse = sitk.GetArrayFromImage(sitk.BinShrink(sitk.GetImageFromArray(filled), [step] * 3))
-    centers = [
-        np.minimum(np.arange(step // 2, m, step), n - 1)
-        for m, n in zip(filled.shape, array.shape, strict=True)
-    ]
-    seen = valid[np.ix_(*centers)]
-    # What was not measured must not connect a lung that the scan's face cuts with the air around the body.
-    low = seen & ndimage.binary_dilation(ndimage.binary_erosion(coarse < -500, border_value=1))
-    labels, _ = ndimage.label(low)
-    outside = np.zeros(coarse.shape, bool)
-    beyond = np.pad(~seen, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    lateral = ndimage.binary_dilation(beyond, _IN_PLANE)[:, 1:-1, 1:-1]
-    for label in np.unique(labels[lateral & low]):
-        component = labels == label
-        # Air around a body is pure, -1000 HU; a lung cut by the image's face is not, even an emphysematous
-        # one.
-        if label and np.median(coarse[component]) < -975 and np.percentile(coarse[component], 90) < -900:
-            outside |= component
-    inside = ndimage.binary_dilation(seen & ~outside, iterations=max(1, round(dilate_mm / (step * spacing))))
-    inside = _repeat_to(inside, step, array.shape)
-    kept = inside & valid
-    return kept if kept.mean() > 0.05 else valid
-
-
-def _repeat_to(coarse: np.ndarray, step: int, shape: tuple[int, ...]) -> np.ndarray:
-    for axis, length in enumerate(shape):
-        coarse = coarse.repeat(step, axis=axis)
-        coarse = np.take(coarse, np.minimum(np.arange(length), coarse.shape[axis] - 1), axis=axis)
-    return coarse
 
 
 def _resample_mask(mask: np.ndarray, source: Grid, target: Grid, transform: sitk.Transform) -> np.ndarray:

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.registration.working_grid import (
-    foreground,
     is_ct,
     prepare_alone,
     prepare_pair,
@@ -237,79 +235,3 @@ class TestMasks:
     def test_a_mask_of_another_size_is_refused(self):
         with pytest.raises(InputError, match="fixed mask and the fixed image differ in size"):
             prepare_alone(ramp_volume(PLAIN), PLAIN, np.ones((18, 24, 19), bool), "fixed")
-
-
-def thorax(size=(72, 60, 40), noise=15.0):
-    """Body of 40 HU with two lungs of -850 HU in air of -1000 HU, and the masks of body and lungs."""
-    z, y, x = np.meshgrid(*[np.arange(n) for n in size[::-1]], indexing="ij")
-    x, y = x - (size[0] - 1) / 2, y - (size[1] - 1) / 2
-    body = (x / (0.4 * size[0])) ** 2 + (y / (0.35 * size[1])) ** 2 < 1
-    lungs = np.zeros(body.shape, bool)
-    for side in (-1, 1):
-        lungs |= ((x - side * 13) / 9) ** 2 + (y / 12) ** 2 + ((z - 20) / 17) ** 2 < 1
-    array = np.where(body, 40.0, -1000.0)
-    array[lungs] = -850.0
-    array += np.random.default_rng(0).normal(0, noise, array.shape)
-    return array.astype(np.float32), body, lungs
-
-
-class TestForeground:
-    @pytest.mark.parametrize("spacing", [1.0, 1.7, 2.0, 4.0])
-    def test_keeps_body_and_lungs_and_drops_the_air_around(self, spacing):
-        array, body, lungs = thorax()
-        found = foreground(array, np.ones(array.shape, bool), spacing, True)
-        assert found[body].all() and found[lungs].all()
-        # Dropped from where a dilation by two blocks of about 4 mm ends, a block more for their coarseness.
-        far = ndimage.distance_transform_edt(~body) > 3 * max(1, round(4.0 / spacing)) + 1
-        assert far.mean() > 0.02 and not found[far].any()
-
-    @pytest.mark.parametrize("spacing", [1.0, 1.3, 2.0, 4.0])
-    def test_is_dilated_alike_on_both_sides(self, spacing):
-        array = np.full((48, 72, 72), -1000.0, np.float32)
-        step = max(1, round(4.0 / spacing))
-        body = slice(6 * step, 12 * step)
-        array[:, body, body] = 40.0
-        found = foreground(
-            array[:, : 18 * step, : 18 * step], np.ones((48, 18 * step, 18 * step), bool), spacing, True
-        )
-        along = np.flatnonzero(found[24, 9 * step])
-        before, after = body.start - along.min(), along.max() - (body.stop - 1)
-        assert before == after > 0
-
-    def test_keeps_a_lung_that_the_face_of_the_image_cuts(self):
-        array, body, lungs = thorax()
-        cut = array[:, :, 21:-21]
-        assert lungs[:, :, 21].any() and lungs[:, :, -22].any()
-        found = foreground(cut, np.ones(cut.shape, bool), 4.0, True)
-        assert found[lungs[:, :, 21:-21]].all()
-        assert found[body[:, :, 21:-21]].all()
-
-    def test_keeps_a_cut_lung_that_what_was_not_measured_would_join_with_the_air(self):
-        array, body, lungs = thorax(size=(72, 72, 40))
-        # The scan begins inside the left lung: a sliver of it is left beside a lot of air.
-        first = np.flatnonzero(lungs.any(axis=(0, 1)))[0] + 14
-        valid = np.zeros(array.shape, bool)
-        valid[:, :, first:] = True
-        array[~valid] = -1024.0
-        sliver = lungs & valid
-        sliver[:, :, 36:] = False
-        assert 50 < sliver.sum() < 0.05 * (valid & ~body).sum()
-        found = foreground(array, valid, 4.0, True)
-        assert found[sliver].mean() > 0.95
-        assert not found[:, :4].any() and not found[~valid].any()
-
-    def test_ends_that_the_coarse_grid_does_not_divide_are_told_too(self):
-        array, body, _ = thorax(size=(71, 59, 39))
-        found = foreground(array, np.ones(array.shape, bool), 1.0, True)
-        assert found[body].all() and not found[:, -2:, :4].any() and not found[:, -2:, -2:].any()
-
-    def test_is_all_that_is_valid_where_nothing_can_be_told(self):
-        valid = np.random.default_rng(0).random((12, 12, 12)) > 0.3
-        air = np.full(valid.shape, -1000.0, np.float32)
-        assert np.array_equal(foreground(air, valid, 4.0, True), valid)
-        assert np.array_equal(foreground(air, valid, 4.0, False), valid)
-
-    def test_a_single_slice_is_no_obstacle(self):
-        array, body, _ = thorax()
-        found = foreground(array[20:21], np.ones((1, *array.shape[1:]), bool), 1.0, True)
-        assert found[0][body[20]].all() and not found[0][:4, :4].any()

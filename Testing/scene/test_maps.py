@@ -141,16 +141,35 @@ def test_the_difference_is_fixed_minus_warped_and_nothing_where_the_scans_match(
     assert np.abs(found.fixed - found.before).max() > 100
 
 
-def test_the_body_is_the_tissue_with_its_lungs_also_where_the_scan_cuts_them():
-    from GLIDERegLib.scene.mrml.sampling import bodyOf
+@pytest.fixture
+def chest(addVolume, oblique):
+    """A body of 40 HU with a lung that the first section cuts, in air; and which voxels are body."""
+    k, j, i = np.indices((24, 45, 60)) - np.array([0, 22, 30]).reshape(3, 1, 1, 1)
+    body = (j / 16) ** 2 + (i / 20) ** 2 < 1
+    lung = (j / 10) ** 2 + (i / 14) ** 2 + (k / 18) ** 2 < 1
+    return addVolume(np.where(body & ~lung, 40, np.where(lung, -850, -1000)).astype(np.int16), oblique), body
 
-    k, j, i = np.indices((20, 30, 30)) - np.array([0, 15, 15]).reshape(3, 1, 1, 1)
-    chest = (j**2 + i**2) < 12**2
-    lung = (j**2 + i**2) < 8**2
-    scan = np.where(chest & ~lung, 40, -1000).astype(np.float32)
-    scan[:, 28:, :] = 60  # a table, not connected
-    assert (bodyOf(scan) == chest).all()
-    assert bodyOf(np.full((4, 4, 4), -1000.0)).all()
+
+def test_the_body_is_the_reports(chest, addLinear, rotation):
+    import slicer.util
+
+    from GLIDERegLib.core.body import Body
+    from GLIDERegLib.core.geometry import Grid, Volume
+    from GLIDERegLib.scene.mrml.geometry import gridFromMatrix, ijkToWorld, pointsToLps
+    from GLIDERegLib.scene.mrml.sampling import bodyOf, sampling
+
+    node, body = chest
+    samples = sampling(node)
+    array = slicer.util.arrayFromVolume(node)
+    grid = gridFromMatrix(ijkToWorld(node), array.shape[::-1])
+    read = Volume(array, Grid(*(tuple(grid[name]) for name in ("size", "spacing", "origin", "direction"))))
+    found = bodyOf(samples)
+    assert np.array_equal(found, Body(read).at(pointsToLps(samples.points())).reshape(samples.shape))
+    voxels = np.rint(samples.index()).astype(int)
+    inside = body[tuple(voxels.T[::-1])].reshape(samples.shape)
+    assert found[inside].all() and 0.2 < found.mean() < 0.8
+    node.SetAndObserveTransformNodeID(addLinear(rotation).GetID())
+    assert np.array_equal(bodyOf(sampling(node)), found)
 
 
 @pytest.fixture

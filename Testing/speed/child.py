@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from GLIDERegLib import api
+from GLIDERegLib.core.body import body_mask
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.outputs import write_json
 from GLIDERegLib.files.transforms import write_transform
 from GLIDERegLib.files.volumes import read_volume, write_volume
 from GLIDERegLib.registration.features.slice_network import half_is_faster
-from GLIDERegLib.registration.working_grid import foreground
 
 ARRAY_FLOATS = {"cpu": 2**26, "cuda": 2**28}  # 256 MB and 1 GB: larger than any cache
 MATRIX = {"cpu": 2048, "cuda": 8192}
@@ -38,7 +38,7 @@ def phantom(folder: str, size: list[int], spacing: float) -> dict:
     for volume in (pair.fixed, pair.moving):
         write_volume(volume, Path(folder) / f"{volume.name}.nii.gz")
     array = pair.fixed.array.astype(np.float32)
-    body = foreground(array, np.ones(array.shape, bool), spacing, ct=True)
+    body = body_mask(array, np.ones(array.shape, bool), spacing, ct=True)
     return {"body_share": float(body.mean())}
 
 

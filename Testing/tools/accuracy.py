@@ -21,8 +21,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.api import register
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.settings import Level, Settings
-from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.files.points import read_points

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA, PLEURA_MM, THIRDS
 from GLIDERegLib.evaluation.lungs import find_lungs
 

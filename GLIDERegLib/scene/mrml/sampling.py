@@ -12,11 +12,18 @@ import slicer
 import slicer.util
 import vtk
 
-from GLIDERegLib.scene.mrml.geometry import applyMatrix, mapPoints, volumeToWorld
+from GLIDERegLib.core.body import Body
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.scene.mrml.geometry import (
+    applyMatrix,
+    gridFromMatrix,
+    mapPoints,
+    pointsToLps,
+    volumeToWorld,
+)
 
 SPACING_MM = 4.0
 MOST_SAMPLES = 2_000_000
-TISSUE_HU = -500
 
 
 @dataclass(frozen=True)
@@ -88,33 +95,16 @@ def valuesAt(volume: slicer.vtkMRMLScalarVolumeNode, index: np.ndarray, fill: fl
     return values
 
 
-def bodyOf(values: np.ndarray) -> np.ndarray:
-    """The body in a CT of samples (k, j, i) in HU, lungs included, as bool of that shape.
-
-    It is the largest connected piece of tissue with the holes it has in any section, for a lung that the
-    end of the scan cuts open is a hole only there. Everything, where there is no tissue.
-    """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(values > TISSUE_HU)
-    if not count:
-        return np.ones(values.shape, bool)
-    body = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    for axis in range(3):
-        across = np.ones((3, 3, 3), bool)
-        np.moveaxis(across, axis, 0)[[0, 2]] = False
-        across &= ndimage.generate_binary_structure(3, 1)
-        body = _filled(body, axis, across)
-    return body
-
-
-def _filled(body: np.ndarray, axis: int, structure: np.ndarray) -> np.ndarray:
-    """With the holes that the sections across an axis have; `structure` connects samples of one section."""
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(~body, structure)
-    faces = [np.moveaxis(labels, other, 0)[[0, -1]].ravel() for other in range(3) if other != axis]
-    return ~np.isin(labels, np.unique(np.concatenate(faces))) | body
+def bodyOf(samples: Sampling) -> np.ndarray:
+    """Which samples (k, j, i) lie in the body, bool of that shape: the body that the report counts in too."""
+    volume = samples.volume
+    ijkToRas = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijkToRas)
+    grid = gridFromMatrix(slicer.util.arrayFromVTKMatrix(ijkToRas), volume.GetImageData().GetDimensions())
+    body = Body(Volume(slicer.util.arrayFromVolume(volume), Grid(**{k: tuple(v) for k, v in grid.items()})))
+    k, j, i = np.indices(samples.shape, dtype=float)
+    points = applyMatrix(samples.toRas, np.stack([i, j, k], axis=-1))
+    return body.at(pointsToLps(points))
 
 
 @contextmanager

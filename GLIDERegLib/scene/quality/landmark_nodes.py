@@ -10,11 +10,9 @@ import slicer
 import slicer.util
 import vtk
 
-from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.evaluation.landmarks.between import expected_error
-from GLIDERegLib.scene.mrml.sampling import bodyOf, sampling, valuesAt
+from GLIDERegLib.scene.mrml.sampling import bodyOf, sampling
 from GLIDERegLib.scene.quality.maps import LANDMARK_ERROR, fillMap, mapNode, putIntoFolder
-from GLIDERegLib.scene.registration.checks import looksLikeCt
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.views.layout import FIXED, MOVING, ORIENTATIONS, WARPED, viewName
 
@@ -124,8 +122,7 @@ def writeMap(pair: Pair, counting: Sequence[Place]) -> None:
     """The error expected between the landmarks, in the body; transparent where no landmark tells."""
     samples = sampling(pair.fixed)
     values = np.full(samples.shape, UNKNOWN, np.float32)
-    intensities = valuesAt(pair.fixed, samples.index(), AIR_HU).reshape(samples.shape)
-    body = bodyOf(intensities) if looksLikeCt(pair.fixed) else np.ones(samples.shape, bool)
+    body = bodyOf(samples)
     positions = np.array([place.fixed for place in counting]).reshape(-1, 3)
     errors = np.array([place.error for place in counting])
     expected = expected_error(positions, errors, samples.points()[body.ravel()])

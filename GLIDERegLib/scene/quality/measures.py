@@ -72,7 +72,7 @@ def measure(pair: Pair) -> Measures:
         fixed,
         intensities(pair.moving, pair.movingIndex(points)),
         intensities(pair.moving, pair.movingIndex(mapped)),
-        bodyOf(fixed) if isCt else np.ones(shape, bool),
+        bodyOf(samples),
     )
 
 

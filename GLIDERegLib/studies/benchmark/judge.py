@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.evaluate import Body, displacement_on, evaluate_transform
+from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
 from GLIDERegLib.files.points import read_points
 from GLIDERegLib.files.transforms import map_points, read_transform

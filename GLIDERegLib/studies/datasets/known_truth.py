@@ -25,10 +25,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.evaluate import Body
 from GLIDERegLib.evaluation.phantom import Breathing
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.outputs import whole_file
