@@ -187,16 +187,15 @@ def _with_intensity(
     """The terms, where both images show tissues alike under the field so far with intensities, whose share is
     taken from the last one's weight, MIND's.
     """
-    if direction.local_features is None or direction.local_features[0].intensity is None:
-        return terms
-    fixed, moving = (features.intensity for features in direction.local_features)
-    position = grid.position(device=coefficients.device)
-    u = energy.spline_samples(coefficients, energy.NODE_TAPS)
-    if intensity.correlation(fixed, moving, position, u) < intensity.LEAST_CORRELATION:
+    if direction.local_features is None or not direction.local_features[0].with_intensity:
         return terms
     share, mind = settings.intensity_share, terms[-1]
-    found = Term(fixed, moving, intensity.packed_weight(share * mind.weight))
-    return [*terms[:-1], replace(mind, weight=(1 - share) * mind.weight), found]
+    position = grid.position(device=coefficients.device)
+    u = energy.spline_samples(coefficients, energy.NODE_TAPS)
+    if intensity.correlation(mind.fixed, mind.moving, position, u) < intensity.LEAST_CORRELATION:
+        return terms
+    further = intensity.packed_weight(share * mind.weight)
+    return [*terms[:-1], replace(mind, weight=(1 - share) * mind.weight, further=further)]
 
 
 def _global_term(direction: Direction, settings: Settings, level: Level) -> Term:

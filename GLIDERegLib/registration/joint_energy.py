@@ -24,11 +24,14 @@ FOLDING_THRESHOLD = 0.3
 
 @dataclass
 class Term:
-    """One similarity: fixed and moving features at a level's resolution, and the weight of their mean SSD."""
+    """One similarity: fixed and moving features at a level's resolution, and the weight of their mean SSD;
+    further: that of the channels behind the voxels' weights, normalised intensities.
+    """
 
     fixed: PackedFeatures
     moving: PackedFeatures
     weight: float
+    further: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,9 @@ class Energy:
             ratio, start, offset, taps = self._sampling(term, iteration)
             u = backend.spline_samples(coefficients, taps)
             scale = 1.0 / term.fixed.factor
-            ssd = backend.ssd(term.fixed.data, term.moving.data, offset, ratio, start, scale, u)
-            weight = term.weight / ssd.weight.clip(1.0)
+            shares = (term.weight, term.further)
+            ssd = backend.ssd(term.fixed.data, term.moving.data, offset, ratio, start, scale, u, shares)
+            weight = 1 / ssd.weight.clip(1.0)
             total = total + weight * ssd.value
             backend.add_transposed(ssd, taps, weight, gradient)
         if self.folding_scale:

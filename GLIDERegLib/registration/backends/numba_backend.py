@@ -16,7 +16,7 @@ from GLIDERegLib.registration.backends.numba import (
     similarity_kernels,
     spline_kernels,
 )
-from GLIDERegLib.registration.backends.protocol import LANES, Number, Part
+from GLIDERegLib.registration.backends.protocol import LANES, Number, Part, Shares
 from GLIDERegLib.registration.filters import grown
 
 
@@ -92,11 +92,12 @@ class NumbaBackend:
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
+        shares: Shares = (1.0, 0.0),
     ) -> Part:
         gradient = np.empty(u.shape, np.float32)
         value, weights = similarity_kernels.ssd_and_gradient(
             fixed.numpy(), moving.numpy(), np.array(offset), ratio, np.array(start),
-            np.float32(scale), u.numpy(), gradient,
+            np.float32(scale), u.numpy(), gradient, shares,
         )  # fmt: skip
         return Part(value, weights.sum(), torch.from_numpy(gradient), weights > 0)
 

@@ -14,8 +14,10 @@ import torch
 
 # A tensor has no axes, and is not read before a level ends: to read it is to wait for the device.
 Number = np.float64 | torch.Tensor
-# Bytes of a voxel of packed features, one vector register: twelve channels, a weight, padding.
+# Bytes of a voxel of packed features, one vector register: twelve channels, a weight, three more channels.
 LANES = 16
+# How much the squared differences of the channels before and behind the weight count.
+Shares = tuple[float, float]
 
 
 class Part(NamedTuple):
@@ -107,8 +109,10 @@ class Backend(Protocol):
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
+        shares: Shares = (1.0, 0.0),
     ) -> Part:
         """`energy.ssd` of packed features: the weighted sum of squared differences, and the sum of weights.
+        Squared differences count `shares` times, of the twelve channels and of the three behind the weight.
 
         Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving
         features are read at that index plus u * scale (feature voxels) minus offset (z, y, x).

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends import torch_kernels
-from GLIDERegLib.registration.backends.protocol import LANES, Number, Part
+from GLIDERegLib.registration.backends.protocol import LANES, Number, Part, Shares
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample
 
@@ -113,8 +113,9 @@ class TorchBackend:
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
+        shares: Shares = (1.0, 0.0),
     ) -> Part:
-        return Part(*self.kernels.ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u))
+        return Part(*self.kernels.ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, shares))
 
     def bending_energy(self, coefficients: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor]:
         value, gradient = self.kernels.bending_energy(coefficients)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.settings import CHANNELS
-from GLIDERegLib.registration.backends.protocol import LANES
+from GLIDERegLib.registration.backends.protocol import LANES, Shares
 from GLIDERegLib.registration.energy import spline_samples
 
 __all__ = [
@@ -47,24 +47,33 @@ def ssd_and_gradient(
     start: tuple[int, int, int],
     scale: float,
     u: torch.Tensor,
+    shares: Shares = (1.0, 0.0),
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Weighted sum of squared feature differences, the sum of weights, and the first's gradient by u.
 
     Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features
     are read at that index plus u * scale (feature voxels) minus offset (z, y, x).
+    shares: how much squared differences count before and behind the weight channel.
     """
+    used = LANES if shares[1] else CHANNELS
+    lanes = torch.full((used,), shares[1], device=u.device)
+    lanes[:CHANNELS], lanes[CHANNELS:][:1] = shares[0], 0.0
     value, weight = u.new_zeros(()), u.new_zeros(())
     gradient = torch.empty_like(u)
     slices = max(1, _CHUNK // (u.shape[2] * u.shape[3]))
     for first in range(0, u.shape[1], slices):
         slab = slice(first, first + slices)
         place = (start[0] + ratio * first, *start[1:])
-        some, weights = _slab(fixed, moving, offset, ratio, place, scale, u[:, slab], gradient[:, slab])
+        some, weights = _slab(
+            fixed, moving, offset, ratio, place, scale, u[:, slab], gradient[:, slab], lanes
+        )
         value, weight = value + some, weight + weights
     return value, weight, gradient
 
 
-def _slab(fixed, moving, offset, ratio, start, scale, u, gradient) -> tuple[torch.Tensor, torch.Tensor]:
+def _slab(
+    fixed, moving, offset, ratio, start, scale, u, gradient, lanes
+) -> tuple[torch.Tensor, torch.Tensor]:
     device = u.device
     index = [
         torch.arange(n, device=device).mul_(ratio).add_(s).view([-1 if a == axis else 1 for a in range(3)])
@@ -93,7 +102,7 @@ def _slab(fixed, moving, offset, ratio, start, scale, u, gradient) -> tuple[torc
         nonlocal use
         row = rows[base + (dz * steps[0] + dy * steps[1] + dx * steps[2])]
         use = use & (row[..., CHANNELS] > 0)
-        return row[..., :CHANNELS].float()
+        return row[..., : len(lanes)].float()
 
     def along_x(dz: int, dy: int) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = corner(dz, dy, 0), corner(dz, dy, 1)
@@ -104,13 +113,14 @@ def _slab(fixed, moving, offset, ratio, start, scale, u, gradient) -> tuple[torc
         return torch.lerp(low, high, ty), torch.lerp(low_x, high_x, ty), high - low
 
     (low_value, low_x, low_y), (high_value, high_x, high_y) = along_y(0), along_y(1)
-    difference = torch.lerp(low_value, high_value, tz) - here[..., :CHANNELS]
+    difference = torch.lerp(low_value, high_value, tz) - here[..., : len(lanes)]
+    pull = difference * lanes
     weight = torch.where(use, here[..., CHANNELS] / 255, 0.0)
     share = weight * (2 * scale / 255**2)
     slopes = torch.lerp(low_x, high_x, tz), torch.lerp(low_y, high_y, tz), high_value - low_value
     for component, slope in enumerate(slopes):
-        torch.mul((difference * slope).sum(dim=-1), share, out=gradient[component])
-    return (weight * difference.square().sum(dim=-1)).sum() / 255**2, weight.sum()
+        torch.mul((pull * slope).sum(dim=-1), share, out=gradient[component])
+    return (weight * (pull * difference).sum(dim=-1)).sum() / 255**2, weight.sum()
 
 
 def bending_energy(field: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ import torch
 import triton.language as tl
 
 from GLIDERegLib.registration import energy
+from GLIDERegLib.registration.backends.protocol import Shares
 from GLIDERegLib.registration.backends.triton_penalties import (
     BLOCK,
     bending_energy,
@@ -86,7 +87,7 @@ def spline_samples_transposed(gradient: torch.Tensor, taps: np.ndarray) -> torch
 @kernel
 def _ssd(
     fixed, moving, u, gradient, values, weights, nodes, ny, nx, fz, fy, fx, mz, my, mx,
-    oz, oy, ox, ratio, sz, sy, sx, scale, BLOCK: tl.constexpr,
+    oz, oy, ox, ratio, sz, sy, sx, scale, share, further, BLOCK: tl.constexpr,
 ):  # fmt: skip
     node = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     lane = tl.arange(0, 16)[None, :]
@@ -141,16 +142,17 @@ def _ssd(
     dx1 = d10 + ty * (d11 - d10)
     c0 = b00 + ty * dy0
     slope = b10 + ty * dy1 - c0
-    difference = tl.where(lane < 12, c0 + tz * slope - f, 0.0)
+    difference = c0 + tz * slope - f
+    pull = difference * tl.where(lane < 12, share, tl.where(lane > 12, further, 0.0))
     weight = tl.where(use, weight / 255.0, 0.0)
     factor = weight * (2.0 * scale / 65025.0)
-    along_x = tl.sum(difference * (dx0 + tz * (dx1 - dx0)), axis=1)
-    along_y = tl.sum(difference * (dy0 + tz * (dy1 - dy0)), axis=1)
-    along_z = tl.sum(difference * slope, axis=1)
+    along_x = tl.sum(pull * (dx0 + tz * (dx1 - dx0)), axis=1)
+    along_y = tl.sum(pull * (dy0 + tz * (dy1 - dy0)), axis=1)
+    along_z = tl.sum(pull * slope, axis=1)
     tl.store(gradient + node, along_x * factor, mask=live)
     tl.store(gradient + nodes + node, along_y * factor, mask=live)
     tl.store(gradient + 2 * nodes + node, along_z * factor, mask=live)
-    squares = tl.sum(difference * difference, axis=1) * (weight / 65025.0)
+    squares = tl.sum(pull * difference, axis=1) * (weight / 65025.0)
     tl.store(values + tl.program_id(0), tl.sum(squares, axis=0))
     tl.store(weights + tl.program_id(0), tl.sum(weight, axis=0))
 
@@ -163,6 +165,7 @@ def ssd_and_gradient(
     start: tuple[int, int, int],
     scale: float,
     u: torch.Tensor,
+    shares: Shares = (1.0, 0.0),
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `torch_kernels.ssd_and_gradient`."""
     nodes = u[0].numel()
@@ -172,7 +175,7 @@ def ssd_and_gradient(
     with torch.cuda.device_of(u):
         _ssd[grid](
             fixed, moving, u, gradient, values, weights, nodes, *u.shape[2:], *fixed.shape[:3],
-            *moving.shape[:3], *offset, ratio, *start, scale, BLOCK=BLOCK,
+            *moving.shape[:3], *offset, ratio, *start, scale, *shares, BLOCK=BLOCK,
         )  # fmt: skip
     return values.sum(), weights.sum(), gradient
 

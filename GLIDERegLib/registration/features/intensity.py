@@ -9,12 +9,13 @@ tells finer structures apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy import ndimage
 
-from GLIDERegLib.registration.features.pooled_features import PackedFeatures, pool
-from GLIDERegLib.registration.filters import box_mean
+from GLIDERegLib.registration.features.pooled_features import FURTHER, PackedFeatures, pool
 from GLIDERegLib.registration.sampling import sample
 
 # Radii of the neighbourhoods and width of the smoothing (standard deviation), mm: twice a vessel of the
@@ -30,35 +31,38 @@ _BYTE_SCALE = 0.15
 LEAST_CORRELATION = 0.2
 
 
-def normalised_intensity(array: np.ndarray, usable: np.ndarray, spacing: float) -> torch.Tensor:
-    """(2, Z, Y, X) float32: (I - mean) / sqrt(variance + V) in each window, I smoothed.
+def normalised_intensity(array: np.ndarray, usable: np.ndarray, spacing: float) -> Iterator[np.ndarray]:
+    """For each window one image (Z, Y, X) float32: (I - mean) / sqrt(variance + V), I smoothed.
 
     array: (Z, Y, X) float32, voxels of `spacing` mm. V is the median variance of the usable voxels (bool), so
     that noise alone does not look like structure.
     """
-    smooth = torch.from_numpy(ndimage.gaussian_filter(array, SMOOTHING_MM / spacing, truncate=3.0))
-    inside = torch.from_numpy(usable)
-    channels = []
+    smooth = ndimage.gaussian_filter(array, SMOOTHING_MM / spacing, truncate=3.0)
+    # Of squares as large as HU's, float32 would keep too little.
+    smooth -= smooth.mean()
     for window in WINDOWS_MM:
-        radius = max(1, round(window / spacing))
-        mean = box_mean(smooth, radius)
-        variance = box_mean(smooth.square(), radius).sub_(mean.square()).clamp_(min=0)
-        floor = variance[inside].median() if inside.any() else variance.median()
-        channels.append((smooth - mean).div_(variance.add_(floor).clamp_(min=1e-12).sqrt_()))
-    return torch.stack(channels)
+        size = 2 * max(1, round(window / spacing)) + 1
+        variance = ndimage.uniform_filter(np.square(smooth), size, mode="nearest")
+        values = ndimage.uniform_filter(smooth, size, mode="nearest")
+        variance -= np.square(values)
+        np.maximum(variance, 0, out=variance)
+        np.subtract(smooth, values, out=values)
+        variance += np.median(variance[usable] if usable.any() else variance)
+        values /= np.sqrt(np.maximum(variance, 1e-12, out=variance), out=variance)
+        yield values
 
 
-def packed_intensity(
-    array: np.ndarray, usable: np.ndarray, spacing: float, like: PackedFeatures
-) -> PackedFeatures:
-    """`normalised_intensity` as bytes at the resolution, place and weight of other features."""
-    values, _ = pool(normalised_intensity(array, usable, spacing), torch.from_numpy(usable), like.factor)
-    values = (0.5 + _BYTE_SCALE * values).clamp_(0, 1).to(like.data.device)
-    return PackedFeatures.pack(values.contiguous(), like.weight().contiguous(), like.factor, like.offset)
+def add_intensity(features: PackedFeatures, array: np.ndarray, usable: np.ndarray, spacing: float) -> None:
+    """Writes `normalised_intensity` as bytes into the channels behind the weight of an image's features."""
+    inside = torch.from_numpy(usable)
+    for channel, image in enumerate(normalised_intensity(array, usable, spacing), FURTHER):
+        (values,), _ = pool(torch.from_numpy(image)[None], inside, features.factor)
+        values = values.mul_(_BYTE_SCALE).add_(0.5).clamp_(0, 1).mul_(255).round_()
+        features.data[..., channel] = values.to(torch.uint8).to(features.data.device)
 
 
 def packed_weight(weight: float) -> float:
-    """The weight that makes the SSD of packed features `AS_MIND` times that of the normalised intensities."""
+    """The weight that makes the SSD of their bytes `AS_MIND` times that of the normalised intensities."""
     return AS_MIND * weight / _BYTE_SCALE**2
 
 
@@ -76,7 +80,7 @@ def correlation(
         last = torch.tensor(image.data.shape[2::-1], device=at.device).view(3, *[1] * (at.dim() - 1)) - 1
         known = ((index >= 0) & (index <= last)).all(dim=0)
         known &= sample(image.usable().float()[None], index)[0] > 0.99
-        read.append((sample(image.values()[: len(WINDOWS_MM)], index), known))
+        read.append((sample(image.further(len(WINDOWS_MM)), index), known))
     both = read[0][1] & read[1][1]
     if both.sum() < 2:
         return 0.0

@@ -15,7 +15,7 @@ from scipy import ndimage
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
-from GLIDERegLib.registration.features.intensity import packed_intensity
+from GLIDERegLib.registration.features.intensity import add_intensity
 from GLIDERegLib.registration.features.mind import MindSlabs
 from GLIDERegLib.registration.features.pooled_features import (
     PackedFeatures,
@@ -41,12 +41,12 @@ class LocalFeatures:
     """MIND of one image, averaged over blocks of voxels: pooled to cells for the search, and packed by block
     size (in voxels) for the refinement. At full size and precision it would need three times the memory.
 
-    intensity: normalised intensities at the last level's block size; None where they are not wanted.
+    with_intensity: whether the last level's packed features hold normalised intensities beside MIND.
     """
 
     pooled: PooledFeatures
     packed: dict[int, PackedFeatures]
-    intensity: PackedFeatures | None = None
+    with_intensity: bool = False
 
     @classmethod
     def of_image(
@@ -67,7 +67,8 @@ class LocalFeatures:
         )
         if settings.levels and settings.intensity_share > 0:
             finest = found.packed[settings.levels[-1].feature_factor]
-            found.intensity = packed_intensity(image.array, usable, spacing, finest)
+            add_intensity(finest, image.array, usable, spacing)
+            found.with_intensity = True
         return found
 
     @classmethod

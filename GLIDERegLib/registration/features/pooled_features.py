@@ -9,6 +9,9 @@ import torch
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration.backends import backend_for
 
+# The first channel behind the weight.
+FURTHER = CHANNELS + 1
+
 
 @dataclass
 class PooledFeatures:
@@ -30,7 +33,8 @@ class PooledFeatures:
 
 @dataclass
 class PackedFeatures:
-    """Up to twelve channels in [0, 1] as bytes, (Z, Y, X, 16) uint8: channels, then a weight, then padding.
+    """Up to twelve channels in [0, 1] as bytes, (Z, Y, X, 16) uint8: channels, then a weight, then up to
+    three more channels, which count only where a `Term` says so.
 
     A byte is a quarter of the memory traffic of a float and its rounding, 0.001 in a channel, is far below
     the noise of a scan. factor: working voxels per feature voxel. offset: first voxel in feature voxels (x,
@@ -53,6 +57,10 @@ class PackedFeatures:
     def values(self) -> torch.Tensor:
         """(12, Z, Y, X) float32 in [0, 1]."""
         return self.data[..., :CHANNELS].permute(3, 0, 1, 2).float() / 255
+
+    def further(self, count: int = 3) -> torch.Tensor:
+        """(count, Z, Y, X) float32 in [0, 1], the first channels behind the weight."""
+        return self.data[..., FURTHER : FURTHER + count].permute(3, 0, 1, 2).float() / 255
 
     def usable(self) -> torch.Tensor:
         """(Z, Y, X), bool: where the weight is not zero."""

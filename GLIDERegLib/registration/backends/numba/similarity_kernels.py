@@ -1,7 +1,7 @@
 """The similarity's fused numba kernel for the processor; it equals `energy.ssd`, and is tested so.
 
 Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
-padding to one vector register. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
+three more channels. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
 per slice, so results do not depend on threads.
 """
 
@@ -15,13 +15,10 @@ CHANNELS = 12
 LANES = 16
 VALID = 12
 
-_LANE_WEIGHT = np.zeros(LANES, np.float32)
-_LANE_WEIGHT[:CHANNELS] = 1.0
-
 
 @inlined
 def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, weight):
-    """One channel's squared difference and, without the factor 2, its derivatives by x, y and z."""
+    """One channel's weighted squared difference and, without the factor 2, its derivatives by x, y and z."""
     a000 = np.float32(m000)
     a010 = np.float32(m010)
     a100 = np.float32(m100)
@@ -41,16 +38,16 @@ def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, w
     c0 = b00 + ty * dy0
     c1 = b10 + ty * dy1
     dz = c1 - c0
-    difference = (c0 + tz * dz - np.float32(f)) * weight
-    along_x = difference * (dx0 + tz * (dx1 - dx0))
-    along_y = difference * (dy0 + tz * (dy1 - dy0))
-    return difference * difference, along_x, along_y, difference * dz
+    difference = c0 + tz * dz - np.float32(f)
+    pull = difference * weight
+    along_x = pull * (dx0 + tz * (dx1 - dx0))
+    along_y = pull * (dy0 + tz * (dy1 - dy0))
+    return pull * difference, along_x, along_y, pull * dz
 
 
 @inlined_sum
-def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz):
+def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, lane_weight):
     """`_lane_terms` summed over the channels."""
-    lane_weight = _LANE_WEIGHT
     e = gx = gy = gz = np.float32(0.0)
     for c in range(LANES):
         value, along_x, along_y, along_z = _lane_terms(
@@ -75,25 +72,31 @@ def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz):
     return e, gx, gy, gz
 
 
-def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient):
+def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient, shares):
     """Sum over sampled voxels of the weighted squared feature difference, and the sum of weights in each
     slice of nodes.
 
     Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features
     are read at that index plus u * scale (feature voxels) minus offset (z, y, x). gradient (3, Z, Y, X) is
-    written: d sum / d u.
+    written: d sum / d u. shares: how much differences count before and behind the weight channel.
     """
+    lane_weight = np.full(LANES, shares[1], np.float32)
+    lane_weight[:CHANNELS], lane_weight[VALID] = shares[0], 0.0
     energy, weights = np.zeros(u.shape[1]), np.zeros(u.shape[1])
-    _ssd_slices(u.shape[1], fixed, moving, offset, ratio, start, scale, u, gradient, energy, weights)
+    _ssd_slices(
+        u.shape[1], fixed, moving, offset, ratio, start, scale, u, lane_weight, gradient, energy, weights
+    )
     return energy.sum(), weights
 
 
 @kernel(
     "uint8[:, :, :, ::1], uint8[:, :, :, ::1], int64[::1], int64, int64[::1], float32, "
-    "float32[:, :, :, ::1], float32[:, :, :, ::1], float64[::1], float64[::1]",
+    "float32[:, :, :, ::1], float32[::1], float32[:, :, :, ::1], float64[::1], float64[::1]",
     1.4,
 )
-def _ssd_slices(first, last, fixed, moving, offset, ratio, start, scale, u, gradient, energy, weights):
+def _ssd_slices(
+    first, last, fixed, moving, offset, ratio, start, scale, u, lane_weight, gradient, energy, weights
+):
     """`ssd_and_gradient` of slices of nodes; writes their energies and weights, float64 (Z,)."""
     ny, nx = u.shape[2:]
     fz, fy, fx = fixed.shape[:3]
@@ -143,7 +146,7 @@ def _ssd_slices(first, last, fixed, moving, offset, ratio, start, scale, u, grad
                 m110 = moving[z0 + 1, y0 + 1, x0]
                 m111 = moving[z0 + 1, y0 + 1, x0 + 1]
                 e, gx, gy, gz = _lane_sums(
-                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz
+                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz, lane_weight
                 )
                 w = np.float32(fixed[z, y, x, VALID]) * unit
                 factor = np.float32(2.0) * unit * unit * scale * w
