@@ -46,7 +46,7 @@ def run() -> None:
     try:
         status = main()
     except SystemExit as end:  # of the parser: a wrong option, --help
-        status = end.code
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     ignore_signals()
     status = _flushed(status)
     if status or any(thread.name == WORKER_THREAD for thread in threading.enumerate()):

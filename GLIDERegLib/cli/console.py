@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import signal
@@ -52,8 +53,9 @@ def own_streams() -> None:
             os.dup(sys.stderr.fileno()), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace"
         )
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")
+        with suppress(ValueError):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
 
 
 class Stop:
@@ -93,7 +95,8 @@ def interruptible(work: Callable[[CancelToken], T]) -> T:
     """
     from GLIDERegLib.registration.progress import CancelToken
 
-    token, outcome = CancelToken(), Future()
+    token = CancelToken()
+    outcome: Future[T] = Future()
 
     def target() -> None:
         try:
@@ -134,7 +137,7 @@ def progress_reporter(quiet: bool) -> Iterator[ProgressCallback]:
 class _Bar:
     """One bar for each stage."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from tqdm import tqdm
 
         self._tqdm = tqdm
@@ -142,7 +145,7 @@ class _Bar:
         self._stage = ""
 
     def __call__(self, progress: Progress) -> None:
-        if progress.stage != self._stage:
+        if self._bar is None or progress.stage != self._stage:
             self.close()
             self._stage = progress.stage
             shape = "{desc:<20} {percentage:3.0f} % |{bar:30}| {elapsed}"
@@ -160,7 +163,7 @@ class _Bar:
 class _Lines:
     """A line for each message, at the end of each stage that took a while, and every ten seconds."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._start = self._last = self._stage_start = time.monotonic()
         self._stage, self._ended = "", False
 

@@ -74,7 +74,9 @@ def columns(nodules: list) -> dict[str, list]:
     numbers = (
         "volume_mm3", "volume_low_mm3", "volume_high_mm3", "long_mm", "short_mm", "mean_mm",
     )  # fmt: skip
-    table = {name: [_rounded(getattr(nodule, name)) for nodule in nodules] for name in numbers}
+    table: dict[str, list] = {
+        name: [_rounded(getattr(nodule, name)) for nodule in nodules] for name in numbers
+    }
     table["status"] = [nodule.status for nodule in nodules]
     for name in ("mean_low_mm", "mean_high_mm", "mean_hu"):
         table[name] = [_rounded(getattr(nodule, name)) for nodule in nodules]

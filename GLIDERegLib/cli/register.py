@@ -143,7 +143,7 @@ def register_files(
         if f"{role}_points" in given
     }
     nodules = {
-        f"{role}_nodules": read_points(given[f"{role}_nodules"]).points
+        role: read_points(given[f"{role}_nodules"]).points
         for role in ("fixed", "moving")
         if f"{role}_nodules" in given
     }
@@ -169,7 +169,8 @@ def register_files(
         initial_transform=initial,
         progress=progress,
         cancel=cancel,
-        **nodules,
+        fixed_nodules=nodules.get("fixed"),
+        moving_nodules=nodules.get("moving"),
     )
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)
@@ -260,10 +261,10 @@ def _registration_error(points: dict[str, PointSet], result: Registration, warni
     start, goal = (
         points[role].points[rows] for role, rows in zip(("fixed", "moving"), matching.columns(), strict=True)
     )
-    error = {"initial": start, "final": map_points(result.transform, start)}
+    reached = {"initial": start, "final": map_points(result.transform, start)}
     return {
         "target_registration_error": {
-            name: target_registration_error(p, goal)[1] for name, p in error.items()
+            name: target_registration_error(p, goal)[1] for name, p in reached.items()
         }
     }
 

@@ -5,10 +5,14 @@ Arrays are indexed (z, y, x); points, sizes, spacings and vectors are ordered (x
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+# Direction cosines of a grid along L, P and S.
+UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,24 @@ class Grid:
     size: tuple[int, int, int]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    direction: tuple[float, ...] = UPRIGHT
+
+    @classmethod
+    def of(
+        cls,
+        size: Iterable[float],
+        spacing: Iterable[float],
+        origin: Iterable[float],
+        direction: Iterable[float] = UPRIGHT,
+    ) -> Grid:
+        """The grid of any sequences of numbers, arrays included."""
+        (i, j, k), (x, y, z), (left, back, up) = size, spacing, origin
+        return cls(
+            (int(i), int(j), int(k)),
+            (float(x), float(y), float(z)),
+            (float(left), float(back), float(up)),
+            tuple(float(cosine) for cosine in direction),
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -71,12 +71,13 @@ def _transform(path: Path, fields: dict[str, list[str]]) -> sitk.Transform:
         and _numbers(path, fields, "Direction", [1, 0, 0, 0, 1, 0, 0, 0, 1]) != np.eye(3).ravel().tolist()
     ):
         raise _refused(path, "it left the image's direction out (UseDirectionCosines is false)")
+    transform: sitk.Euler3DTransform | sitk.Similarity3DTransform | sitk.AffineTransform
     match name:
         case "TranslationTransform":
             return _filled(path, sitk.TranslationTransform(3), parameters)
         case "EulerTransform":
-            transform = sitk.Euler3DTransform()
-            transform.SetComputeZYX(_first(fields, "ComputeZYX", "false") == "true")
+            euler = transform = sitk.Euler3DTransform()
+            euler.SetComputeZYX(_first(fields, "ComputeZYX", "false") == "true")
         case "SimilarityTransform":
             transform = sitk.Similarity3DTransform()
         case "AffineTransform":

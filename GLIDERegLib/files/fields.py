@@ -88,7 +88,8 @@ def read_field(path: Path) -> sitk.Transform:
     if inverted:
         field = DisplacementField(vectors.astype(np.float32), grid)
         inverse = field.inverse()
-        if field.jacobian_determinant().min() <= 0 or not inverse.residual_mm <= INVERSE_RESIDUAL:
+        unsolved = inverse.residual_mm is None or not inverse.residual_mm <= INVERSE_RESIDUAL
+        if unsolved or field.jacobian_determinant().min() <= 0:
             raise InputError(
                 f"{named} maps moving to fixed points (displacement field type: modeling) and folds, so that "
                 "it has no inverse.",

@@ -120,11 +120,11 @@ def nrrd_unit(fields: dict[str, str], named: str) -> float:
     Raises InputError for units it does not know or that differ by axis.
     """
     units = [unit.strip() for unit in fields.get("space units", "").split('"')[1::2]]
-    found = {MM.get(unit.lower()) for unit in units} or {1.0}
-    if len(found) > 1 or None in found:
+    found = {MM[unit.lower()] for unit in units if unit.lower() in MM}
+    if len(found) > 1 or any(unit.lower() not in MM for unit in units):
         raise InputError(
             f"{named} has the space units {', '.join(units)}, which are not lengths of one kind.",
             "Save it in mm.",
             code="units",
         )
-    return found.pop()
+    return found.pop() if found else 1.0

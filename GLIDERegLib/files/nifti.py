@@ -154,7 +154,7 @@ def place_note(image: sitk.Image, what: str) -> str:
     between = max(apart.values())
     if len(places) < 2 or between <= near:
         return ""
-    taken = min(apart, key=apart.get)
+    taken = min(apart, key=lambda place: apart[place])
     return (
         f"{what} says two places in its header, {between:.1f} mm apart at most: the {taken} (code "
         f"{codes[taken]}) was taken, not the {'qform' if taken == 'sform' else 'sform'}."

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.kinds import GZIP
@@ -72,7 +73,7 @@ def _older(start: bytes, order: str, named: str) -> tuple[int, bytes]:
     """Where the voxels begin, and the 352 bytes that stand before them in NIfTI-1."""
     layout = struct.Struct(order + "".join(kind for _, kind in FIELDS))
     values = iter(layout.unpack(start))
-    field = {}
+    field: dict[str, Any] = {}
     for name, kind in FIELDS:
         count = int(kind[:-1] or 1)
         one = kind[-1] in "sc" or count == 1

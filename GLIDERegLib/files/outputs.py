@@ -82,10 +82,10 @@ class OutputFolder:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _cannot_write(self.path, error) from error
         if isinstance(error, InputError) and str(self._temporary) in str(error):
-            texts = [
+            message, hint = (
                 text.replace(str(self._temporary), str(self.path)) for text in (error.message, error.hint)
-            ]
-            raise InputError(*texts, code=error.code, **error.facts) from error
+            )
+            raise InputError(message, hint, code=error.code, **error.facts) from error
 
     def _publish(self) -> None:
         """Moves all files to their places; on any failure the earlier files are put back."""
@@ -179,9 +179,9 @@ def whole_file(path: str | PathLike) -> Iterator[Path]:
 
 def refuse_overwriting(inputs: Iterable[str | PathLike], outputs: Iterable[str | PathLike]) -> None:
     """Raises InputError when an output is the same file as an input, by whatever path, link or spelling."""
-    inputs = [Path(path) for path in inputs]
+    given = [Path(path) for path in inputs]
     for output in map(Path, outputs):
-        for path in inputs:
+        for path in given:
             same = os.path.realpath(path) == os.path.realpath(output)
             if same or (path.exists() and output.exists() and path.samefile(output)):
                 raise InputError(

@@ -25,7 +25,7 @@ class Matching:
 
     rows: list[tuple[int, int]]
     by: str
-    alone: tuple[list[str], list[str]] = ((), ())
+    alone: tuple[Sequence[str], Sequence[str]] = ((), ())
     repeated: tuple[str, ...] = ()
     unnamed: tuple[int, int] = (0, 0)
     numbered: bool = False
@@ -110,8 +110,8 @@ def match_labels(fixed: Sequence[str], moving: Sequence[str]) -> Matching:
 
 def _numbers(labels: Sequence[str]) -> list[str] | None:
     """The numbers of labels that are one name and a number each, in their order; None for other labels."""
-    found = [NUMBERED.fullmatch(label) for label in labels]
-    if not found or not all(found) or len({match[1] for match in found}) > 1:
+    found = [match for label in labels if (match := NUMBERED.fullmatch(label))]
+    if not found or len(found) < len(labels) or len({match[1] for match in found}) > 1:
         return None
     return [match[2] for match in found]
 

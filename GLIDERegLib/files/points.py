@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -84,7 +84,7 @@ def read_points(path: str | PathLike) -> PointSet:
 
 
 def write_points(
-    pointset: PointSet, path: str | PathLike, extra_columns: Mapping[str, Sequence[Any]] | None = None
+    pointset: PointSet, path: str | PathLike, extra_columns: Mapping[str, Iterable[Any]] | None = None
 ) -> None:
     """Writes points in LPS mm as .csv, .mrk.json or .fcsv by the name of `path`; whole or not at all.
 
@@ -109,7 +109,7 @@ def write_points(
 def _parse_table(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
     """Labels and LPS points of a CSV or .fcsv file: comment lines, a header in CSV, one point a line."""
     slicer = path.name.lower().endswith(".fcsv")
-    system, header = ("RAS", FCSV_COLUMNS.split(",")) if slicer else ("LPS", None)
+    system, header = ("RAS", FCSV_COLUMNS.split(",")) if slicer else ("LPS", [])
     lines = list(io.StringIO(text))
     start = 0
     while start < len(lines) and (lines[start].startswith("#") or not lines[start].strip()):
@@ -162,7 +162,8 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
     """Labels and LPS points of all lists in a Slicer markups file."""
     try:
         lists = json.loads(text)["markups"]
-        labels, points = [], []
+        labels: list[str] = []
+        points: list[np.ndarray] = []
         for markup in lists:
             system = _system(str(markup.get("coordinateSystem", "LPS")), path)
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
@@ -224,7 +225,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
     if isinstance(value, (float, np.floating)):
-        return _number(value) if np.isfinite(value) else ""
+        return _number(float(value)) if np.isfinite(value) else ""
     return str(value)
 
 

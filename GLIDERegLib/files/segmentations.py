@@ -82,11 +82,11 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
             raise InputError(
                 f"{named} holds values that are not whole numbers.", "Threshold it first.", code="values"
             )
-    layers = tuple(array.astype(np.int32) for array in layers)
-    segments = tuple(_segments(layers, details))
+    whole = tuple(array.astype(np.int32) for array in layers)
+    segments = tuple(_segments(whole, details))
     if not segments:
         raise InputError(f"{named} is empty.", "Give one with structures in it.", code="empty")
-    return Segmentation(layers, grid, segments)
+    return Segmentation(whole, grid, segments)
 
 
 def write_segmentation(segmentation: Segmentation, path: str | PathLike) -> None:

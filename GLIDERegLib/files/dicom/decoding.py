@@ -22,10 +22,6 @@ from GLIDERegLib.files.dicom.tags import Header, Pixels, unpacked
 RLE = "1.2.840.10008.1.2.5"
 MULTIFRAME_WORD, MULTIFRAME_BYTE = "1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008.5.1.4.1.1.7.2"
 FLOATS = {"FloatPixelData": (32, "f4"), "DoubleFloatPixelData": (64, "f8")}
-# A judgement: no scan packs so well; a small file that claims more is none.
-LARGEST_RATIO, ALLOWED_BYTES = 4000, 32 << 20
-FEWEST_BITS = 8  # of CT, which has 12 to 16 by PS3.3 C.8.2.1; windowed exports have 8
-UNITS_OF_MEASURE = ("CT", "PT", "NM", "RTDOSE")
 
 
 class FrameReader:
@@ -42,7 +38,7 @@ class FrameReader:
         try:
             if pixels.native and pixels.length != -1:
                 return self._native(header, index)
-            if self._path != header.path:
+            if self._decoded is None or self._path != header.path:
                 self._decoded, self._path = None, header.path
                 self._decoded = decode(header)
             return self._decoded[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from GLIDERegLib.files.dicom.values import first_item, number_of, numbers_of, text_of, value_of
 
@@ -51,6 +51,14 @@ GROUPS = {
 }
 
 
+class Place(NamedTuple):
+    """Position, LPS mm; row and column cosines (6); mm between rows and between columns."""
+
+    position: tuple[float, ...]
+    cosines: tuple[float, ...]
+    spacing: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Frame:
     """One image plane: LPS mm, row and column cosines (6), mm between rows and between columns."""
@@ -62,6 +70,13 @@ class Frame:
     slope: float | None
     intercept: float | None
     keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        """Where the plane lies, once it has been checked that the tags say so."""
+        if self.position is None or self.cosines is None or self.spacing is None:
+            raise ValueError(f"the tags do not say where frame {self.index} lies")
+        return Place(self.position, self.cosines, self.spacing)
 
 
 def frames_of(data: Any, count: int) -> Iterator[Frame]:

@@ -7,7 +7,7 @@ whatever files, instance numbers or frames say. SliceThickness and SpacingBetwee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from operator import attrgetter
 
 import numpy as np
 
@@ -38,17 +38,17 @@ def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
     slices = one_image_a_place(slices, normal, series.chosen, name)
     if len(slices) < 2:
         raise InputError(f"{name} has only one slice", "Give a 3-D volume.", code="dicom-one-slice")
-    slices = sorted(slices, key=lambda item: float(np.dot(item.frame.position, normal)))
-    positions = np.array([item.frame.position for item in slices], float)
-    between_rows, between_columns = slices[0].frame.spacing
+    slices = sorted(slices, key=lambda item: float(np.dot(item.frame.place.position, normal)))
+    positions = np.array([item.frame.place.position for item in slices], float)
+    between_rows, between_columns = slices[0].frame.place.spacing
     spacing = _even_spacing(positions, normal, name)
     _check_tilt(positions, normal, min(between_rows, between_columns), name)
     rows, columns = slices[0].header.pixels.rows, slices[0].header.pixels.columns
-    grid = Grid(
+    grid = Grid.of(
         (columns, rows, len(slices)),
-        (float(between_columns), float(between_rows), spacing),
-        tuple(positions[0].tolist()),
-        tuple(np.column_stack([row, column, normal]).ravel().tolist()),
+        (between_columns, between_rows, spacing),
+        positions[0],
+        np.column_stack([row, column, normal]).ravel(),
     )
     for item in series.beside:
         if _continues(item, slices[0], grid):
@@ -92,29 +92,25 @@ def _check_frames(slices: list[Slice], name: str) -> None:
 def _check_tags(slices: list[Slice], name: str) -> None:
     """Position, orientation and pixel spacing of every slice are there and finite."""
 
-    def fails(key: str, says: str, wrong: Callable[[Slice], bool], aside: str = "") -> None:
-        count = sum(wrong(item) for item in slices)
-        if count:
+    def fails(key: str, says: str, wrong: list[bool], aside: str = "") -> None:
+        if count := sum(wrong):
             raise InputError(
                 f"{name} has {says} {key} in {count} of {len(slices)} slices{aside}",
                 "Export the series again or convert it to NIfTI.",
                 code="dicom-tags",
             )
 
-    for key, values, most in (
-        ("ImagePositionPatient", lambda item: item.frame.position, FARTHEST),
-        ("ImageOrientationPatient", lambda item: item.frame.cosines, 2.0),
-        ("PixelSpacing", lambda item: item.frame.spacing, LARGEST),
+    for key, name_, most in (
+        ("ImagePositionPatient", "position", FARTHEST),
+        ("ImageOrientationPatient", "cosines", 2.0),
+        ("PixelSpacing", "spacing", LARGEST),
     ):
+        values = attrgetter(f"frame.{name_}")
         detector = key == "PixelSpacing" and any(item.header.imager_spacing for item in slices)
         aside = " (ImagerPixelSpacing is measured at the detector and is no substitute)" if detector else ""
-        fails(key, "no", lambda item, values=values: values(item) is None, aside)
-        fails(
-            key,
-            "no usable",
-            lambda item, values=values, most=most: not np.abs(values(item)).max() <= most,
-        )
-    fails("PixelSpacing", "no usable", lambda item: not min(item.frame.spacing) >= SMALLEST)
+        fails(key, "no", [values(item) is None for item in slices], aside)
+        fails(key, "no usable", [not np.abs(values(item)).max() <= most for item in slices])
+    fails("PixelSpacing", "no usable", [not min(item.frame.place.spacing) >= SMALLEST for item in slices])
 
 
 def _one_patient_and_frame(slices: list[Slice], name: str) -> list[Slice]:
@@ -164,24 +160,26 @@ def _one_shape(slices: list[Slice], series: Series, name: str) -> list[Slice]:
 
 def _same_shape(first: Slice, item: Slice) -> bool:
     a, b = first.header.pixels, item.header.pixels
+    here, there = first.frame.place, item.frame.place
     return (
         (a.rows, a.columns) == (b.rows, b.columns)
-        and np.allclose(first.frame.spacing, item.frame.spacing, rtol=1e-3)
-        and np.abs(np.subtract(first.frame.cosines, item.frame.cosines)).max() <= TURNED
+        and np.allclose(here.spacing, there.spacing, rtol=1e-3)
+        and bool(np.abs(np.subtract(here.cosines, there.cosines)).max() <= TURNED)
     )
 
 
 def _is_scout(stack: list[Slice], main: list[Slice]) -> bool:
     """At most three planes, steep on a stack five times as large: no slice of it by any mistake."""
-    normals = [np.cross(s[0].frame.cosines[:3], s[0].frame.cosines[3:]) for s in (stack, main)]
-    return len(stack) <= 3 and len(main) >= 5 * len(stack) and abs(np.dot(*normals)) < 0.7
+    a, b = (np.reshape(s[0].frame.place.cosines, (2, 3)) for s in (stack, main))
+    steep = abs(np.dot(np.cross(*a), np.cross(*b))) < 0.7
+    return len(stack) <= 3 and len(main) >= 5 * len(stack) and bool(steep)
 
 
 def _describe(stack: list[Slice]) -> str:
-    pixels, frame = stack[0].header.pixels, stack[0].frame
-    normal = np.abs(np.cross(frame.cosines[:3], frame.cosines[3:]))
+    pixels, place = stack[0].header.pixels, stack[0].frame.place
+    normal = np.abs(np.cross(place.cosines[:3], place.cosines[3:]))
     plane = ("sagittal", "coronal", "axial")[int(normal.argmax())]
-    spacing = " x ".join(f"{value:g}" for value in frame.spacing[::-1])
+    spacing = " x ".join(f"{value:g}" for value in place.spacing[::-1])
     return (
         f"{len(stack)} {plane} of {pixels.columns} x {pixels.rows} pixels of {spacing} mm as "
         f"'{stack[0].header.path.name}'"
@@ -190,7 +188,7 @@ def _describe(stack: list[Slice]) -> str:
 
 def _axes(item: Slice, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row and column directions and their normal, made orthonormal."""
-    axes = np.array(item.frame.cosines, float).reshape(2, 3)
+    axes = np.array(item.frame.place.cosines, float).reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     if not (np.abs(lengths - 1) <= ROUNDED).all() or not abs(axes[0] @ axes[1]) <= ROUNDED:
         raise InputError(

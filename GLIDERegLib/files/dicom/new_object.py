@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from GLIDERegLib import __version__
 from GLIDERegLib.files.dicom.registered_scans import ScanSeries
@@ -29,7 +29,7 @@ def new_object(sop_class: str, scan: ScanSeries, modality: str, description: str
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = sop_class
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = UID(sop_class)
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid(prefix=None)
     data.SpecificCharacterSet = "ISO_IR 192"
     _take_over(data, scan)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.files.dicom.decoding import FLOATS, RLE
 from GLIDERegLib.files.dicom.frames import Frame
 from GLIDERegLib.files.dicom.scan import Slice
 from GLIDERegLib.files.dicom.tags import Header, Pixels
 
-RLE = "1.2.840.10008.1.2.5"
-MULTIFRAME_WORD, MULTIFRAME_BYTE = "1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008.5.1.4.1.1.7.2"
-FLOATS = {"FloatPixelData": (32, "f4"), "DoubleFloatPixelData": (64, "f8")}
 # A judgement: no scan packs so well; a small file that claims more is none.
 LARGEST_RATIO, ALLOWED_BYTES = 4000, 32 << 20
 FEWEST_BITS = 8  # of CT, which has 12 to 16 by PS3.3 C.8.2.1; windowed exports have 8

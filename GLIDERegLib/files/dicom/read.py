@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.decoding import FrameReader
@@ -23,7 +24,9 @@ from GLIDERegLib.files.dicom.tags import is_file, read_header
 from GLIDERegLib.files.dicom.values import DamagedDicom
 from GLIDERegLib.files.patients import Patient
 
-AIR, LOWEST_WITHOUT_AIR = -1024, -200  # HU; a scan without anything below the latter is not in HU
+# A scan without anything below is not in HU, a choice: lung and the air around a body lie below -500 HU, fat,
+# the lightest tissue, about -100 HU.
+LOWEST_WITHOUT_AIR_HU = -200
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,7 @@ def _fill(array: np.ndarray, unmeasured: dict[int, np.ndarray], is_ct: bool) -> 
     if not unmeasured:
         return
     lowest = array.min()
-    value = AIR if is_ct and lowest < LOWEST_WITHOUT_AIR else lowest
+    value = AIR_HU if is_ct and lowest < LOWEST_WITHOUT_AIR_HU else lowest
     for place, packed in unmeasured.items():
         outside = np.unpackbits(packed, count=array[place].size).astype(bool)
         array[place][outside.reshape(array[place].shape)] = value

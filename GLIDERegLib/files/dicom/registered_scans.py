@@ -46,7 +46,7 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
         raise InputError(f"The {what} '{path}' does not exist.", "Check the path.", code="file-missing")
     grid = read_grid(path, what)
     info = read_info(path, what)
-    headers = [read_header(file) for file in info.files]
+    headers = [header for file in info.files if (header := read_header(file))]
     references = tuple((h.texts["SOPClassUID"], h.texts["SOPInstanceUID"]) for h in headers)
     lacking = [
         name

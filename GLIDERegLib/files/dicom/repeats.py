@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | No
     groups: dict[str, list[Slice]] = {}
     says = ""
     for key, says_key in REPEATS.items() if repeated is not None else PHASES.items():
-        found = _split(slices, lambda item, key=key: item.frame.keys.get(key, ""))
+        found = _split(slices, partial(_key, key))
         if _tells_apart(found, normal, repeated is not None):
             groups, says = found, says_key
             break
@@ -64,6 +65,10 @@ def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | No
         code="dicom-phases",
         phases=listed,
     )
+
+
+def _key(key: str, item: Slice) -> str:
+    return item.frame.keys.get(key, "")
 
 
 def _split(slices: list[Slice], value: Callable[[Slice], str]) -> dict[str, list[Slice]]:

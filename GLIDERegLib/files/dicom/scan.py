@@ -89,7 +89,7 @@ def find_series(path: Path, what: str) -> Series:
         wanted = read_header(path)
     except (DamagedDicom, OSError) as error:
         raise _damaged([path], what) from error
-    if wanted is None or wanted.pixels is None:
+    if wanted is None or wanted.held is None:
         raise InputError(
             f"The DICOM file '{path}' of the {what} holds no image, or is cut off before it",
             "Give a file of the image series.",
@@ -190,7 +190,7 @@ def _grouped(headers: list[Header]) -> list[Series]:
     """The images by series; by study too where one series UID stands for whole series of several studies."""
     groups: dict[str, dict[str, list[Header]]] = {}
     for header in headers:
-        if header.pixels and header.frames:
+        if header.held and header.frames:
             studies = groups.setdefault(header.texts["SeriesInstanceUID"], {})
             studies.setdefault(header.texts["StudyInstanceUID"], []).append(header)
     series = []

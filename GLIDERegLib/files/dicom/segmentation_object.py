@@ -86,7 +86,7 @@ def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str 
 
 def _sources(scan: ScanSeries) -> list[pydicom.Dataset]:
     """The headers of the scan's slices, with the thickness that some scanners leave out."""
-    found = []
+    found: list[pydicom.Dataset] = []
     for file in scan.info.files:
         data = pydicom.dcmread(file, stop_before_pixels=True)
         if not data.get("SliceThickness"):

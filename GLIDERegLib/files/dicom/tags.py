@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.filereader import read_partial
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from GLIDERegLib.files.dicom.frames import REPEATS, Frame, frames_of
 from GLIDERegLib.files.dicom.values import DamagedDicom, number_of, text_of, value_of, whole_of
@@ -42,7 +42,7 @@ NUMBERS = (
     "GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
 REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
-WANTED = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
+WANTED: list[BaseTag | int] = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,21 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Header:
-    """One file: its texts by keyword ("" where absent), its frames, and its pixels (None without)."""
+    """One file: its texts by keyword ("" where absent), its frames, its pixels (None without)."""
 
     path: Path
     size: int
     texts: dict[str, str]
     frames: tuple[Frame, ...]
-    pixels: Pixels | None
+    held: Pixels | None
     imager_spacing: bool = False
+
+    @property
+    def pixels(self) -> Pixels:
+        """How an image's values are held; only files that hold pixels become images of a series."""
+        if self.held is None:
+            raise ValueError(f"'{self.path}' holds no pixels")
+        return self.held
 
     @property
     def localizer(self) -> bool:

@@ -48,7 +48,7 @@ def read_grid(item: pydicom.Dataset, named: str, swapped: bool) -> tuple[np.ndar
     vectors = np.frombuffer(data, ">f4" if swapped else "<f4").reshape(*size[::-1], 3).astype(np.float64)
     vectors, notes = _defined(vectors, named)
     axes = np.column_stack([row, column, np.cross(row, column)])
-    return vectors, Grid(size, spacing, position, tuple(axes.ravel().tolist())), notes
+    return vectors, Grid.of(size, spacing, position, axes.ravel()), notes
 
 
 def grid_item(vectors: np.ndarray, grid: Grid) -> pydicom.Dataset:
@@ -105,7 +105,7 @@ def grid_for(scan: Grid, own: Grid | None) -> Grid:
         size = tuple(int(n) for n in (high - low) * between + 1)
         spacing = tuple(np.divide(upright.spacing, between).tolist())
         if min(spacing) >= FINEST and _bytes(size) <= LARGEST:
-            return Grid(size, spacing, tuple(upright.to_physical(low).tolist()))
+            return Grid.of(size, spacing, upright.to_physical(low))
     low, high = corners.min(axis=0), corners.max(axis=0)
     for step in STEPS:
         cells = np.maximum(np.ceil((high - low) / step - 1e-6), 1)
@@ -113,7 +113,7 @@ def grid_for(scan: Grid, own: Grid | None) -> Grid:
         if _bytes(size) <= LARGEST:
             break
     first = (low + high - cells * step) / 2
-    return Grid(size, (step,) * 3, tuple(first.tolist()))
+    return Grid.of(size, (step,) * 3, first)
 
 
 def _bytes(size: tuple[int, ...]) -> int:
