@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib import api
+from GLIDERegLib.api import machine
 from GLIDERegLib.core.errors import Cancelled, InputError, OutOfMemoryError, WeightsError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Level, Settings
@@ -376,7 +377,7 @@ class TestThreads:
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with api._threads(None):
+            with machine.threads(None):
                 assert compiling.threads() == sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
             assert torch.get_num_threads() == 1
         finally:
@@ -403,11 +404,11 @@ def test_short_memory_gives_a_coarser_grid_and_a_warning(fine, monkeypatch):
 def test_memory_that_runs_out_once_is_another_try_on_a_coarser_grid(fine, monkeypatch, error):
     register_pair, tries = api.register_pair, []
 
-    def first_fails(fixed, moving, settings, *others):
+    def first_fails(pair, settings, *others):
         tries.append(settings.spacing)
         if len(tries) == 1:
             raise error("out of memory")
-        return register_pair(fixed, moving, settings, *others)
+        return register_pair(pair, settings, *others)
 
     monkeypatch.setattr(api, "register_pair", first_fails)
     result = api.register(*fine, Settings.preset("fast", **QUICK))

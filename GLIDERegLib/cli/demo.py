@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from GLIDERegLib.cli.console import comparison, interruptible, progress_reporter
 from GLIDERegLib.cli.evaluate import accuracy_rows
 from GLIDERegLib.cli.options import settings_of, settings_options
-from GLIDERegLib.cli.register import REPORT, TRANSFORM, Inputs, print_summary, register_files
+from GLIDERegLib.cli.register import REPORT, TRANSFORM, print_summary, register_files
+from GLIDERegLib.files.pair_files import PairFiles
 
 if TYPE_CHECKING:
     from GLIDERegLib.core.settings import Settings
@@ -86,7 +87,7 @@ def _demo(
     phantom = make_phantom(*SIZES[options.size], seed=settings.seed)
     write_pair(phantom, out)
     progress(Progress("generating scans", 1.0))
-    inputs = Inputs(
+    inputs = PairFiles(
         fixed=out / "fixed.nii.gz",
         moving=out / "moving.nii.gz",
         fixed_points=out / "fixed_nodules.csv",
@@ -95,8 +96,7 @@ def _demo(
     done = register_files(inputs, settings, out, progress, cancel)
     truth = judge(phantom, read_transform(out / TRANSFORM))
     registration_figure(
-        done.fixed,
-        done.moving,
+        *done.pair.scans,
         done.result.warped,
         done.result.displacement.vectors,
         done.result.displacement.grid,

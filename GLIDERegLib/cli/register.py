@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, progress_reporter
 from GLIDERegLib.cli.options import settings_of, settings_options
+from GLIDERegLib.files.pair_files import PairFiles
 
 if TYPE_CHECKING:
     from GLIDERegLib.api import Registration
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.outputs import OutputFolder
     from GLIDERegLib.files.points import PointSet
+    from GLIDERegLib.registration.pair_inputs import PairInputs
     from GLIDERegLib.registration.progress import CancelToken, ProgressCallback
 
 TRANSFORM, WARPED, REPORT = "transform.h5", "warped.nii.gz", "report.json"
@@ -33,31 +35,10 @@ BYTES_PER_NODE = 24
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The files of one registration; None for what is not given."""
-
-    fixed: Path
-    moving: Path
-    fixed_mask: Path | None = None
-    moving_mask: Path | None = None
-    initial_transform: Path | None = None
-    fixed_points: Path | None = None
-    moving_points: Path | None = None
-    fixed_nodules: Path | None = None
-    moving_nodules: Path | None = None
-
-    def given(self) -> dict[str, Path]:
-        """The paths that are given, by name."""
-        paths = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: path for name, path in paths.items() if path is not None}
-
-
-@dataclass(frozen=True)
 class Registered:
-    """A finished registration: the images, the result, and the report with the part of the files."""
+    """A finished registration: what was registered, the result, and the report with the part of the files."""
 
-    fixed: Volume
-    moving: Volume
+    pair: PairInputs
     result: Registration
     report: dict
 
@@ -95,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting, write_json
 
-    inputs = Inputs(**{item.name: getattr(options, item.name) for item in fields(Inputs)})
+    inputs = PairFiles(**{item.name: getattr(options, item.name) for item in fields(PairFiles)})
     settings = settings_of(options)
     folder = options.output
     refuse_overwriting(inputs.given().values(), [folder, *(folder / name for name in OUTPUTS)])
@@ -108,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         print_summary(done.report, folder, inputs.given())
 
 
-def study_dates(inputs: Inputs, any_patient: bool) -> dict[str, str]:
+def study_dates(inputs: PairFiles, any_patient: bool) -> dict[str, str]:
     """Dates of both scans by role, empty where unknown.
 
     Raises InputError where DICOM says that they are of different patients, unless any_patient.
@@ -126,57 +107,34 @@ def study_dates(inputs: Inputs, any_patient: bool) -> dict[str, str]:
 
 
 def register_files(
-    inputs: Inputs, settings: Settings, out: OutputFolder, progress: ProgressCallback, cancel: CancelToken
+    inputs: PairFiles, settings: Settings, out: OutputFolder, progress: ProgressCallback, cancel: CancelToken
 ) -> Registered:
     """Reads the files, registers them, and writes into `out` all results but the report.
 
     Raises InputError for files that cannot be used, before anything is computed.
     """
     from GLIDERegLib.files.points import read_points
-    from GLIDERegLib.files.transforms import read_transform, write_transform
-    from GLIDERegLib.files.volumes import read_mask, read_volume, write_volume
+    from GLIDERegLib.files.transforms import write_transform
+    from GLIDERegLib.files.volumes import write_volume
 
-    given = inputs.given()
-    points = {
-        role: read_points(given[f"{role}_points"])
-        for role in ("fixed", "moving")
-        if f"{role}_points" in given
-    }
-    nodules = {
-        role: read_points(given[f"{role}_nodules"]).points
-        for role in ("fixed", "moving")
-        if f"{role}_nodules" in given
-    }
-    initial = read_transform(inputs.initial_transform) if inputs.initial_transform else None
-    with ThreadPoolExecutor(3) as pool:
-        preparing = pool.submit(prepare_kernels, settings)
-        reading = [pool.submit(read_volume, getattr(inputs, role), role) for role in ("fixed", "moving")]
+    paths = {"fixed": inputs.fixed_points, "moving": inputs.moving_points}
+    points = {role: read_points(path) for role, path in paths.items() if path is not None}
+    with ThreadPoolExecutor(2) as pool:
+        preparing, reading = pool.submit(prepare_kernels, settings), pool.submit(inputs.read)
         # To load the packages takes longer than to read a scan.
-        from GLIDERegLib.api import register
+        from GLIDERegLib.api import register_inputs
 
-        fixed, moving = (image.result() for image in reading)
+        pair = reading.result()
         preparing.result()
-    fixed_mask = read_mask(inputs.fixed_mask, fixed.grid, "fixed") if inputs.fixed_mask else None
-    moving_mask = read_mask(inputs.moving_mask, moving.grid, "moving") if inputs.moving_mask else None
+    fixed, moving = pair.scans
     out.require_free(_bytes_to_write(fixed, moving, settings))
 
-    result = register(
-        fixed,
-        moving,
-        settings,
-        fixed_mask=fixed_mask,
-        moving_mask=moving_mask,
-        initial_transform=initial,
-        progress=progress,
-        cancel=cancel,
-        fixed_nodules=nodules.get("fixed"),
-        moving_nodules=nodules.get("moving"),
-    )
+    result = register_inputs(pair, settings, progress=progress, cancel=cancel)
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)
     report = {**result.report, "warnings": list(result.report["warnings"])}
     report |= _carry_points(points, result, (fixed.grid, moving.grid), out, report["warnings"])
-    return Registered(fixed, moving, result, report)
+    return Registered(pair, result, report)
 
 
 def prepare_kernels(settings: Settings) -> None:

@@ -8,11 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.backends import prepare_kernels
 from GLIDERegLib.registration.features.co_optimised_vae import reduce_features
@@ -26,6 +23,7 @@ from GLIDERegLib.registration.features.pair_features import (
 from GLIDERegLib.registration.features.pooled_features import cell_factor
 from GLIDERegLib.registration.initial_displacement import initial_displacements
 from GLIDERegLib.registration.instance_optimisation import optimise_both
+from GLIDERegLib.registration.pair_inputs import PairInputs
 from GLIDERegLib.registration.prealign import prealign
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import Outcome, averaged, initial_alone, with_initial
@@ -35,25 +33,22 @@ KERNELS_MESSAGE = "Preparing kernels, once per machine."
 
 
 def register_pair(
-    fixed: Volume,
-    moving: Volume,
+    pair: PairInputs,
     settings: Settings,
     stages: Stages,
     device: torch.device,
     encoder: SliceEncoder | None = None,
     cache: FeatureStore | None = None,
-    fixed_mask: np.ndarray | None = None,
-    moving_mask: np.ndarray | None = None,
-    initial: sitk.Transform | None = None,
 ) -> Outcome:
-    """Registers a pair; `encoder` None means local features only. Raises InputError, Cancelled.
+    """Registers a pair of a chest's size, in HU; `encoder` None means local features only.
 
-    Masks are bool arrays (z, y, x) on their own image's grid. initial: fixed to moving points, LPS mm,
-    instead of a pre-alignment.
+    Raises InputError, Cancelled.
     """
+    fixed, moving = pair.scans
     with stages.stage("pre-alignment"):
+        initial = pair.initial
         if initial is None:
-            initial = prealign(fixed, moving, settings.align, fixed_mask, moving_mask)
+            initial = prealign(fixed, moving, settings.align, *pair.masks)
         stages.show(lambda: initial_alone(fixed.grid, initial))
     _await_kernels(stages, device)
     with_global = encoder is not None and settings.features in ("both", "global")
@@ -66,8 +61,7 @@ def register_pair(
             spacing,
             _margin_mm(settings, with_global),
             _multiple(settings, spacing, with_global),
-            fixed_mask,
-            moving_mask,
+            *pair.masks,
         )
 
     global_features = local_features = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,6 +12,8 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
+from GLIDERegLib.registration.pair_inputs import PairInputs
+from GLIDERegLib.registration.result import Outcome
 
 # Of the scan's volume. A lobe is 1 to 3 % of a chest's scan, a newborn's lung 2 %, a nodule 0.01 %.
 LEAST_SHARE = 0.005
@@ -22,9 +24,32 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class SmallMask:
+    """A mask, bool (z, y, x), too small to steer by, and the grid it lies on: the fixed scan's (number 0) or
+    the moving one's (1).
+    """
+
+    number: int
+    mask: np.ndarray
+    grid: Grid
+
+    @property
+    def role(self) -> str:
+        return ("fixed", "moving")[self.number]
+
+
+def first_small(pair: PairInputs) -> SmallMask | None:
+    """The first of a pair's masks that is too small to steer by; None where none is."""
+    for number, (scan, mask) in enumerate(zip(pair.scans, pair.masks, strict=True)):
+        if mask is not None and is_small(mask) and mask.shape == scan.grid.shape:
+            return SmallMask(number, mask, scan.grid)
+    return None
+
+
 def is_small(mask: np.ndarray | None) -> bool:
     """Whether a mask, bool (z, y, x), leaves too little to align two scans by; an empty one is not small."""
-    return mask is not None and 0 < np.mean(mask > 0) < LEAST_SHARE
+    return mask is not None and bool(0 < np.mean(mask > 0) < LEAST_SHARE)
 
 
 def note(mask: np.ndarray, grid: Grid, role: str) -> str:
@@ -41,6 +66,14 @@ def near_start(settings: Settings, mask: np.ndarray, grid: Grid) -> Settings:
         search_range=min(settings.search_range, max(reach, settings.cell_size)),
         global_search_range=min(settings.global_search_range, max(reach, settings.global_cell_size)),
     )
+
+
+def faded(outcome: Outcome, small: SmallMask) -> Outcome:
+    """The outcome with the field it found near the mask, and the pre-alignment away from it."""
+    field = faded_to_start(
+        outcome.displacement, outcome.initial, small.mask, small.grid, through=small.number == 1
+    )
+    return replace(outcome, displacement=field)
 
 
 def faded_to_start(

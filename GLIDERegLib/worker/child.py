@@ -118,10 +118,9 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     Raises what `register` and the readers of files raise.
     """
     # Here, so that a missing package is an error that can be told.
-    from GLIDERegLib.api import choose_device, correct, register
+    from GLIDERegLib.api import choose_device, correct, register_inputs
     from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import read_transform
-    from GLIDERegLib.files.volumes import read_mask, read_volume
     from GLIDERegLib.registration.progress import CancelToken, Progress
     from GLIDERegLib.worker.probe import device_label
 
@@ -142,11 +141,10 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
         done = overall.at(progress.stage, progress.fraction)
         channel.send({"event": "progress", **content, "overall": done})
 
-    fixed, moving = read_volume(request.fixed, "fixed"), read_volume(request.moving, "moving")
+    pair = request.files().read()
     if request.present_transform is not None:
         result = correct(
-            fixed,
-            moving,
+            *pair.scans,
             read_transform(request.present_transform),
             request.corresponding_points["fixed"],
             request.corresponding_points["moving"],
@@ -156,13 +154,9 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
             keep=CancelToken(Path(request.keep_file)),
         )
         return save_result(result, Path(request.output))
-    result = register(
-        fixed,
-        moving,
+    result = register_inputs(
+        pair,
         settings,
-        fixed_mask=read_mask(request.fixed_mask, fixed.grid, "fixed") if request.fixed_mask else None,
-        moving_mask=read_mask(request.moving_mask, moving.grid, "moving") if request.moving_mask else None,
-        initial_transform=read_transform(request.initial_transform) if request.initial_transform else None,
         progress=tell,
         cancel=CancelToken(Path(request.cancel_file)),
         preview=Previews(request, channel) if request.preview_seconds is not None else None,

@@ -28,6 +28,7 @@ import numpy as np
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.pair_files import PairFiles
 
 NUMBER = (int, float)
 EVENTS: dict[str, dict[str, Any]] = {
@@ -72,6 +73,12 @@ class Request:
     corresponding_points: dict[str, list[list[float]]] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     preview_seconds: float | None = None
+
+    def files(self) -> PairFiles:
+        """The files of what is to be registered."""
+        masks, initial = (self.fixed_mask, self.moving_mask), self.initial_transform
+        optional = [Path(path) if path else None for path in (*masks, initial)]
+        return PairFiles(Path(self.fixed), Path(self.moving), *optional)
 
     def write(self, path: str | PathLike) -> None:
         """Writes the request as JSON (UTF-8)."""

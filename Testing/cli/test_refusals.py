@@ -171,7 +171,7 @@ def test_too_little_memory_is_exit_status_3_with_a_way_out(glidereg, images, tmp
     def fail(*arguments, **keywords):
         raise error
 
-    monkeypatch.setattr("GLIDERegLib.api.register", fail)
+    monkeypatch.setattr("GLIDERegLib.api.register_inputs", fail)
     status, _, errors = glidereg("register", *images, "-o", tmp_path / "out")
     assert status == 3
     assert errors.count("\n") == 1 and "--spacing" in errors
@@ -184,7 +184,7 @@ def test_an_error_nobody_foresaw_keeps_its_traceback_and_leaves_nothing(
     def fail(*arguments, **keywords):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("GLIDERegLib.api.register", fail)
+    monkeypatch.setattr("GLIDERegLib.api.register_inputs", fail)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         glidereg("register", *images, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -224,12 +224,13 @@ def dicom(folder, patient):
 
 
 def test_scans_of_different_patients_are_refused_without_their_names_unless_allowed(glidereg, tmp_path):
-    from GLIDERegLib.cli.register import Inputs, study_dates
+    from GLIDERegLib.cli.register import study_dates
+    from GLIDERegLib.files.pair_files import PairFiles
 
     one, other = dicom(tmp_path / "a", "SECRET1"), dicom(tmp_path / "b", "SECRET2")
     answer = glidereg("register", one, other, "-o", tmp_path / "out")
     assert_refused(answer, tmp_path / "out", "different patients")
     assert "--allow-different-patients" in answer[2] and "SECRET" not in answer[2]
     dates = {"fixed": "2024-03-10", "moving": "2024-03-10"}
-    assert study_dates(Inputs(one, other), any_patient=True) == dates
-    assert study_dates(Inputs(one, one), any_patient=False) == dates
+    assert study_dates(PairFiles(one, other), any_patient=True) == dates
+    assert study_dates(PairFiles(one, one), any_patient=False) == dates

@@ -13,6 +13,7 @@ from registration.support import AnatomyEncoder
 
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.registration.pair_inputs import PairInputs
 from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
 
@@ -30,7 +31,8 @@ def median_error(pair, **changes) -> float:
     # Stretched along the body, the local search would come near this shift by itself.
     settings = Settings.preset("fast", align="none", search_stretch=1.0, **changes)
     encoder = None if settings.features == "local" else AnatomyEncoder(32, 0.3, settings.seed)
-    outcome = register_pair(pair.fixed, pair.moving, settings, Stages(cpu, None, None), cpu, encoder)
+    given = PairInputs(pair.fixed, pair.moving)
+    outcome = register_pair(given, settings, Stages(cpu, None, None), cpu, encoder)
     errors = outcome.displacement.transform_points(pair.fixed_landmarks) - pair.moving_landmarks
     return float(np.median(np.linalg.norm(errors, axis=1)))
 

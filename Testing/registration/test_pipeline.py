@@ -16,6 +16,7 @@ from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.registration.backends import use_backend
 from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.pair_inputs import PairInputs
 from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import Outcome
@@ -27,9 +28,9 @@ FAST = Settings.preset("fast", features="local")
 SHIFT = 8
 
 
-def solve(fixed: Volume, moving: Volume, settings: Settings | None = None, **options) -> Outcome:
+def solve(fixed: Volume, moving: Volume, settings: Settings | None = None, **given) -> Outcome:
     settings = settings or Settings.preset("default", features="local")
-    return register_pair(fixed, moving, settings, Stages(CPU, None, None), CPU, **options)
+    return register_pair(PairInputs(fixed, moving, **given), settings, Stages(CPU, None, None), CPU)
 
 
 def landmark_errors(outcome: Outcome, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:

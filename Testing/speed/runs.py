@@ -199,8 +199,10 @@ def with_floors(run: dict, rates: dict) -> dict:
 def _code() -> str:
     """A digest of what is measured and of what measures: other code is measured anew."""
     digest = hashlib.sha256()
-    library = Path(api.__file__).parent
-    parts = [library / "api.py", CHILD, Path(stages.__file__)]
-    for path in sorted([*parts, *library.glob("registration/*.py"), *library.glob("files/*.py")]):
+    library = Path(api.__file__).parents[1]
+    parts = [CHILD, Path(stages.__file__)]
+    for folder in ("api", "registration", "files"):
+        parts += library.glob(f"{folder}/*.py")
+    for path in sorted(parts):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

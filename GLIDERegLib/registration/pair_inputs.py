@@ -1,0 +1,51 @@
+"""What a registration is given of a pair: both scans, where they count, and what is known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.registration.scale import enlarged, enlarged_transform
+
+
+@dataclass(frozen=True)
+class PairInputs:
+    """Two scans (LPS mm) and what belongs to them.
+
+    fixed_mask, moving_mask: bool (z, y, x) on the grid of their own scan, where similarity counts. initial:
+    fixed to moving points, LPS mm, instead of a pre-alignment. fixed_nodules, moving_nodules: points (N, 3),
+    LPS mm, one in each nodule that is to stay rigid.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_mask: np.ndarray | None = None
+    moving_mask: np.ndarray | None = None
+    initial: sitk.Transform | None = None
+    fixed_nodules: np.ndarray | None = None
+    moving_nodules: np.ndarray | None = None
+
+    @property
+    def scans(self) -> tuple[Volume, Volume]:
+        return self.fixed, self.moving
+
+    @property
+    def masks(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self.fixed_mask, self.moving_mask
+
+    @property
+    def nodules(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self.fixed_nodules, self.moving_nodules
+
+    def enlarged(self, factor: float) -> PairInputs:
+        """The same voxels `factor` times as far apart, the initial transform with them, without nodules."""
+        initial = self.initial
+        if initial is not None and factor != 1:
+            initial = enlarged_transform(initial, factor)
+        fixed, moving = (enlarged(scan, factor) for scan in self.scans)
+        return replace(
+            self, fixed=fixed, moving=moving, initial=initial, fixed_nodules=None, moving_nodules=None
+        )
