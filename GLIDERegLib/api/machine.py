@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(
-            f"The device '{name}' is not known", "Choose auto, cpu, cuda, cuda:N or mps.", code="setting"
+            f"Unknown device '{name}'.", "Choose auto, cpu, cuda, cuda:N or mps.", code="setting"
         ) from None
     missing = device.type not in ("cpu", "cuda", "mps")
     missing |= device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()

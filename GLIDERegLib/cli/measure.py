@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.volumes import read_volume
 
     if options.output.suffix.lower() != ".csv":
-        raise InputError(f"Cannot write '{options.output}': name the table .csv.", code="cannot-write")
+        raise InputError(f"Cannot write '{options.output}'.", "Name the table .csv.", code="cannot-write")
     refuse_overwriting([options.scan, options.points], [options.output])
     with whole_file(options.output) as temporary:
         points = read_points(options.points)

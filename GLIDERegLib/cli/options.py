@@ -88,7 +88,8 @@ def _change(text: str) -> tuple[str, float | int | bool]:
     except (KeyError, ValueError):
         pass
     raise InputError(
-        f"'{text}' changes no setting: NAME is one of those in report.json, VALUE a number, true or false.",
+        f"'{text}' changes no setting.",
+        "Write NAME=VALUE with a NAME of those in report.json, and a number, true or false.",
         code="setting",
     )
 

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     elif page.suffix.lower() in (".html", ".htm"):
         table = page.with_name(f"{page.stem}_{TABLE}")
     else:
-        raise InputError(f"Cannot write the report '{page}': name it .html.", code="cannot-write")
+        raise InputError(f"Cannot write the report '{page}'.", "Name it .html.", code="cannot-write")
 
     count = interruptible(lambda cancel: write_report(folder, page, table, cancel.check, options.show_names))
     if not options.quiet:

@@ -173,7 +173,9 @@ class Settings:
             value = getattr(self, name)
             if about.values and name != "name" and value not in about.values:
                 raise InputError(
-                    f"Unknown {name} '{value}': choose one of {', '.join(about.values)}.", code="setting"
+                    f"Unknown {name} '{value}'.",
+                    f"Choose one of {', '.join(about.values)}.",
+                    code="setting",
                 )
             if value is None:
                 continue
@@ -201,7 +203,9 @@ class Settings:
     def preset(cls, name: str, **changes: Any) -> Settings:
         """The settings of a preset with some of them changed; raises InputError for an unknown name."""
         if name not in PRESETS:
-            raise InputError(f"Unknown preset '{name}': choose one of {', '.join(PRESETS)}.", code="setting")
+            raise InputError(
+                f"Unknown preset '{name}'.", f"Choose one of {', '.join(PRESETS)}.", code="setting"
+            )
         return cls(**{"name": name, **_PRESETS[name], **changes})
 
     def slice_size(self, device: str) -> int:

@@ -140,7 +140,8 @@ def download(
         raise WeightsError(_by_hand(entry, url, folder, f"could not be downloaded ({error})")) from error
     except ValueError as error:
         raise WeightsError(
-            f"What {url} delivered is not {entry.file}: its SHA-256 is not {entry.sha256}; nothing was kept."
+            f"What {url} delivered is not {entry.file}: its SHA-256 is not {entry.sha256}; nothing was kept.",
+            "Try again later, or get the file elsewhere.",
         ) from error
     except OSError as error:
         raise WeightsError(
@@ -198,7 +199,7 @@ def verify(path: Path, name: str | None = None) -> str:
 
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"There is no checkpoint {path}.")
+        raise WeightsError(f"There is no checkpoint {path}.", "Check the path.")
     size = path.stat().st_size
     candidates = [_known(name)] if name is not None else list(CHECKPOINTS.values())
     fitting = [entry for entry in candidates if entry.size == size]

@@ -65,8 +65,8 @@ def read_field(path: Path) -> sitk.Transform:
             image = sitk.ReadImage(str(readable))
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
         raise InputError(
-            f"'{path}' is no displacement field: it needs three values (LPS mm) for each voxel of a 3-D "
-            "image, in NIfTI stored with intent 1007 (vector).",
+            f"'{path}' is no displacement field.",
+            "Give a 3-D image of three values (LPS mm) a voxel, in NIfTI of intent 1007 (vector).",
             code="not-3d",
         )
     vectors = sitk.GetArrayFromImage(image).astype(np.float64)

@@ -72,12 +72,14 @@ def read_points(path: str | PathLike) -> PointSet:
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
         name = shortened(str(path), 300)
-        raise InputError(f"The points file '{name}' cannot be read: {reason}.", code="points") from error
+        raise InputError(
+            f"The points file '{name}' cannot be read: {reason}.", "Copy or export it again.", code="points"
+        ) from error
     labels, points = (
         _parse_json(text, path) if path.name.lower().endswith(".json") else _parse_table(text, path)
     )
     if not labels:
-        raise InputError(f"The points file '{path}' holds no points.", code="points")
+        raise InputError(f"The points file '{path}' holds no points.", "Mark some first.", code="points")
     unnamed = not any(label.strip() for label in labels)
     labels = [label.strip() or f"P{number}" for number, label in enumerate(labels, 1)]
     return PointSet(labels, np.array(points), unnamed)
@@ -102,7 +104,7 @@ def write_points(
                 temporary.write_text(writer(pointset, columns), encoding="utf-8", newline="\n")
             return
     raise InputError(
-        f"Cannot write points to '{path}': name the file .csv, .mrk.json or .fcsv.", code="cannot-write"
+        f"Cannot write points to '{path}'.", "Name the file .csv, .mrk.json or .fcsv.", code="cannot-write"
     )
 
 
@@ -132,7 +134,9 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
                 label = header.index("label") if "label" in header else len(row)
                 labels.append(row[label] if label < len(row) else "")
     except csv.Error as error:
-        raise InputError(f"The points file '{path}' is no valid CSV: {error}.", code="points") from error
+        raise InputError(
+            f"The points file '{path}' is no valid CSV: {error}.", "Save it as CSV again.", code="points"
+        ) from error
     return labels, points
 
 
@@ -143,8 +147,8 @@ def _coordinate_columns(header: list[str], system: str, path: Path) -> tuple[lis
             return [header.index(name) for name in names], named_system
     missing = ", ".join(name for name in "xyz" if name not in header)
     raise InputError(
-        f"The points file '{path}' lacks the column(s) {missing}; its first line that is no comment must "
-        "read label,x,y,z.",
+        f"The points file '{path}' lacks the column(s) {missing}.",
+        "Write label,x,y,z as its first line that is no comment.",
         code="labels",
     )
 

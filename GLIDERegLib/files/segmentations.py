@@ -98,7 +98,7 @@ def write_segmentation(segmentation: Segmentation, path: str | PathLike) -> None
     name = path.name.lower()
     if not name.endswith(WRITABLE):
         raise InputError(
-            f"Cannot write '{path}': name it {SLICER}, .nii.gz, .nrrd or .mha.", code="cannot-write"
+            f"Cannot write '{path}'.", f"Name it {SLICER}, .nii.gz, .nrrd or .mha.", code="cannot-write"
         )
     if len(segmentation.layers) > 1 and not name.endswith(SLICER):
         raise InputError(

@@ -29,23 +29,28 @@ def read_table(path: Path, required: tuple[str, ...], known: tuple[str, ...]) ->
     if missing:
         raise InputError(
             f"The list '{path}' lacks the column(s) {', '.join(missing)} in its first line.",
+            "Add them.",
             code="file-damaged",
         )
     if unknown or len(set(header)) < len(header):
         wrong = ", ".join(f"'{name}'" for name in unknown) or "columns that occur twice"
         raise InputError(
-            f"The list '{path}' has {wrong}; its columns may be {', '.join(known)}.", code="file-damaged"
+            f"The list '{path}' has {wrong}.", f"Its columns may be {', '.join(known)}.", code="file-damaged"
         )
     cleaned = []
     for number, row in rows:
         if None in row:
             raise InputError(
-                f"Line {number} of '{path}' has more cells than the header.", code="file-damaged"
+                f"Line {number} of '{path}' has more cells than the header.",
+                "Put texts with commas in quotes.",
+                code="file-damaged",
             )
         row = {name: (cell or "").strip() for name, cell in row.items()}
         if empty := [name for name in required if not row[name]]:
             raise InputError(
-                f"Line {number} of '{path}' has nothing under {', '.join(empty)}.", code="file-damaged"
+                f"Line {number} of '{path}' has nothing under {', '.join(empty)}.",
+                "Fill it in.",
+                code="file-damaged",
             )
         cleaned.append((number, row))
     if not cleaned:

@@ -103,7 +103,7 @@ def write_transform(transform: sitk.Transform, path: str | PathLike) -> None:
     path = Path(path)
     if path.suffix.lower() not in WRITABLE:
         raise InputError(
-            f"Cannot write the transform '{path}': name it .h5, .tfm or .txt.", code="cannot-write"
+            f"Cannot write the transform '{path}'.", "Name it .h5, .tfm or .txt.", code="cannot-write"
         )
     failure = f"Cannot write '{path}'.", "Check that the disk has space and the folder can be written."
     with whole_file(path) as temporary:

@@ -91,7 +91,8 @@ def check_volume(volume: Volume) -> None:
             )
     if volume.array.min() == volume.array.max():
         raise InputError(
-            f"{what} is constant (every voxel is {volume.array.min()}); there is nothing to align.",
+            f"{what} is constant (every voxel is {volume.array.min()}), so that there is nothing to align.",
+            "Choose another image.",
             code="values",
         )
 
@@ -131,7 +132,9 @@ def write_volume(volume: Volume, path: str | PathLike, dtype: np.dtype | type | 
     """
     path = Path(path)
     if not has_suffix(path, WRITABLE):
-        raise InputError(f"Cannot write '{path}': name the volume {_any_of(WRITABLE)}.", code="cannot-write")
+        raise InputError(
+            f"Cannot write '{path}'.", f"Name the volume {_any_of(WRITABLE)}.", code="cannot-write"
+        )
     image = to_sitk(Volume(_cast(volume.array, dtype), volume.grid))
     failure = f"Cannot write '{path}'.", "Check that the disk has space and the folder can be written."
     with whole_file(path) as temporary:

@@ -21,6 +21,7 @@ from GLIDERegLib.panel.check_texts import (
 )
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap, showMaps
 from GLIDERegLib.scene.quality.measures import measure
 from GLIDERegLib.scene.quality.numbers import Row, fieldRows, fillTable, insideOf, landmarkRows, overlapRows
@@ -299,7 +300,7 @@ class CheckPage:
                 try:
                     rows += make(*given)
                 except InputError as error:
-                    problems.append(str(error))
+                    problems.append(said(error))
             showMaps(pair, measures)
             self._landmarks.refresh()
             self._outdated = False

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.registration.dicom_objects import (
     SceneExport,
     SceneImport,
@@ -68,7 +69,7 @@ class DicomButtons:
                 dicomFile(volume)
             shown = describeExport(pair)
         except InputError as error:
-            self._tell(str(error))
+            self._tell(said(error))
             return
         if not slicer.util.confirmOkCancelDisplay(
             _("A DICOM Deformable Spatial Registration will be written.") + f"\n{shown}"
@@ -86,7 +87,7 @@ class DicomButtons:
             with slicer.util.WaitCursor():
                 start()
         except InputError as error:
-            self._tell(str(error))
+            self._tell(said(error))
             return
         self._tell(text)
         self._enable()
@@ -99,7 +100,7 @@ class DicomButtons:
             try:
                 found = command.poll()
             except InputError as error:
-                self._end(str(error))
+                self._end(said(error))
                 return
             if command.active:
                 return

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import showTable
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.landmark_nodes import CONFIRMED, REJECTED, UNDECIDED, Place, regionTable
 from GLIDERegLib.scene.quality.landmarks import SceneLandmarks, decide, places, refresh, summary, worst
 from GLIDERegLib.scene.registration.pair import Pair
@@ -112,7 +113,7 @@ class LandmarksSection:
             with slicer.util.WaitCursor():
                 self._search.start(pair, slicer.app.temporaryPath)
         except InputError as error:
-            self._tell(str(error))
+            self._tell(said(error))
             return
         self._of = pair
         self._tell(_("Finding landmarks..."))

@@ -13,6 +13,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.patients import confirmOnePatient
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.registration.identity import describePair, patientMismatch, scanNames
 from GLIDERegLib.scene.registration.pair import makePair, registeredVolumes
@@ -158,7 +159,7 @@ class NodulesPage:
             pair = self._review().pair
             ui.pairLabel.text = describePair(pair, self._node.daysBetween, ui.patientCheckBox.checked)
         except InputError as error:
-            ui.pairLabel.text = problem = str(error)
+            ui.pairLabel.text = problem = said(error)
         ui.updateButton.enabled = not problem
         ui.updateButton.toolTip = problem or _("Propagates the nodules, judges each, and fills the table.")
         ui.matchButton.enabled = ui.editButton.enabled = bool(self._rows) and not problem
@@ -173,7 +174,7 @@ class NodulesPage:
                 review = self._review()
                 plan = review.plan(self._node.reviewTable)
         except InputError as error:
-            self._say(str(error))
+            self._say(said(error))
             return
         reason = patientMismatch((review.pair.fixed, review.pair.moving))
         if not confirmOnePatient(reason, lambda texts: self._say(texts[0])):
@@ -223,7 +224,7 @@ class NodulesPage:
         try:
             showNodule(row.fixed, row.moving, self._review().pair)
         except InputError as error:
-            self._say(str(error))
+            self._say(said(error))
 
     def _changed(self, row: Row) -> None:
         """The reader has decided, written or measured something."""
@@ -268,7 +269,7 @@ class NodulesPage:
         try:
             review, row = self._review(), self._table.row
         except InputError as error:
-            self._say(str(error))
+            self._say(said(error))
             return
         back = replace(Judge(review.pair).moved(row, row.predicted), status=NOT_REVIEWED)
         self._rows[self._table.current] = back

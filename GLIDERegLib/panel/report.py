@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.report.folder import ReportInputs
 from GLIDERegLib.scene.report.run import SceneReport
 
@@ -40,7 +41,7 @@ class ReportButton:
             with slicer.util.WaitCursor():
                 self._report.start(inputs, page, slicer.app.temporaryPath)
         except InputError as error:
-            self._label.text = str(error)
+            self._label.text = said(error)
             return
         self._button.enabled = False
         self._label.text = _("Making the report...")

@@ -10,6 +10,7 @@ import slicer.util
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.prerequisites import POLL_MILLISECONDS, Prerequisites
+from GLIDERegLib.panel.remedies import said
 
 
 class RunPage(Protocol):
@@ -105,7 +106,7 @@ class RunController:
                     return
                 start(node)
         except InputError as error:
-            self.refuse(str(error))
+            self.refuse(said(error))
             return
         finally:
             self.starting = False

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import GlideRegError
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.weights import Download, confirmDownload, removeCheckpoint
 
 
@@ -93,7 +94,7 @@ class WeightsControl:
                 self._download.start()
                 self._changed()
         except GlideRegError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(said(error))
         if not self._closed:
             self._update()
 

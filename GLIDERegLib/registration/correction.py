@@ -103,14 +103,15 @@ def correct_pair(
 def _check(fixed: Volume, fixed_points: np.ndarray, moving_points: np.ndarray) -> None:
     if len(fixed_points) == 0 or len(fixed_points) != len(moving_points):
         raise InputError(
-            f"A correction needs as many fixed as moving points and at least one, not {len(fixed_points)} "
-            f"and {len(moving_points)}.",
+            f"There are {len(fixed_points)} fixed and {len(moving_points)} moving points.",
+            "Give as many fixed as moving points, and at least one.",
             code="points",
         )
     outside = np.flatnonzero(~fixed.grid.contains(fixed_points))
     if len(outside):
         raise InputError(
-            f"Point {outside[0] + 1} lies outside the fixed image: place it on the anatomy or remove it.",
+            f"Point {outside[0] + 1} lies outside the fixed image.",
+            "Place it on the anatomy or remove it.",
             code="points",
         )
     for a, b in cKDTree(fixed_points).query_pairs(LEAST_WIDTH_MM / 3):

@@ -151,12 +151,16 @@ def _prepare(
     else:
         if mask.shape != volume.grid.shape:
             raise InputError(
-                f"The {role} mask and the {role} image differ in size: draw it on that image.", code="mask"
+                f"The {role} mask and the {role} image differ in size.",
+                "Draw it on that image.",
+                code="mask",
             )
         weight = valid & _resample_mask(mask, volume.grid, grid, transform)
         if not weight.any():
             raise InputError(
-                f"The {role} mask covers nothing where the two images overlap: check the mask.", code="mask"
+                f"The {role} mask covers nothing where the two images overlap.",
+                "Check the mask.",
+                code="mask",
             )
     return Prepared(result, valid, weight, grid, offset, mask is not None)
 

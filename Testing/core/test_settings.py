@@ -41,7 +41,7 @@ def test_a_preset_is_json_able_and_bears_its_name(name):
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(
-        InputError, match="Unknown preset 'best': choose one of fast, default, accurate, paper"
+        InputError, match="Unknown preset 'best'; choose one of fast, default, accurate, paper"
     ):
         Settings.preset("best")
 

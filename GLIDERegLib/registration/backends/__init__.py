@@ -61,7 +61,7 @@ def prepare_kernels() -> Preparation | None:
 def _wanted() -> str | None:
     name = _used or os.environ.get(VARIABLE) or None
     if name not in (None, *NAMES):
-        raise InputError(f"Unknown backend '{name}': choose {', '.join(NAMES)}.", code="backend")
+        raise InputError(f"Unknown backend '{name}'.", f"Choose one of {', '.join(NAMES)}.", code="backend")
     return name
 
 

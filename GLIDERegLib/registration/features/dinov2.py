@@ -135,7 +135,9 @@ def _network(variant: str, side: int) -> torch.nn.Module:
 def _trained_model(variant: str, side: int, checkpoint: Path) -> torch.nn.Module:
     state = read_checkpoint(checkpoint)
     if not holds_tensors(state) or "pos_embed" not in state or state["pos_embed"].dim() != 3:
-        raise WeightsError(f"{checkpoint} is not a DINOv2 checkpoint: it has no position embedding.")
+        raise WeightsError(
+            f"{checkpoint} is not a DINOv2 checkpoint: it has no position embedding.", "Use another file."
+        )
     fits = _variant_of(state)
     if fits not in (None, variant):
         raise other_variant(checkpoint, fits, variant)

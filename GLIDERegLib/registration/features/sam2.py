@@ -93,7 +93,9 @@ class Sam2Encoder(NetworkEncoder):
                 code="file-damaged",
             )
         if reading not in ("slice", "memory"):
-            raise InputError(f"A SAM2 reading is 'slice' or 'memory', not {reading!r}.", code="setting")
+            raise InputError(
+                f"SAM2 has no reading {reading!r}.", "Choose 'slice' or 'memory'.", code="setting"
+            )
         super().__init__(variant, input_size, windows, batch_size, device, half)
         self.reading = reading
         if checkpoint is not None:
@@ -126,7 +128,11 @@ class Sam2Encoder(NetworkEncoder):
     ) -> Embeddings:
         shown = masks.flatten(1).any(1).nonzero().flatten().tolist()
         if not shown:
-            raise InputError("SAM2's memory needs a foreground to track, but the mask is empty.", code="mask")
+            raise InputError(
+                "SAM2's memory finds nothing to track, for the mask is empty.",
+                "Give a mask of the body.",
+                code="mask",
+            )
         count, side = len(slices), self.side
         start = min(shown, key=lambda z: abs(z - count // 2))
         attended: list[torch.Tensor] = []
@@ -215,7 +221,9 @@ def _read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     content = read_checkpoint(checkpoint)
     state = content.get("model") if isinstance(content, dict) else None
     if not holds_tensors(state):
-        raise WeightsError(f"{checkpoint} is not a SAM2 checkpoint: it has no weights under 'model'.")
+        raise WeightsError(
+            f"{checkpoint} is not a SAM2 checkpoint: it has no weights under 'model'.", "Use another file."
+        )
     return state
 
 

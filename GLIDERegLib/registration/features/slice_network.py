@@ -143,10 +143,10 @@ def read_checkpoint(checkpoint: Path) -> Any:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in many ways on files that are not whole checkpoints
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            problem = "holds Python objects that could run code and is refused; use a file of tensors only"
+            problem = "holds Python objects that could run code and is refused", "Use a file of tensors only."
         else:
-            problem = "is not a whole PyTorch checkpoint; download it again"
-        raise WeightsError(f"{checkpoint} {problem}.") from error
+            problem = "is not a whole PyTorch checkpoint", "Download it again."
+        raise WeightsError(f"{checkpoint} {problem[0]}.", problem[1]) from error
 
 
 def holds_tensors(content: Any) -> bool:
@@ -176,5 +176,7 @@ def sha256_of(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise WeightsError(f"The checkpoint {path} cannot be read: {error.strerror}.") from error
+        raise WeightsError(
+            f"The checkpoint {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
     return f"sha256:{digest.hexdigest()}"

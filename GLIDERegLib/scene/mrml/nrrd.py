@@ -37,6 +37,7 @@ def writeNrrd(array: np.ndarray, grid: dict, path: str | PathLike) -> None:
             file.write(np.ascontiguousarray(array))
     except OSError as error:
         raise InputError(
-            f"Cannot write the temporary file '{path}' ({error.strerror}): free space on that disk.",
+            f"Cannot write the temporary file '{path}' ({error.strerror}).",
+            "Free space on that disk.",
             code="disk-full",
         ) from None

@@ -56,8 +56,8 @@ def writtenGrid(volumeNode: slicer.vtkMRMLVolumeNode) -> dict:
     size = np.ceil(np.ptp(along, axis=0) / spacing - 1e-6)
     if not np.prod(size) <= LARGEST_GROWTH * np.prod(dimensions, dtype=float):
         raise InputError(
-            f"The transform above the volume '{volumeNode.GetName()}' stretches it out of all proportion: "
-            "check that transform, or take the volume out of it.",
+            f"The transform above the volume '{volumeNode.GetName()}' stretches it out of all proportion.",
+            "Check that transform, or take the volume out of it.",
             code="transform",
         )
     first = (along.min(axis=0) + along.max(axis=0) - (size - 1) * spacing) / 2
@@ -102,8 +102,8 @@ def writeMask(
     count = int(np.count_nonzero(mask))
     if count == 0:
         raise InputError(
-            f"The mask '{maskNode.GetName()}' holds no voxel of the volume '{volumeNode.GetName()}': show "
-            "the segments to use, draw them on this volume, or leave the mask out.",
+            f"The mask '{maskNode.GetName()}' holds no voxel of the volume '{volumeNode.GetName()}'.",
+            "Show the segments to use, draw them on this volume, or leave the mask out.",
             code="mask",
         )
     writeNrrd(mask.view(np.uint8), grid, path)
@@ -176,7 +176,7 @@ def _write(transformNode: slicer.vtkMRMLTransformNode, path: str | PathLike) -> 
     storage.SetFileName(str(path))
     if not storage.WriteData(transformNode):
         raise InputError(
-            f"Cannot write the temporary file '{path}': free space on that disk.", code="disk-full"
+            f"Cannot write the temporary file '{path}'.", "Free space on that disk.", code="disk-full"
         )
 
 

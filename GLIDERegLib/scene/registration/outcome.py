@@ -50,12 +50,14 @@ def checkChosen(inputs: Inputs, outputs: Outputs) -> None:
     for number, node in enumerate(chosen):
         if node in given:
             raise InputError(
-                f"'{node.GetName()}' is an input and would be overwritten: choose another output.",
+                f"'{node.GetName()}' is an input and would be overwritten.",
+                "Choose another output.",
                 code="overwrites-input",
             )
         if node in chosen[:number]:
             raise InputError(
-                f"'{node.GetName()}' is chosen for two outputs: choose another one for one of them.",
+                f"'{node.GetName()}' is chosen for two outputs.",
+                "Choose another one for one of them.",
                 code="scene",
             )
     transform, volume = (
@@ -83,7 +85,11 @@ def importInto(event: dict[str, Any], inputs: Inputs, outputs: Outputs) -> Resul
     scene = slicer.mrmlScene
     for node in (fixed, moving):
         if not scene.IsNodePresent(node):
-            raise InputError("A volume that was registered is no longer in the scene.", code="node-gone")
+            raise InputError(
+                "A volume that was registered is no longer in the scene.",
+                "Load it again and start over.",
+                code="node-gone",
+            )
 
     def filled(output, className: str, name: str, beside):
         if output is not True and output and scene.IsNodePresent(output):

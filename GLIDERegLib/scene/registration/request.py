@@ -120,7 +120,8 @@ def correspondingPoints(
     (fixedLabels, fixed), (movingLabels, moving) = (placedPoints(node) for node in (fixedNode, movingNode))
     if not fixedLabels:
         raise InputError(
-            f"The list '{fixedNode.GetName()}' is empty: place a point where the scans are off.",
+            f"The list '{fixedNode.GetName()}' is empty.",
+            "Place a point where the scans are off.",
             code="points",
         )
     matching = match_labels(fixedLabels, movingLabels)

@@ -102,7 +102,8 @@ def _unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
     if not parent.IsTransformToNodeLinear(frame):
         raise InputError(
             f"Between the moving volume '{volume.GetName()}' and the transform '{frame.GetName()}' stands "
-            "one that is not linear: take the volume out of these transforms.",
+            "one that is not linear.",
+            "Take the volume out of these transforms.",
             code="transform",
         )
     matrix = vtk.vtkMatrix4x4()

@@ -110,7 +110,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"The kind {options.kind} reads no folder.", f"Leave it out{more}.", code="option")
     if options.kind not in WITHOUT_FOLDER and options.folder is None:
         raise InputError(
-            f"Give the folder of the data set: glidereg benchmark {options.kind} FOLDER -o DIR.",
+            f"The kind {options.kind} needs the folder of the data set.",
+            f"Write `glidereg benchmark {options.kind} FOLDER -o DIR`.",
             code="option",
         )
     if options.threads < 1 or options.repeats < 1:

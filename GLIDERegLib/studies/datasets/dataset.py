@@ -69,7 +69,8 @@ class Shortcomings:
         rest = len(self._found) - NAMED_IN_FULL
         raise InputError(
             f"'{self.folder}' is not a complete {self.title}: {listed}"
-            f"{f'; and {rest} more' if rest > 0 else ''} (glidereg benchmark --list shows the layout).",
+            f"{f'; and {rest} more' if rest > 0 else ''}.",
+            "See the layout by `glidereg benchmark --list`.",
             code="option",
         )
 

@@ -83,7 +83,8 @@ class UserFields:
         found = [path for path in paths if path.is_file()]
         if not found:
             raise InputError(
-                f"{self.name} has no result for this case: there is no '{paths[1]}' or the like.",
+                f"{self.name} has no result for this case.",
+                f"Put one into '{paths[1]}' or the like.",
                 code="file-damaged",
             )
         return read_result(found[0], self.convention, read_volume(task.fixed, "fixed").grid)
@@ -106,7 +107,8 @@ def parse_user_method(text: str) -> UserCommand | UserFields:
     form = COMMAND_FORM if kind == "command" else FIELDS_FORM
     if not name or not what or convention not in CONVENTIONS:
         raise InputError(
-            f"'{text}' is no method: write {form}, with CONVENTION one of {', '.join(CONVENTIONS)}.",
+            f"'{text}' is no method.",
+            f"Write {form}, with CONVENTION one of {', '.join(CONVENTIONS)}.",
             code="file-damaged",
         )
     if kind == "fields":
