@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
         write_json(report, temporary)
     if not options.quiet:
         print(comparison(quality_rows(report) + accuracy_rows(report)))
+        print(field_line(report))
         print_warnings(report["warnings"])
 
 
@@ -84,17 +85,24 @@ def _evaluate(paths: dict[str, Path]) -> dict:
 
 def quality_rows(report: dict) -> list[Row]:
     """What a report of `evaluate_transform` says without landmarks or labels."""
-    similarity, jacobian = report["similarity"], report["jacobian"]
+    similarity = report["similarity"]
     consistency = report["inverse_consistency"]
     # Of a computed inverse it is 0 for any field.
     independent = consistency["method"] != "numerical inverse"
     return [
         ("normalised cross-correlation", *_before_after(similarity, "normalised_cross_correlation")),
         ("mutual information (nats)", *_before_after(similarity, "mutual_information")),
-        ("Jacobian determinant, minimum", None, jacobian["min"]),
-        ("folding (Jacobian <= 0), % of voxels", None, 100 * jacobian["share_not_positive"]),
         *([("inverse consistency error, mean (mm)", None, consistency["mean_mm"])] if independent else []),
     ]
+
+
+def field_line(report: dict) -> str:
+    """Properties of the field, which are no evidence of its accuracy."""
+    least, most, share = (report["jacobian"][name] for name in ("min", "max", "share_not_positive"))
+    return (
+        f"The field itself, no evidence of accuracy: Jacobian determinant {least:.3f} to {most:.3f}, not "
+        f"positive at {100 * share:.3g} % of the voxels."
+    )
 
 
 def accuracy_rows(report: dict, label_names: dict[int, str] | None = None) -> list[Row]:

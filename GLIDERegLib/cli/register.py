@@ -242,12 +242,5 @@ def print_summary(report: dict, folder: Path, given: Collection[str]) -> None:
     if error := report.get("target_registration_error"):
         means = [error[when]["mean"] for when in ("initial", "final")]
         rows.append((f"distance of {error['final']['n']} points, mean (mm)", *means))
-    rows.append(
-        (
-            "folding (Jacobian <= 0), % of voxels of the body",
-            None,
-            100 * report["jacobian"]["share_not_positive"],
-        )
-    )
     print(comparison(rows))
     print_warnings(report["warnings"])

@@ -21,6 +21,7 @@ class Number:
 
     before, after: texts, empty where it does not apply. usual: what is usual. source: number of the entry of
     `SOURCES` that says so, from 1; None without one. meaning: how the figure compares, or how to read it.
+    of_field: whether it is a property of the field, which is no evidence of accuracy.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Number:
     usual: str
     source: int | None
     meaning: str
+    of_field: bool = False
 
 
 def numbers(measured: dict, lengths_mm: np.ndarray, largest_voxel_mm: float, unit: str) -> list[Number]:
@@ -111,6 +113,7 @@ def _displacements(lengths_mm: np.ndarray) -> list[Number]:
             NO_VALUE,
             None,
             meaning,
+            of_field=True,
         )
         for name, level in levels.items()
     ]
@@ -130,6 +133,7 @@ def _jacobian(jacobian: dict) -> list[Number]:
             f"Where tissue shrinks most, {least:.2f} of its volume is left."
             if least > 0
             else "At 0 or below, the field folds, which no tissue does.",
+            of_field=True,
         ),
         Number(
             f"{name}, largest",
@@ -139,6 +143,7 @@ def _jacobian(jacobian: dict) -> list[Number]:
             NO_VALUE,
             None,
             f"Where tissue grows most, it has {most:.2f} times its volume.",
+            of_field=True,
         ),
         Number(
             "Folding (Jacobian ≤ 0)",
@@ -147,9 +152,10 @@ def _jacobian(jacobian: dict) -> list[Number]:
             f"{folded:.3f}",
             "0 %",
             1,
-            "No folding was found; folds are smoothed away, so this tells nothing of accuracy."
+            "None was found; folds are smoothed away, so this tells nothing of accuracy."
             if folded == 0
             else "Where the field folds it has no inverse: do not rely on points there.",
+            of_field=True,
         ),
     ]
     if jacobian.get("std_log") is not None:
@@ -162,6 +168,7 @@ def _jacobian(jacobian: dict) -> list[Number]:
                 NO_VALUE,
                 None,
                 "0 is the same change of volume everywhere; the larger, the more uneven.",
+                of_field=True,
             )
         )
     return found

@@ -83,6 +83,12 @@ TEMPLATE = """<!DOCTYPE html>
 <table class="sheet {{ kind }}"><thead><tr><th>For visual checking; not a diagnostic device
 <span>GLIDE-Reg {{ version }}, {{ made }}</span></th></tr></thead><tbody><tr><td>
 {%- endmacro %}
+{%- macro row(number) %}
+<tr><td>{{ number.name }}</td><td>{{ number.unit }}</td><td class="value">{{ number.before }}</td>
+<td class="value">{{ number.after }}</td>
+<td>{{ number.usual }}{% if number.source %} [{{ number.source }}]{% endif %}</td>
+<td>{{ number.meaning }}</td></tr>
+{%- endmacro %}
 {{ heading("") }}
 <h1>Registration report</h1>
 <p>Moving scan{{ volumes[1] | called }} registered to fixed scan{{ volumes[0] | called }}.</p>
@@ -108,12 +114,9 @@ TEMPLATE = """<!DOCTYPE html>
 on the scans and on the use; a number beside it is no verdict. Sources are listed below the table.</p>
 <table class="data"><thead><tr><th style="width: 25%">What</th><th>Unit</th><th class="value">Before</th>
 <th class="value">After</th><th>Usual</th><th style="width: 33%">What it means</th></tr></thead><tbody>
-{%- for number in numbers %}
-<tr><td>{{ number.name }}</td><td>{{ number.unit }}</td><td class="value">{{ number.before }}</td>
-<td class="value">{{ number.after }}</td>
-<td>{{ number.usual }}{% if number.source %} [{{ number.source }}]{% endif %}</td>
-<td>{{ number.meaning }}</td></tr>
-{%- endfor %}
+{%- for number in numbers|rejectattr("of_field") %}{{ row(number) }}{%- endfor %}
+<tr><th colspan="6">Properties of the displacement field: no evidence that it is accurate</th></tr>
+{%- for number in numbers|selectattr("of_field") %}{{ row(number) }}{%- endfor %}
 </tbody></table>
 {%- for source in sources %}
 <p class="muted">[{{ loop.index }}] {{ source }}</p>

@@ -178,7 +178,19 @@ def test_folding_is_said_in_percent_with_its_consequence():
     share = by_name(measured(jacobian=jacobian))["Folding (Jacobian ≤ 0)"]
     assert (share.after, share.unit) == ("1.230", "% of voxels of the body")
     assert "do not rely" in share.meaning
-    assert "No folding" in by_name(measured())["Folding (Jacobian ≤ 0)"].meaning
+    assert "nothing of accuracy" in by_name(measured())["Folding (Jacobian ≤ 0)"].meaning
+
+
+def test_folding_volumes_and_motion_are_properties_of_the_field_and_no_evidence_of_accuracy():
+    found = by_name(measured())
+    properties = [name for name, number in found.items() if number.of_field]
+    assert [name.split(",")[0].split(" (")[0] for name in properties] == [
+        *["Displacement in the body"] * 3,
+        *["Jacobian determinant"] * 2,
+        "Folding",
+        "Spread of the logarithm of the Jacobian determinant",
+    ]
+    assert not found["Normalised cross-correlation"].of_field
 
 
 def test_displacement_is_given_in_percentiles():
