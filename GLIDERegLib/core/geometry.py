@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+
+def triple(values: Iterable[int]) -> tuple[int, int, int]:
+    """Three whole numbers, as sizes, shapes and offsets are."""
+    a, b, c = values
+    return int(a), int(b), int(c)
+
 
 # Direction cosines of a grid along L, P and S.
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -68,15 +76,15 @@ class Grid:
         """4 x 4 matrix from LPS mm to index (i, j, k)."""
         return np.linalg.inv(self.matrix)
 
-    def to_physical(self, index: np.ndarray) -> np.ndarray:
+    def to_physical(self, index: ArrayLike) -> np.ndarray:
         """Index (..., 3) in (i, j, k) order to LPS mm (..., 3)."""
         return apply_affine(self.matrix, index)
 
-    def to_index(self, points: np.ndarray) -> np.ndarray:
+    def to_index(self, points: ArrayLike) -> np.ndarray:
         """LPS mm (..., 3) to continuous index (..., 3) in (i, j, k) order."""
         return apply_affine(self.inverse_matrix, points)
 
-    def contains(self, points: np.ndarray) -> np.ndarray:
+    def contains(self, points: ArrayLike) -> np.ndarray:
         """True where LPS points (..., 3) lie inside the image, half a voxel around the outer centres
         included.
         """
@@ -172,7 +180,7 @@ class Volume:
             )
 
 
-def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def apply_affine(matrix: np.ndarray, points: ArrayLike) -> np.ndarray:
     """4 x 4 matrix applied to points (..., 3)."""
     points = np.asarray(points, float)
     return points @ matrix[:3, :3].T + matrix[:3, 3]

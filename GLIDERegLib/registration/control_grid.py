@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.registration.sampling import index_grid, sample
 
 
@@ -23,13 +24,13 @@ class ControlGrid:
 
     @property
     def nodes(self) -> tuple[int, int, int]:
-        return tuple(-(-n // self.spacing) + 2 for n in self.shape)
+        return triple(-(-n // self.spacing) + 2 for n in self.shape)
 
     def position(self, reach: int = 0, device="cpu") -> torch.Tensor:
         """Working-voxel positions (3, Z, Y, X), components x, y, z, of the nodes and `reach` more on every
         side.
         """
-        shape = tuple(n + 2 * reach for n in self.nodes)
+        shape = triple(n + 2 * reach for n in self.nodes)
         return (index_grid(shape, device) - 1 - reach) * self.spacing + (self.spacing - 1) / 2
 
 

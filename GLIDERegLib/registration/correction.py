@@ -72,11 +72,11 @@ def correct_pair(
         margin = float(np.abs(target - fixed_points).max()) + 2 * LEAST_WIDTH_MM
         images = prepare_pair(_around(fixed, fixed_points), moving, initial, spacing, margin, multiple)
     with stages.stage("local features"):
-        local = tuple(
+        of_fixed, of_moving = (
             LocalFeatures.of_image(image, settings, device, number == 0)
             for number, image in enumerate(images)
         )
-    pair = Direction(*images, local, None, (0, 1), spacing)
+    pair = Direction(*images, (of_fixed, of_moving), None, (0, 1), spacing)
     with stages.stage("refinement"):
         refined = optimise(
             pair,

@@ -8,12 +8,14 @@ nodes beyond the nodes on every side.
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.registration.sampling import index_grid, sample
 
 
@@ -27,7 +29,7 @@ def spline_taps(shift: float) -> np.ndarray:
     return np.where(distance < 1, near, far).astype(np.float32)
 
 
-CORNERS = tuple(itertools.product((1, -1), repeat=3))
+CORNERS = tuple(triple(signs) for signs in itertools.product((1, -1), repeat=3))
 NODE_TAPS = np.stack([spline_taps(0.0)] * 3)
 
 
@@ -40,7 +42,7 @@ def phases(ratio: int) -> list[tuple[tuple[int, int, int], np.ndarray]]:
     found = []
     for phase in itertools.product(range(ratio), repeat=3):
         taps = np.stack([spline_taps((p - (ratio - 1) / 2) / ratio) for p in phase])
-        found.append((phase, taps))
+        found.append((triple(phase), taps))
     stride = next(n for n in range(len(found) // 2 + 1, 2 * len(found) + 2) if np.gcd(n, len(found)) == 1)
     return [found[(n * stride) % len(found)] for n in range(len(found))]
 
@@ -50,7 +52,8 @@ def spline_samples(coefficients: torch.Tensor, taps: np.ndarray) -> torch.Tensor
     values = coefficients
     for axis, weights in zip((1, 2, 3), taps.tolist(), strict=True):
         length = values.shape[axis] - 4
-        values = sum(w * values.narrow(axis, j, length) for j, w in enumerate(weights) if w != 0.0)
+        parts = [w * values.narrow(axis, j, length) for j, w in enumerate(weights) if w != 0.0]
+        values = functools.reduce(torch.add, parts)
     return values
 
 
@@ -71,7 +74,7 @@ def ssd(
     fixed, moving: (C, Z, Y, X). Weights (Z, Y, X): the fixed one counts, the moving one says by zero what is
     not usable. u: (3, nodes), working voxels. offset and start: z, y, x in feature voxels.
     """
-    nodes = index_grid(u.shape[1:], u.device)
+    nodes = index_grid(triple(u.shape[1:]), u.device)
     shift = torch.tensor(start[::-1], dtype=torch.float32, device=u.device).view(3, 1, 1, 1)
     index = nodes * ratio + shift
     size = torch.tensor(fixed_weight.shape[::-1], device=u.device).view(3, 1, 1, 1)
@@ -98,9 +101,9 @@ def bending_energy(field: torch.Tensor) -> torch.Tensor:
     """Sum of the squared second differences of a field (3, Z, Y, X), mixed ones twice; zero for every affine
     field.
     """
-    energy = sum(field.diff(n=2, dim=axis).square().sum() for axis in (1, 2, 3))
-    mixed = sum(field.diff(dim=a).diff(dim=b).square().sum() for a, b in ((1, 2), (1, 3), (2, 3)))
-    return energy + 2 * mixed
+    twice = [field.diff(n=2, dim=axis).square().sum() for axis in (1, 2, 3)]
+    mixed = [field.diff(dim=a).diff(dim=b).square().sum() for a, b in ((1, 2), (1, 3), (2, 3))]
+    return functools.reduce(torch.add, twice) + 2 * functools.reduce(torch.add, mixed)
 
 
 def folding_penalty(

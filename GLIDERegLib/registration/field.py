@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from GLIDERegLib.core.geometry import Grid, apply_affine
+from GLIDERegLib.core.geometry import Grid, apply_affine, triple
 from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.sampling import sample
 
@@ -31,12 +31,8 @@ class DisplacementField:
 
     vectors: np.ndarray
     grid: Grid
-    background: np.ndarray | None = None
+    background: np.ndarray = field(default_factory=lambda: np.eye(4))
     residual_mm: float | None = None
-
-    def __post_init__(self):
-        if self.background is None:
-            self.background = np.eye(4)
 
     @classmethod
     def of_transform(cls, transform: sitk.Transform, grid: Grid) -> DisplacementField:
@@ -118,10 +114,8 @@ class DisplacementField:
         present nodes are among them.
         """
         ratio = [min(most, max(1, int(np.ceil(s / spacing - 1e-6)))) for s in self.grid.spacing]
-        size = tuple((n - 1) * r + 1 for n, r in zip(self.grid.size, ratio, strict=True))
-        grid = Grid(
-            size, tuple(np.divide(self.grid.spacing, ratio).tolist()), self.grid.origin, self.grid.direction
-        )
+        size = triple((n - 1) * r + 1 for n, r in zip(self.grid.size, ratio, strict=True))
+        grid = Grid.of(size, np.divide(self.grid.spacing, ratio), self.grid.origin, self.grid.direction)
         vectors = torch.from_numpy(np.moveaxis(self.vectors, -1, 0))[None]
         between = F.interpolate(vectors, size[::-1], mode="trilinear", align_corners=True)[0]
         return DisplacementField(np.moveaxis(between.numpy(), 0, -1), grid, self.background, self.residual_mm)
@@ -132,9 +126,7 @@ class DisplacementField:
         low = np.floor(index.min(axis=0)).astype(int)
         size = np.ceil(index.max(axis=0)).astype(int) - low + 1
         origin = self.grid.to_physical(low)
-        return Grid(
-            tuple(int(n) for n in size), self.grid.spacing, tuple(origin.tolist()), self.grid.direction
-        )
+        return Grid.of(size, self.grid.spacing, origin, self.grid.direction)
 
     def jacobian_determinant(self) -> np.ndarray:
         """Determinant of d(x + u)/dx at the nodes, (z, y, x); not positive where the field folds."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.ct import AIR_HU
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.coupled_convex import register_pooled
 from GLIDERegLib.registration.energy import matching_cost
@@ -41,8 +42,10 @@ def initial_displacements(
     if pair.global_features is None:
         return _by_local_features(directions, settings, step)
     factor = cell_factor(settings.global_cell_size, pair.spacing)
+    fixed, moving = (pair.global_features.pooled(image, factor) for image in pair.order)
     found = search(
-        *(pair.global_features.pooled(image, factor) for image in pair.order),
+        fixed,
+        moving,
         settings.global_search_range,
         pair.spacing,
         lambda f: step(f / 2),
@@ -58,9 +61,10 @@ def _by_local_features(directions: list[Direction], settings: Settings, step: St
     """Of local features alone, searched `search_passes` times, each time through the result so far."""
     pair, passes = directions[0], settings.search_passes
     factor = cell_factor(settings.cell_size, pair.spacing)
-    pooled = [features.pooled for features in pair.local_features]
+    pooled = _pooled(pair)
     fields = search(
-        *pooled,
+        pooled[0],
+        pooled[1],
         settings.search_range,
         pair.spacing,
         lambda f: step(f / passes),
@@ -89,7 +93,7 @@ def _composed_with_local(
     """Global displacements composed with what the local search still finds; the local search's alone where
     the global one made the local features agree less.
     """
-    pooled = [features.pooled for features in directions[0].local_features]
+    pooled = _pooled(directions[0])
     factor = cell_factor(settings.cell_size, directions[0].spacing)
     found, alone = [], None
     for number, (direction, (field, field_factor)) in enumerate(zip(directions, initial, strict=True)):
@@ -106,7 +110,8 @@ def _composed_with_local(
                     "start."
                 )
                 alone = search(
-                    *pooled,
+                    pooled[0],
+                    pooled[1],
                     settings.search_range,
                     direction.spacing,
                     local_step,
@@ -118,6 +123,14 @@ def _composed_with_local(
         residual, _ = search(fixed, warped, settings.search_range / 2, direction.spacing, local_step)
         found.append((compose(field, field_factor, residual, factor), factor))
     return found
+
+
+def _pooled(pair: Direction) -> tuple[PooledFeatures, PooledFeatures]:
+    """Local features of the fixed and of the moving image at the search's cells."""
+    if pair.local_features is None:
+        raise ValueError("the pair has no local features")
+    fixed, moving = pair.local_features
+    return fixed.pooled, moving.pooled
 
 
 def _seen_through(direction: Direction, initial: Initial, settings: Settings) -> PooledFeatures:
@@ -178,7 +191,7 @@ def compose(outer: torch.Tensor, outer_factor: int, inner: torch.Tensor, factor:
     """The displacement u with x + u(x) = y + outer(y), y = x + inner(x), at the cells of `inner`, which are
     `factor` voxels wide, those of `outer` `outer_factor`; displacements (3, Z, Y, X) in voxels.
     """
-    centers = index_grid(inner.shape[1:], inner.device) * factor + (factor - 1) / 2
+    centers = index_grid(triple(inner.shape[1:]), inner.device) * factor + (factor - 1) / 2
     return inner + read_field(outer, outer_factor, centers + inner)
 
 

@@ -57,9 +57,7 @@ def optimise_both(
         if number and len(runs) == 2 and settings.consistent_levels:
             _agree(*runs)
         for run in runs:
-            run.level(
-                level, lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total)
-            )
+            run.level(level, _told(stages, done, level, total))
             done += level.iterations
             if stages.ending:
                 return [runs[0].result()]
@@ -80,9 +78,14 @@ def optimise(
     for level in settings.levels:
         if stages.ending and done:
             break
-        run.level(level, lambda f, done=done, level=level: stages.step((done + f * level.iterations) / total))
+        run.level(level, _told(stages, done, level, total))
         done += level.iterations
     return run.result()
+
+
+def _told(stages: Stages, done: int, level: Level, total: int) -> Callable[[float], None]:
+    """Tells the share of all `total` iterations from the share of one level's, `done` before it."""
+    return lambda fraction: stages.step((done + fraction * level.iterations) / total)
 
 
 class Optimisation:
@@ -107,15 +110,16 @@ class Optimisation:
         # Where the field's first sample lies, in voxels.
         self._first = (factor - 1) / 2
         self._settings, self._stages, self._complete, self._points = settings, stages, complete, points
-        dynamic = direction.global_features is not None and settings.reduction == "dynamic"
+        self._vae = None
         # Both directions share the features: one of them trains their reduction.
-        train = dynamic and direction.order == (0, 1)
-        self._vae = CoOptimisedVae(direction.global_features, settings) if train else None
+        if settings.reduction == "dynamic" and direction.order == (0, 1) and direction.global_features:
+            self._vae = CoOptimisedVae(direction.global_features, settings)
         self._refined = False
 
     def level(self, level: Level, step: Callable[[float], None]) -> None:
         """Refines the field on one level's nodes."""
         direction, settings, stages = self.direction, self._settings, self._stages
+        complete = self._complete
         grid = ControlGrid(direction.fixed.array.shape, level.node_spacing)
         coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         terms = _terms(direction, settings, level)
@@ -132,11 +136,9 @@ class Optimisation:
             def nodes() -> torch.Tensor:
                 return energy.spline_samples(coefficients, energy.NODE_TAPS)
 
-            if self._complete is not None:
+            if complete is not None:
                 stages.show(
-                    lambda: self._complete(
-                        field_at_nodes(nodes(), direction.fixed, level.node_spacing, PREVIEW_MM)
-                    )
+                    lambda: complete(field_at_nodes(nodes(), direction.fixed, level.node_spacing, PREVIEW_MM))
                 )
             if self._vae is not None and self._vae.optimise(iteration, nodes(), grid, direction.fixed):
                 energy_of.replace_terms([_global_term(direction, settings, level), *energy_of.terms[1:]])
@@ -200,6 +202,8 @@ def _with_intensity(
 
 def _global_term(direction: Direction, settings: Settings, level: Level) -> Term:
     features = direction.global_features
+    if features is None:
+        raise ValueError("the pair has no global features")
     # Tokens are far coarser than nodes: reading them at the nodes loses nothing.
     fixed, moving = (features.packed(image, level.node_spacing) for image in direction.order)
     return Term(fixed, moving, features.packed_weight(settings.global_weight))

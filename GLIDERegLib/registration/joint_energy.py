@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends.protocol import Backend, Number
 from GLIDERegLib.registration.control_grid import ControlGrid
@@ -98,7 +99,7 @@ class Energy:
         points: PointTerm | None = None,
     ):
         self.terms, self.grid, self.backend = terms, grid, backend
-        self._points = points and points.on(grid, terms[0].fixed.data.device)
+        self._points = None if points is None else points.on(grid, terms[0].fixed.data.device)
         ratios = {grid.spacing // term.fixed.factor for term in terms}
         self.phases = {ratio: energy.phases(ratio) for ratio in ratios}
         # Squared second derivatives of mm displacements, in 1/mm^2, averaged over the nodes.
@@ -119,7 +120,7 @@ class Energy:
             scale = 1.0 / term.fixed.factor
             shares = (term.weight, term.further)
             ssd = backend.ssd(term.fixed.data, term.moving.data, offset, ratio, start, scale, u, shares)
-            weight = 1 / ssd.weight.clip(1.0)
+            weight = 1 / _at_least_one(ssd.weight)
             total = total + weight * ssd.value
             backend.add_transposed(ssd, taps, weight, gradient)
         if self.folding_scale:
@@ -133,9 +134,16 @@ class Energy:
             total, gradient = value + total, gradient.add_(pull)
         return total, gradient
 
-    def _sampling(self, term: Term, iteration: int):
+    def _sampling(
+        self, term: Term, iteration: int
+    ) -> tuple[int, tuple[int, int, int], tuple[int, int, int], np.ndarray]:
         ratio = self.grid.spacing // term.fixed.factor
         phase, taps = self.phases[ratio][iteration % ratio**3]
-        start = tuple(p - ratio for p in phase)
+        start = triple(p - ratio for p in phase)
         offset = (np.asarray(term.moving.offset) - np.asarray(term.fixed.offset))[::-1]
-        return ratio, start, tuple(int(n) for n in offset), taps
+        return ratio, start, triple(offset), taps
+
+
+def _at_least_one(weight: Number) -> Number:
+    """The sum of weights to divide by; on a card without a wait for it."""
+    return weight.clamp(min=1.0) if isinstance(weight, torch.Tensor) else max(weight, np.float64(1.0))

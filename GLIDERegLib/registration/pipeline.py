@@ -51,7 +51,9 @@ def register_pair(
             initial = prealign(fixed, moving, settings.align, *pair.masks)
         stages.show(lambda: initial_alone(fixed.grid, initial))
     _await_kernels(stages, device)
-    with_global = encoder is not None and settings.features in ("both", "global")
+    if settings.features not in ("both", "global"):
+        encoder = None
+    with_global = encoder is not None
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         images = prepare_pair(
@@ -65,21 +67,22 @@ def register_pair(
         )
 
     global_features = local_features = None
-    if with_global:
+    if encoder is not None:
         with stages.stage("global features"):
             global_features = _global_features(images, settings, stages, device, encoder, cache)
         with stages.stage("reduction"):
             reduce_features(global_features, settings, stages.step)
     if settings.features != "global":
         with stages.stage("local features"):
-            local_features = tuple(
+            of_fixed, of_moving = (
                 LocalFeatures.of_image(image, settings, device, number == 0)
                 for number, image in enumerate(images)
             )
+            local_features = of_fixed, of_moving
 
     directions = [Direction(*images, local_features, global_features, (0, 1), spacing)]
     if settings.symmetric:
-        swapped = local_features and local_features[::-1]
+        swapped = local_features and (local_features[1], local_features[0])
         directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing))
     warnings: list[str] = []
     with stages.stage("convex optimisation"):
@@ -131,6 +134,8 @@ def _global_features(
     cache: FeatureStore | None,
 ) -> GlobalFeatures:
     step = settings.slice_step(device.type, images[0].grid.spacing[0])
-    volumes = encode_pair(images, encoder, step, cache, stages.step, stages.cancel)
-    volumes = tuple(replace(v, features=v.features.to(device)) for v in volumes)
-    return GlobalFeatures(images, volumes, settings.seed)
+    fixed, moving = (
+        replace(volume, features=volume.features.to(device))
+        for volume in encode_pair(images, encoder, step, cache, stages.step, stages.cancel)
+    )
+    return GlobalFeatures(images, (fixed, moving), settings.seed)

@@ -62,7 +62,7 @@ def judge(
     before, after = fine_agreement(fixed, moving, transform, DETAIL_MM * unit)
     turned = orientations(fixed, moving, COARSE_MM * unit)
     doubts = []
-    best = max(turned, key=turned.get)
+    best = max(turned, key=lambda axes: turned[axes])
     given, exchanged = exchanged_axes(fixed, moving, COARSEST_MM * unit)
     if exchanged > turned[best] and 1 - exchanged < CLEARLY_BETTER_SHARE * (1 - given):
         doubts.append(
@@ -82,9 +82,10 @@ def judge(
         )
     fell = before is not None and after is not None and after < before - FALLEN_DETAIL
     start, end = correlation
-    lower = start is not None and end is not None and end < start - SMALLEST_FALL
+    drop = 0.0 if start is None or end is None else start - end
+    lower = drop > SMALLEST_FALL
     figures = f" (correlation {start:.3f} before, {end:.3f} after)" if lower else ""
-    if fell or (lower and end < start - FALLEN_CORRELATION):
+    if fell or drop > FALLEN_CORRELATION:
         doubts.append(
             f"The scans agree less than before the registration{figures}: do not use the result without "
             "looking at it."
@@ -113,7 +114,8 @@ def fine_agreement(
     grid = fixed.grid.resized((max(spacing, *fixed.grid.spacing),) * 3)
     identity = sitk.Transform(3, sitk.sitkIdentity)
     here = _read(fixed, identity, grid)
-    return tuple(_lung_correlation(here, _read(moving, t, grid)) for t in (identity, transform))
+    before, after = (_lung_correlation(here, _read(moving, t, grid)) for t in (identity, transform))
+    return before, after
 
 
 def _lung_correlation(a: np.ndarray, b: np.ndarray) -> float | None:

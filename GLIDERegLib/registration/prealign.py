@@ -89,7 +89,7 @@ def _upright(grid: Grid) -> Grid:
     box = corners.max(axis=0) - corners.min(axis=0)
     size = np.maximum(np.ceil(box / SPACING_MM - 1e-6).astype(int), 1)
     origin = grid.center - (size - 1) / 2 * SPACING_MM
-    return Grid(tuple(int(n) for n in size), (SPACING_MM,) * 3, tuple(origin.tolist()))
+    return Grid.of(size, (SPACING_MM,) * 3, origin)
 
 
 def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk.Transform:
@@ -107,7 +107,9 @@ def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk
     for image in (*images, *masks):
         image.SetOrigin((0.0, 0.0, 0.0))
     smaller = min(int(np.count_nonzero(sitk.GetArrayViewFromImage(m))) for m in masks)
-    correlation = sitk.MaskedFFTNormalizedCorrelation(*images, *masks, int(REQUIRED_OVERLAP * smaller), 0.0)
+    correlation = sitk.MaskedFFTNormalizedCorrelation(
+        images[0], images[1], masks[0], masks[1], int(REQUIRED_OVERLAP * smaller), 0.0
+    )
     values = sitk.GetArrayViewFromImage(correlation)
     peak = np.array(np.unravel_index(int(values.argmax()), values.shape))[::-1]
     # Entry p of the full correlation means that moving voxel j lies on fixed voxel j + p - (size of moving -

@@ -44,7 +44,7 @@ def field_at_nodes(
     # Nodes stand in the middle of blocks of voxels, the first one a block before the image.
     grid = fixed.grid.resized((voxel * spacing * every,) * 3)
     origin = fixed.grid.to_physical(np.full(3, (spacing - 1) / 2 - spacing))
-    grid = replace(grid, size=tuple(nodes.shape[:0:-1]), origin=tuple(origin.tolist()))
+    grid = Grid.of(nodes.shape[:0:-1], grid.spacing, origin, grid.direction)
     vectors = nodes.permute(1, 2, 3, 0).cpu().numpy() * voxel @ fixed.grid.axes.T.astype(np.float32)
     return DisplacementField(np.ascontiguousarray(vectors), grid)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
+from GLIDERegLib.core.geometry import triple
+
+# Positions from which on threads save time: fewer are read within what it takes to start one.
 _WORTH_THREADS = 20000
 
 
@@ -43,7 +47,7 @@ def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     return values.reshape(image.shape[0], *position.shape[1:])
 
 
-def sample_axes(image: torch.Tensor, positions: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def sample_axes(image: torch.Tensor, positions: Sequence[torch.Tensor]) -> torch.Tensor:
     """As `sample`, at all combinations of positions along z, y and x: (C, len(z), len(y), len(x)), as three
     small matrix products.
     """
@@ -59,5 +63,5 @@ def sample_field(field: torch.Tensor, displacement: torch.Tensor, offset: torch.
     """field (3, ...) read at x + displacement(x) + offset for every voxel x of `displacement`; both in
     voxels.
     """
-    position = index_grid(displacement.shape[1:], displacement.device) + displacement + offset
+    position = index_grid(triple(displacement.shape[1:]), displacement.device) + displacement + offset
     return sample(field, position)

@@ -6,8 +6,6 @@ as a chest, and the result is brought back to its own size: all that is written 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import SimpleITK as sitk
 
@@ -35,8 +33,8 @@ def enlarged(volume: Volume, factor: float) -> Volume:
 
 
 def enlarged_grid(grid: Grid, factor: float) -> Grid:
-    scaled = [tuple(float(v) * factor for v in values) for values in (grid.spacing, grid.origin)]
-    return replace(grid, spacing=scaled[0], origin=scaled[1])
+    spacing, origin = (np.asarray(values) * factor for values in (grid.spacing, grid.origin))
+    return Grid.of(grid.size, spacing, origin, grid.direction)
 
 
 def enlarged_transform(transform: sitk.Transform, factor: float) -> sitk.Transform:
@@ -55,9 +53,7 @@ def enlarged_transform(transform: sitk.Transform, factor: float) -> sitk.Transfo
 
 def enlarged_field(field: DisplacementField, factor: float) -> DisplacementField:
     """The field between the enlarged images."""
-    background = field.background
-    if background is not None:
-        background = background.copy()
-        background[:3, 3] *= factor
+    background = field.background.copy()
+    background[:3, 3] *= factor
     vectors = (field.vectors * factor).astype(field.vectors.dtype)
     return DisplacementField(vectors, enlarged_grid(field.grid, factor), background)

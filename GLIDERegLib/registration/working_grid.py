@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from GLIDERegLib.core.body import body_mask
 from GLIDERegLib.core.ct import AIR_HU, MAXIMUM_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def prepare_alone(volume: Volume, grid: Grid, mask: np.ndarray | None, role: str
     return _prepare(volume, grid, sitk.Transform(3, sitk.sitkIdentity), mask, (0, 0, 0), role)
 
 
-def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: float, multiple: int):
+def _moving_grid(
+    fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: float, multiple: int
+) -> tuple[Grid, tuple[int, int, int]]:
     """The part of the fixed grid, continued by `margin_mm`, onto which the moving image falls; and its first
     voxel in voxels of the fixed grid, multiples of `multiple`.
     """
@@ -93,7 +95,7 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     step = max(1, int(np.ceil(8.0 / spacing)))
     count = [-(-(n + 2 * margin - 1) // step) + 1 for n in fixed.size]
     start = fixed.to_physical(np.full(3, -margin))
-    blocks = Grid(tuple(count), (step * spacing,) * 3, tuple(start.tolist()), fixed.direction)
+    blocks = Grid.of(count, (step * spacing,) * 3, start, fixed.direction)
     moved = sitk.TransformToDisplacementField(
         initial, sitk.sitkVectorFloat64, blocks.size, blocks.origin, blocks.spacing, blocks.direction
     )
@@ -111,8 +113,7 @@ def _moving_grid(fixed: Grid, moving: Grid, initial: sitk.Transform, margin_mm: 
     high = np.minimum(index[near].max(axis=0), np.asarray(fixed.size) + margin - 1)
     size = high - low + 1
     origin = fixed.to_physical(low)
-    grid = Grid(tuple(int(n) for n in size), fixed.spacing, tuple(origin.tolist()), fixed.direction)
-    return grid, tuple(int(n) for n in low)
+    return Grid.of(size, fixed.spacing, origin, fixed.direction), triple(low)
 
 
 def _prepare(

@@ -29,8 +29,8 @@ def waves(points, amplitude=3.0, length=40.0):
     )
 
 
-def field_of(function, grid, background=None):
-    return DisplacementField(function(grid.points()).astype(np.float32), grid, background)
+def field_of(function, grid, *background):
+    return DisplacementField(function(grid.points()).astype(np.float32), grid, *background)
 
 
 def linear_part():

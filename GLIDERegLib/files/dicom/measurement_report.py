@@ -116,7 +116,7 @@ def export_measurements(
             "Install highdicom.",
             code="package-highdicom",
         ) from error
-    outside = [n.label for n in nodules if not scan.grid.contains(np.array(n.point))]
+    outside = [n.label for n in nodules if not scan.grid.contains(n.point)]
     if outside:
         raise InputError(
             f"The points of {', '.join(outside)} lie outside the DICOM scan",

@@ -51,6 +51,8 @@ class CoOptimisedVae:
 
 
 def _trainer(features: GlobalFeatures, settings: Settings) -> ReductionTrainer:
+    if features.reduction is None:
+        raise ValueError("the features have no reduction yet")
     return ReductionTrainer(
         features.reduction, settings.vae_learning_rate, settings.kl_weight, settings.vae_tokens, settings.seed
     )

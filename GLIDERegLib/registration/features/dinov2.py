@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,20 +117,17 @@ def _network(variant: str, side: int) -> torch.nn.Module:
     """The network for inputs of side x side tokens, its weights random."""
     size = variant.removeprefix("dinov2_vit")[0]
     channels, blocks = _SIZES[size]
-    kind, build = (
-        (Dinov2WithRegistersConfig, Dinov2WithRegistersModel)
-        if variant.endswith("_reg")
-        else (Dinov2Config, Dinov2Model)
-    )
-    config = kind(
-        hidden_size=channels,
-        num_hidden_layers=blocks,
-        num_attention_heads=channels // 64,
-        image_size=14 * side,
-        patch_size=14,
-        use_swiglu_ffn=size == "g",
-    )
-    return build(config)
+    options: dict[str, Any] = {
+        "hidden_size": channels,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": channels // 64,
+        "image_size": 14 * side,
+        "patch_size": 14,
+        "use_swiglu_ffn": size == "g",
+    }
+    if variant.endswith("_reg"):
+        return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**options))
+    return Dinov2Model(Dinov2Config(**options))
 
 
 def _trained_model(variant: str, side: int, checkpoint: Path) -> torch.nn.Module:

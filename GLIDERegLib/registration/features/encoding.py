@@ -110,8 +110,9 @@ def encode_volume(
             cache.put(key, tokens)
     if progress is not None:
         progress(1.0)
+    height, width = tokens.shape[2:]
     return FeatureVolume(
-        tokens.permute(1, 0, 2, 3), token_grid(volume.grid, side, *tokens.shape[:1:-1], encoded)
+        tokens.permute(1, 0, 2, 3), token_grid(volume.grid, side, width, height, encoded.tolist())
     )
 
 
@@ -124,14 +125,14 @@ def token_grid(grid: Grid, side: int, width: int, height: int, slices: Sequence[
     corner = np.array([-0.5 - _margin(grid.size[0], side), -0.5 - _margin(grid.size[1], side)])
     origin = grid.to_physical(np.append(corner + per_token[:2] / 2, slices[0]))
     spacing = per_token * np.asarray(grid.spacing)
-    return Grid((width, height, len(slices)), tuple(spacing.tolist()), tuple(origin.tolist()), grid.direction)
+    return Grid.of((width, height, len(slices)), spacing, origin, grid.direction)
 
 
 def feature_key(identity: dict, slices: torch.Tensor, masks: torch.Tensor) -> str:
     """SHA-256 of all that an encoder's output depends on: its identity and exactly what it is given."""
     digest = hashlib.sha256(json.dumps([identity, list(slices.shape)], sort_keys=True).encode())
-    digest.update(slices.numpy())
-    digest.update(np.packbits(masks.numpy()))
+    for array in (slices.numpy(), np.packbits(masks.numpy())):
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
 from GLIDERegLib.registration.features.intensity import add_intensity
@@ -89,30 +89,31 @@ class LocalFeatures:
         A packed voxel's weight is V / (V + noise * median V), V the local variance: where there is only
         noise, noise must not steer.
         """
-        array, usable = torch.from_numpy(image.array).to(device), torch.from_numpy(usable).to(device)
+        array, trusted = torch.from_numpy(image.array).to(device), torch.from_numpy(usable).to(device)
         blocks = sorted({cell, *factors})
         multiple = math.lcm(*blocks)
         slabs = MindSlabs(array, radius, dilation, multiple * -(-_LEAST_SLICES // multiple))
-        typical = slabs.variance[usable].median() if usable.any() else slabs.variance.median()
+        typical = slabs.variance[trusted].median() if trusted.any() else slabs.variance.median()
         confidence = slabs.variance / (slabs.variance + noise * typical)
-        values, shares, packed = [], [], {factor: [] for factor in factors}
+        values, shares = [], []
+        parts: dict[int, list[torch.Tensor]] = {factor: [] for factor in factors}
         for first, descriptors in slabs:
             part = slice(first, first + descriptors.shape[1])
             for factor in blocks:
-                means, share = pool(descriptors, usable[part], factor)
+                means, share = pool(descriptors, trusted[part], factor)
                 if factor == cell:
                     values.append(means)
                     shares.append(share)
-                if factor in packed:
-                    weight = pool(confidence[None, part], usable[part], factor)[0][0]
+                if factor in parts:
+                    weight = pool(confidence[None, part], trusted[part], factor)[0][0]
                     weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
-                    packed[factor].append(PackedFeatures.pack(means, weight, factor).data)
+                    parts[factor].append(PackedFeatures.pack(means, weight, factor).data)
 
-        def offset(factor: int) -> tuple[int, ...]:
-            return tuple(o // factor for o in image.offset)
+        def offset(factor: int) -> tuple[int, int, int]:
+            return triple(o // factor for o in image.offset)
 
         pooled = PooledFeatures(torch.cat(values, dim=1), torch.cat(shares), cell, offset(cell))
-        packed = {f: PackedFeatures(torch.cat(parts), f, offset(f)) for f, parts in packed.items()}
+        packed = {f: PackedFeatures(torch.cat(data), f, offset(f)) for f, data in parts.items()}
         return cls(pooled, packed)
 
 
@@ -144,17 +145,19 @@ class GlobalFeatures:
         self, images: tuple[Prepared, Prepared], volumes: tuple[FeatureVolume, FeatureVolume], seed: int
     ):
         self.images = images
-        tokens = [
+        fixed, moving = (
             Tokens.of(volume, _foreground_tokens(image, volume.grid).to(volume.features.device))
             for image, volume in zip(images, volumes, strict=True)
-        ]
-        self.pool = TokenPool(*tokens, seed)
+        )
+        self.pool = TokenPool(fixed, moving, seed)
         self.reduction: Reduction | None = None
         self._maps: tuple[torch.Tensor, torch.Tensor] | None = None
         self._shares: dict[tuple[int, int], torch.Tensor] = {}
 
     def refresh(self) -> None:
         """Recomputes the reduced features of both images from the reduction as it is now."""
+        if self.reduction is None:
+            raise ValueError("the features have no reduction yet")
         self._maps = self.reduction.reduced()
 
     def pooled(self, image: int, factor: int) -> PooledFeatures:
@@ -177,20 +180,21 @@ class GlobalFeatures:
         return weight / _BYTE_SCALE**2
 
     def _on(self, image: int, factor: int):
+        if self._maps is None:
+            raise ValueError("the features were not reduced yet")
         prepared, tokens, reduced = self.images[image], self.pool.images[image], self._maps[image]
-        share = self._share(image, factor)
-        grid = _cell_grid(prepared.grid, factor, share.shape)
+        share = self._share(image, factor, reduced.device)
+        grid = _cell_grid(prepared.grid, factor, triple(share.shape))
         index = torch.arange(max(share.shape), dtype=torch.float32, device=reduced.device).expand(3, -1)
         # Both grids have the same axes, so that an index along one depends on none of the others.
         positions = between_grids(grid, tokens.grid, index).flip(0)
         values = sample_axes(reduced, [p[:n] for p, n in zip(positions, share.shape, strict=True)])
-        return values, share, tuple(o // factor for o in prepared.offset)
+        return values, share, triple(o // factor for o in prepared.offset)
 
-    def _share(self, image: int, factor: int) -> torch.Tensor:
+    def _share(self, image: int, factor: int, device: torch.device) -> torch.Tensor:
         """The share of each cell (Z, Y, X) that is usable; the reduction does not change it."""
         if (image, factor) not in self._shares:
-            usable = torch.from_numpy(usable_voxels(self.images[image], image == 0, 1))
-            usable = usable.to(self._maps[image].device)
+            usable = torch.from_numpy(usable_voxels(self.images[image], image == 0, 1)).to(device)
             self._shares[image, factor] = pool(usable[None].float(), usable, factor)[1]
         return self._shares[image, factor]
 
@@ -235,8 +239,7 @@ def encode_pair(
 def _cell_grid(grid: Grid, factor: int, shape: tuple[int, int, int]) -> Grid:
     """The centres of cells of `factor` voxels."""
     origin = grid.to_physical(np.full(3, (factor - 1) / 2))
-    spacing = tuple(s * factor for s in grid.spacing)
-    return Grid(tuple(shape[::-1]), spacing, tuple(origin.tolist()), grid.direction)
+    return Grid.of(shape[::-1], np.multiply(grid.spacing, factor), origin, grid.direction)
 
 
 def _foreground_tokens(image: Prepared, tokens: Grid) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration.backends import backend_for
 
@@ -28,7 +29,7 @@ class PooledFeatures:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return tuple(self.values.shape[1:])
+        return triple(self.values.shape[1:])
 
 
 @dataclass

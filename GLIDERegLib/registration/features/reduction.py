@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.core.geometry import Grid, triple
 from GLIDERegLib.registration.adam import Adam
 from GLIDERegLib.registration.features.encoding import FeatureVolume
 from GLIDERegLib.registration.sampling import constants
@@ -51,7 +51,7 @@ class Tokens:
         features = volume.features
         # In half precision first: rearranging copies all tokens.
         values = features.half().permute(1, 2, 3, 0).reshape(-1, features.shape[0])
-        return cls(values, tuple(features.shape[1:]), volume.grid, foreground.flatten().nonzero()[:, 0])
+        return cls(values, triple(features.shape[1:]), volume.grid, foreground.flatten().nonzero()[:, 0])
 
     def at(self, index: torch.Tensor) -> torch.Tensor:
         """Trilinear tokens (N, C) float32 at token indices (3, N), x y z, inside the grid."""
@@ -223,7 +223,7 @@ class ReductionTrainer:
         if extra is not None:
             loss = loss + extra()
         gradients = torch.autograd.grad(loss, self.optimiser.parameters)
-        self.optimiser.step(gradients, self.learning_rate)
+        self.optimiser.step(list(gradients), self.learning_rate)
 
 
 def between_grids(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,8 @@ class Sam2Encoder(NetworkEncoder):
             )
         super().__init__(variant, input_size, windows, batch_size, device, half)
         self.reading = reading
+        # Its parts have names that SAM2 gives them: no type tells of them.
+        self.model: Any
         if checkpoint is not None:
             self.weights = sha256_of(Path(checkpoint))
             self.model = _trained_model(variant, input_size, Path(checkpoint))

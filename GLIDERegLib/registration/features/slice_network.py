@@ -6,7 +6,7 @@ import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +126,7 @@ def half_is_faster(device: torch.device) -> bool:
     """True on CUDA, and on processors with instructions for bfloat16 as far as torch tells."""
     if device.type != "cpu":
         return device.type == "cuda"
-    traits = getattr(torch.cpu, "get_capabilities", dict)()
+    traits: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(traits.get("avx512_bf16") or traits.get("amx_bf16"))
 
 
@@ -149,7 +149,7 @@ def read_checkpoint(checkpoint: Path) -> Any:
         raise WeightsError(f"{checkpoint} {problem[0]}.", problem[1]) from error
 
 
-def holds_tensors(content: Any) -> bool:
+def holds_tensors(content: Any) -> TypeGuard[dict[str, torch.Tensor]]:
     """Whether something read from a file is a dictionary of tensors only."""
     return isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
 

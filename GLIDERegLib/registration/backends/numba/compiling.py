@@ -37,7 +37,7 @@ MODULES = (
     "field_kernels",
 )
 # The folder that holds the package, for the processes that compile.
-LIBRARY = Path(sys.modules[__package__.partition(".")[0]].__file__).resolve().parents[1]
+LIBRARY = Path(__file__).resolve().parents[4]
 # Parts that each thread gets: some rows take longer than others.
 PARTS_A_THREAD = 2
 # Processes that compile at once; each holds numba and a kernel, 0.3 GB.
@@ -112,16 +112,15 @@ def _cached(function: Callable):
     """The function under numba, kept on disk: beside its file, else in the user's cache folder, else in a
     folder of this user's own among the temporary files, else nowhere.
     """
-    options = {"fastmath": AS_WRITTEN, "nogil": True}
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, fastmath=AS_WRITTEN, nogil=True)(function)
     except RuntimeError:
         # "no locator available": neither the installation nor the user's home can be written.
         folder = _own_temporary_folder()
     if folder is None:
-        return njit(**options)(function)
-    numba.config.CACHE_DIR = str(folder)
-    return njit(cache=True, **options)(function)
+        return njit(fastmath=AS_WRITTEN, nogil=True)(function)
+    vars(numba.config)["CACHE_DIR"] = str(folder)
+    return njit(cache=True, fastmath=AS_WRITTEN, nogil=True)(function)
 
 
 def _own_temporary_folder() -> Path | None:
@@ -169,7 +168,7 @@ class Preparation:
     fails) kernels compile at their first call.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         _load()
         missing = sorted((k for k in _kernels if not k.ready), key=lambda k: -k.seconds)
         self.needed = bool(missing)
