@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, progress_reporter
+from GLIDERegLib.cli.options import complete
 
 FEWEST, MOST = 20, 2000
 
@@ -24,8 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--moving", type=Path, required=True, metavar="FILE", help="moving image")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for landmarks, map, report")
     add("--count", type=int, default=300, metavar="N", help="the most landmarks; default: 300")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, progress_reporter
-from GLIDERegLib.cli.options import settings_of, settings_options
+from GLIDERegLib.cli.options import complete, settings_of, settings_options
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -26,8 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--second", type=Path, metavar="T", help="transform from moving points to a third scan's")
     add("--direct", type=Path, metavar="T", help="transform from fixed points to that third scan's")
     add("-o", "--output", type=Path, required=True, metavar="JSON", help="report to write")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

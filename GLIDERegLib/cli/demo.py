@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, progress_reporter
 from GLIDERegLib.cli.evaluate import accuracy_rows
-from GLIDERegLib.cli.options import settings_of, settings_options
+from GLIDERegLib.cli.options import complete, settings_of, settings_options
 from GLIDERegLib.cli.register import REPORT, TRANSFORM, print_summary, register_files
 from GLIDERegLib.files.pair_files import PairFiles
 
@@ -42,8 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="fetch the encoder's checkpoint first; without network, go on with local features",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

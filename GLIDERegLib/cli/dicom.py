@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
+from GLIDERegLib.cli.options import complete
 
 # mm; what a reader of the object may be told without a word: a tenth of a fine voxel.
 UNSAID_MM = 0.1
@@ -17,6 +18,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     _add_contours(commands)
 
 
+def _add_scans(parser: argparse.ArgumentParser, text: str, required: bool) -> None:
+    """The options for the two scans; text: their help, with {role} in it."""
+    for role in ("fixed", "moving"):
+        parser.add_argument(
+            f"--{role}-dicom", type=Path, required=required, metavar="SCAN", help=text.format(role=role)
+        )
+
+
 def _add_export(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "export-dicom",
@@ -26,14 +35,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("result", type=Path, metavar="DIR", help="results of `glidereg register`, or a transform file")
-    for role in ("fixed", "moving"):
-        add(
-            f"--{role}-dicom",
-            type=Path,
-            required=True,
-            metavar="SCAN",
-            help=f"folder or one file of the {role} DICOM series",
-        )
+    _add_scans(parser, "folder or one file of the {role} DICOM series", required=True)
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="DICOM file to write")
     add(
         "--keep-grid",
@@ -41,8 +43,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="write the displacement field's own grid, turned or fine as it is; default: a grid along the "
         "patient's axes, every 2 to 3 mm",
     )
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run_export)
+    complete(parser, run_export)
 
 
 def _add_import(commands: argparse._SubParsersAction) -> None:
@@ -54,17 +55,10 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("registration", type=Path, metavar="REG", help="the registration object")
-    for role in ("fixed", "moving"):
-        add(
-            f"--{role}-dicom",
-            type=Path,
-            metavar="SCAN",
-            help=f"the {role} DICOM series; refused where the object is not of it",
-        )
+    _add_scans(parser, "the {role} DICOM series; refused where the object is not of it", required=False)
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="transform to write (.h5 or .tfm)")
     add("--report", type=Path, metavar="JSON", help="which scans it leads from and to, by their UIDs")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run_import)
+    complete(parser, run_import)
 
 
 def _add_contours(commands: argparse._SubParsersAction) -> None:
@@ -79,8 +73,7 @@ def _add_contours(commands: argparse._SubParsersAction) -> None:
     add("--dicom", type=Path, required=True, metavar="SCAN", help="folder or one file of the DICOM series")
     add("--type", required=True, choices=("rtstruct", "seg"), help="which object to write")
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="DICOM file to write")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run_contours)
+    complete(parser, run_contours)
 
 
 def run_contours(options: argparse.Namespace) -> None:

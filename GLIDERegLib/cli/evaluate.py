@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import Row, comparison, interruptible, print_warnings
+from GLIDERegLib.cli.options import complete
 
 FILES = {
     "transform": "transform, fixed points to moving points: ITK's (.h5, .tfm, .mat) or a displacement field",
@@ -30,8 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     for name, text in FILES.items():
         parser.add_argument(f"--{name}", type=Path, required=name in REQUIRED, metavar="FILE", help=text)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="JSON", help="report to write")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.options import complete
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -25,8 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="earlier report, whose nodules of the same label these are",
     )
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="DICOM file to write")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

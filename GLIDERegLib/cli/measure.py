@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.options import complete
 from GLIDERegLib.cli.register import REPORT, WARPED
 
 # Decimals of what is written; six stand for coordinates.
@@ -29,8 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a point in each nodule (.csv, .mrk.json or .fcsv)",
     )
     add("-o", "--output", type=Path, required=True, metavar="CSV", help="table to write, a row a point")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

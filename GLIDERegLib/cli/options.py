@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import typing
+from collections.abc import Callable
 
 from GLIDERegLib.core.describing import Choice, Description, descriptions
 from GLIDERegLib.core.errors import InputError
@@ -29,6 +30,12 @@ OFFERED = (
 _RENAMED = {"name": "preset", "encoder_slice_step": "slice-step"}
 _SEE = {"encoder": " (see `glidereg weights list`)"}
 _NOUNS = {"checkpoint": "FILE", "encoder": "NAME", "name": "NAME", "device": "NAME"}
+
+
+def complete(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+    """What every command has last: --quiet, and what it runs."""
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
 
 
 def option_name(setting: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.options import complete
 from GLIDERegLib.core.errors import GlideRegError
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         text += "in a folder of `glidereg register`"
         add(f"--{role}", type=Path, metavar="FILE", help=text)
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="points file to write, in LPS mm")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
+from GLIDERegLib.cli.options import complete
 from GLIDERegLib.cli.propagate import ROLES, image_grids
 
 # mm; an inverse further from the exact one than a tenth of a fine voxel is told.
@@ -48,8 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     add("--report", type=Path, metavar="JSON", help="figures to write")
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="segmentation to write")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

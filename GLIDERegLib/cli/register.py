@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, progress_reporter
-from GLIDERegLib.cli.options import settings_of, settings_options
+from GLIDERegLib.cli.options import complete, settings_of, settings_options
 from GLIDERegLib.files.pair_files import PairFiles
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--initial-transform", type=Path, metavar="FILE", help=text)
     text = "go on though DICOM says that the two scans are of different patients"
     add("--allow-different-patients", action="store_true", help=text)
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

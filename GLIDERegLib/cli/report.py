@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.options import complete
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -27,8 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     text = "write the scans' names and folders, which may hold a patient's name, into the page"
     parser.add_argument("--show-names", action="store_true", help=text)
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.options import complete
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -23,8 +24,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     download = actions.add_parser("download", help="fetch a checkpoint and check its SHA-256")
     download.add_argument("name", metavar="NAME", help="for example sam2.1_hiera_tiny")
     download.add_argument("--mirror", metavar="URL", help="folder of another server that has the file")
-    download.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    download.set_defaults(run=download_weights)
+    complete(download, download_weights)
     verify = actions.add_parser("verify", help="tell by its SHA-256 whether a file is a published checkpoint")
     verify.add_argument(
         "file", metavar="FILE", help="a file, or the name of a checkpoint that was downloaded"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import progress_reporter
+from GLIDERegLib.cli.options import complete
 from GLIDERegLib.core.errors import Cancelled, InputError
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     text = "the checkpoint's network, see `glidereg weights list`; default: sam2.1_hiera_tiny"
     group.add_argument("--encoder", metavar="NAME", help=text)
     group.add_argument("--preset", metavar="NAME", help="preset of all rows; default: default")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

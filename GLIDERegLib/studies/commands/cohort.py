@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GLIDERegLib.cli.options import OFFERED, option_name, settings_of, settings_options
+from GLIDERegLib.cli.options import OFFERED, complete, option_name, settings_of, settings_options
 from GLIDERegLib.core.errors import GlideRegError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--memory-per-pair", type=_positive(float), metavar="GB", help=text)
     text = "compute pairs again that failed before, though nothing about them has changed"
     add("--retry-failed", action="store_true", help=text)
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
-from GLIDERegLib.cli.options import settings_of, settings_options
+from GLIDERegLib.cli.options import complete, settings_of, settings_options
 from GLIDERegLib.core.errors import Cancelled, InputError
 from GLIDERegLib.studies.commands.cohort import Console, PairsFailed, register_options
 
@@ -46,8 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     text = "write the scans' file names, which may hold a patient's name, into the page"
     add("--show-names", action="store_true", help=text)
     add("--xlsx", action="store_true", help="write the tables as nodules.xlsx too")
-    add("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
+    complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:
