@@ -2,6 +2,7 @@
 
 import sys
 import unittest
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Union
 
@@ -96,6 +97,8 @@ class GLIDERegParameterNode:
     nodulesInFixed: vtkMRMLMarkupsFiducialNode
     nodulesInMoving: vtkMRMLMarkupsFiducialNode
 
+    task: str = ""  # the last one chosen; its settings are those below
+    keepNodules: bool = False
     preset: Annotated[str, Choice(list(ABOUT["name"].values))] = DEFAULTS.name
     device: str = DEFAULTS.device
     preview: bool = True
@@ -138,6 +141,7 @@ class GLIDERegParameterNode:
     sequenceWarped: vtkMRMLSequenceNode
     sequenceTable: vtkMRMLTableNode
     sequenceChart: vtkMRMLPlotChartNode
+    sequenceAmplitude: vtkMRMLTableNode
 
     followUpScan: vtkMRMLScalarVolumeNode
     followUpNodules: vtkMRMLMarkupsFiducialNode
@@ -158,12 +162,14 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.panel = None
         self.pages = []
+        self.keys = []
 
     def setup(self) -> None:
         import qt
 
         from GLIDERegLib.panel.check import CheckPage
         from GLIDERegLib.panel.follow_up import FollowUpPage
+        from GLIDERegLib.panel.keys import EVERYWHERE, PageKeys, showKeys
         from GLIDERegLib.panel.nodules import NodulesPage
         from GLIDERegLib.panel.registration import RegistrationPanel
         from GLIDERegLib.panel.sequence import SequencePage
@@ -182,6 +188,14 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
             FollowUpPage(self._addTab("GLIDERegFollowUp", _("Follow-up")), self.logic, self.panel),
         ]
+        keysButton = qt.QToolButton()
+        keysButton.text, keysButton.toolTip = "?", _("All keys of these pages")
+        keysButton.connect("clicked()", showKeys)
+        self.tabs.setCornerWidget(keysButton)
+        turns = {f"page{n + 1}": partial(self.tabs.setCurrentIndex, n) for n in range(len(self.pages))}
+        everywhere = PageKeys(EVERYWHERE, self.tabs, {"keys": keysButton}, turns)
+        self.keys = [everywhere, *(page.keys for page in self.pages if page is not self.panel)]
+        self._setKeysActive(False)
         self._marks = ReadingMarks()
         self.tabs.connect("currentChanged(int)", self.onPageChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -209,10 +223,16 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setParameterNode(self.logic.getParameterNode())
         self.pages[self.tabs.currentIndex].enter()
         self._mark()
+        self._setKeysActive(True)
 
     def exit(self) -> None:
         """A running registration goes on while other modules are used."""
+        self._setKeysActive(False)
         self._marks.giveBack()
+
+    def _setKeysActive(self, active: bool) -> None:
+        for keys in self.keys:
+            keys.setActive(active)
 
     def onPageChanged(self, index: int) -> None:
         self.pages[index].enter()

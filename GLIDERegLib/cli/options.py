@@ -9,6 +9,7 @@ from collections.abc import Callable
 from GLIDERegLib.core.describing import Choice, Description, descriptions
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.core.tasks import TASKS, task_of
 
 # The settings that have an option, and the option's name where it is another.
 OFFERED = (
@@ -68,6 +69,10 @@ def settings_options() -> argparse.ArgumentParser:
                 # argparse formats with %.
                 help=help_text(setting).replace("%", "%%"),
             )
+    text = "; ".join(f"{task.name}: {task.text[:1].lower()}{task.text[1:-1]}" for task in TASKS.values())
+    group.add_argument(
+        "--task", metavar="NAME", help=f"settings by what it is for: {text}".replace("%", "%%")
+    )
     text = (
         "any setting by its name in report.json, with a number or true or false; may be given several times"
     )
@@ -76,9 +81,12 @@ def settings_options() -> argparse.ArgumentParser:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The preset with what the options change; raises InputError for values that no setting may have."""
+    """The preset with what the task and then the options change; raises InputError for values that no setting
+    may have.
+    """
     names = descriptions(Settings).keys() - {"name"}
-    changes = {name: value for name, value in vars(options).items() if name in names}
+    changes = dict(task_of(options.task).changes) if "task" in options else {}
+    changes |= {name: value for name, value in vars(options).items() if name in names}
     changes |= dict(_change(text) for text in getattr(options, "changes", []))
     return Settings.preset(getattr(options, "preset", "default"), **changes)
 

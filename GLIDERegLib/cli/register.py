@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, progress_reporter
 from GLIDERegLib.cli.options import complete, settings_of, settings_options
+from GLIDERegLib.core.tasks import task_of
 from GLIDERegLib.files.pair_files import PairFiles
 
 if TYPE_CHECKING:
@@ -76,16 +77,25 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting, write_json
 
     inputs = PairFiles(**{item.name: getattr(options, item.name) for item in fields(PairFiles)})
-    settings = settings_of(options)
-    folder = options.output
+    settings, folder = settings_of(options), options.output
+    task = task_of(options.task) if "task" in options else None
+    if task is not None and task.keeps_nodules:
+        inputs = replace(
+            inputs,
+            fixed_nodules=inputs.fixed_nodules or inputs.fixed_points,
+            moving_nodules=inputs.moving_nodules or inputs.moving_points,
+        )
     refuse_overwriting(inputs.given().values(), [folder, *(folder / name for name in OUTPUTS)])
     dates = study_dates(inputs, options.allow_different_patients)
     with OutputFolder(folder) as out, progress_reporter(options.quiet) as progress:
         done = interruptible(lambda cancel: register_files(inputs, settings, out, progress, cancel))
-        write_json(done.report | {"study_dates": dates}, out / REPORT)
+        report = done.report | {"study_dates": dates}
+        if task is not None:
+            report |= {"task": task.name, "warnings": [*report["warnings"], *filter(None, [task.note])]}
+        write_json(report, out / REPORT)
         write_json(inputs.given(), out / INPUTS)
     if not options.quiet:
-        print_summary(done.report, folder, inputs.given())
+        print_summary(report, folder, inputs.given())
 
 
 def study_dates(inputs: PairFiles, any_patient: bool) -> dict[str, str]:

@@ -21,6 +21,7 @@ from GLIDERegLib.panel.check_texts import (
 )
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.keys import CHECK, PageKeys
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap, showMaps
 from GLIDERegLib.scene.quality.measures import measure
@@ -65,6 +66,22 @@ class CheckPage:
         ui.checkMeasureButton.connect("clicked()", self.measure)
         self._landmarks = LandmarksSection(ui, self._pair, self._foundLandmarks)
         self._dicom = DicomButtons(ui, self._pair, self._imported)
+        self.keys = PageKeys(
+            CHECK,
+            ui.checkViewsSection,
+            {
+                "layout": ui.checkLayoutButton,
+                "before": ui.checkBeforeCheck,
+                "follow": ui.checkFollowCheck,
+                "next": ui.checkNextButton,
+                "previous": ui.checkPreviousButton,
+                "confirm": ui.checkConfirmButton,
+                "reject": ui.checkRejectButton,
+                "undo": ui.checkUndoButton,
+                "redo": ui.checkRedoButton,
+            },
+            {"overlay": self.nextOverlay},
+        )
         self._blinking = qt.QTimer()
         self._blinking.setInterval(BLINK_MILLISECONDS)
         self._blinking.connect("timeout()", self._blink)
@@ -77,6 +94,7 @@ class CheckPage:
         if self._binding.isTo(node):
             return
         self._close()
+        self._landmarks.history.clear()
         self._node = node
         self._watch(None)
         self._binding.bind(node)
@@ -191,11 +209,17 @@ class CheckPage:
         self._enable()
         self._show()
 
+    def nextOverlay(self) -> None:
+        """The overlay below the present one in the list, after the last one the first."""
+        combo = self.ui.checkOverlayCombo
+        if combo.enabled:
+            combo.setCurrentIndex((combo.currentIndex + 1) % combo.count)
+
     def _show(self) -> None:
         """The views as the switches say."""
         if self._quiet or self._node is None or (pair := self._pair()) is None:
             return
-        ui, mode, node = self.ui, self._overlay.value, self._node
+        ui, mode, node, reason = self.ui, self._overlay.value, self._node, ""
         if mode == LANDMARK_ERROR and findMap(pair.transform, mode) is None:
             self._quietly(lambda: self._overlay.show(overlay.NOTHING))
             self._say(_("Press 'Find landmarks' first."))
@@ -210,6 +234,7 @@ class CheckPage:
                 self._overlay.show(mode)
             else:
                 mode = overlay.NOTHING
+                reason = _("This map needs two CT scans whose numbers are HU.")
         if self._views is None:
             self._views = CheckViews(pair, self._tellPosition)
         self._views.showOverlay(mode, node.checkOpacity / 100, ui.checkBeforeCheck.checked)
@@ -221,6 +246,8 @@ class CheckPage:
         else:
             self._blinking.stop()
         self._enable()
+        if reason:
+            self._say(reason)
 
     def _blink(self) -> None:
         self._views.blink()

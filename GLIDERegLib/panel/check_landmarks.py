@@ -11,10 +11,21 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import showTable
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.keys import CHECK
 from GLIDERegLib.panel.remedies import said
-from GLIDERegLib.scene.quality.landmark_nodes import CONFIRMED, REJECTED, UNDECIDED, Place, regionTable
+from GLIDERegLib.panel.undo import UndoButtons
+from GLIDERegLib.scene.quality.landmark_nodes import (
+    CONFIRMED,
+    REJECTED,
+    ROLES,
+    UNDECIDED,
+    Place,
+    pointList,
+    regionTable,
+)
 from GLIDERegLib.scene.quality.landmarks import SceneLandmarks, decide, places, refresh, summary, worst
 from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.review.history import Step
 from GLIDERegLib.scene.views.review_views import showNodule
 
 POLL_MILLISECONDS = 200
@@ -45,20 +56,16 @@ class LandmarksSection:
         for column, width in enumerate(WIDTHS):
             view.setColumnWidth(column, width)
         view.connect("itemSelectionChanged()", self._selected)
+        self.history = UndoButtons(CHECK, ui.checkUndoButton, ui.checkRedoButton, self._tell).history
         self._tell("")
         ui.checkFindButton.connect("clicked()", self._clicked)
-        self._shortcuts = []
-        for button, key, act in (
-            (ui.checkPreviousButton, "Alt+P", lambda: self.step(-1)),
-            (ui.checkNextButton, "Alt+N", lambda: self.step(1)),
-            (ui.checkConfirmButton, "Alt+C", lambda: self.decide(CONFIRMED)),
-            (ui.checkRejectButton, "Alt+R", lambda: self.decide(REJECTED)),
+        for button, act in (
+            (ui.checkPreviousButton, lambda: self.step(-1)),
+            (ui.checkNextButton, lambda: self.step(1)),
+            (ui.checkConfirmButton, lambda: self.decide(CONFIRMED)),
+            (ui.checkRejectButton, lambda: self.decide(REJECTED)),
         ):
             button.connect("clicked()", act)
-            # Active wherever the focus is, while the page is in sight.
-            shortcut = qt.QShortcut(qt.QKeySequence(key), view)
-            shortcut.connect("activated()", act)
-            self._shortcuts.append(shortcut)
 
     @property
     def current(self) -> Place | None:
@@ -93,7 +100,28 @@ class LandmarksSection:
         place, pair = self.current, self._pair()
         if place is None or pair is None:
             return
-        self._fill(decide(pair, place, UNDECIDED if place.decision == decision else decision))
+        decided = UNDECIDED if place.decision == decision else decision
+        lists = [pointList(pair, scan) for scan in ROLES]
+        self._fill(decide(pair, place, decided))
+        if None in lists:
+            return
+        self.history.record(
+            Step(
+                _("landmark {label} {what}").format(label=place.label, what=WORDS[decided] or _("undecided")),
+                (*lists, pair.fixed, pair.moving, pair.transform),
+                undo=lambda: self._redecide(pair, place, place.decision),
+                redo=lambda: self._redecide(pair, place, decided),
+            )
+        )
+
+    def _redecide(self, pair: Pair, place: Place, decision: str) -> None:
+        """Writes a decision and, where that pair is checked now, shows the landmark that it is of."""
+        found = decide(pair, place, decision)
+        if self._pair() == pair:
+            self._fill(found)
+            numbers = [one.number for one in self._worst]
+            if place.number in numbers:
+                self.ui.checkWorstView.selectRow(numbers.index(place.number))
 
     def close(self) -> None:
         """Ends a search."""
@@ -129,6 +157,7 @@ class LandmarksSection:
         if found is None:
             self._tell(self._search.failure)
             return
+        self.history.forget([pointList(self._of, scan) for scan in ROLES])
         self._fill(found)
         showTable(self.ui.checkRegionsView, regionTable(self._of))
         self._onFound()
@@ -161,7 +190,8 @@ class LandmarksSection:
         ui.checkFindButton.enabled = pair is not None
         ui.checkFindButton.text = _("Stop") if self._search.active else _("Find landmarks")
         found = (ui.checkRegionsView, ui.checkWorstView, ui.checkPreviousButton, ui.checkNextButton)
-        for widget in (*found, ui.checkConfirmButton, ui.checkRejectButton):
+        decisions = (ui.checkConfirmButton, ui.checkRejectButton, ui.checkUndoButton, ui.checkRedoButton)
+        for widget in (*found, *decisions):
             widget.visible = bool(self._worst)
         for button in (ui.checkConfirmButton, ui.checkRejectButton):
             button.enabled = self.current is not None

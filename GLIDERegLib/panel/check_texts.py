@@ -28,6 +28,11 @@ OVERLAYS = [
     (overlay.FADE, _("Warped scan, fading"), ""),
     (overlay.FLICKER, _("Warped scan, flickering"), _("What jumps does not match.")),
     (
+        overlay.TWO_COLORS,
+        _("Two colours: fixed orange, warped blue"),
+        _("Grey where both agree, orange where the fixed scan is brighter, blue where the warped one is."),
+    ),
+    (
         overlay.DIFFERENCE,
         _("Difference, every voxel"),
         _("Even grey where both agree, brighter where the fixed scan is brighter."),
@@ -45,6 +50,14 @@ MAPS = [
         ),
     ),
     ("difference", _("Map: difference"), _("Fixed minus warped intensity, HU.")),
+    (
+        "density",
+        _("Map: difference, lung density corrected"),
+        _(
+            "In the lungs, fixed minus (warped + 1000) x Jacobian - 1000, HU: lung keeps its mass and gets "
+            "lighter as it fills with air. Only for CT in HU."
+        ),
+    ),
     (
         LANDMARK_ERROR,
         _("Map: error at landmarks"),

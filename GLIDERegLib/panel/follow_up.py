@@ -13,6 +13,7 @@ from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.follow_up_results import NoduleDates
 from GLIDERegLib.panel.follow_up_scans import ScanList
+from GLIDERegLib.panel.keys import FOLLOW_UP, PageKeys
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.texts import followUpRunningText
@@ -41,6 +42,12 @@ class FollowUpPage:
             ui.followUpPresetCombo,
             choices.choicesOf("name"),
             lambda name: self._binding.set("preset", name),
+        )
+        self.keys = PageKeys(
+            FOLLOW_UP,
+            ui.followUpResultsSection,
+            {"dates": ui.followUpDatesButton, "plot": ui.followUpPlotButton},
+            {"next": lambda: self.nodules.step(1), "previous": lambda: self.nodules.step(-1)},
         )
         ui.followUpStartButton.connect("clicked()", self.apply)
         ui.followUpStopButton.connect("clicked()", self.cancel)

@@ -54,6 +54,12 @@ class NoduleDates:
         row = self.ui.followUpView.currentRow()
         return self._rows[row][0] if 0 <= row < len(self._rows) else ""
 
+    def step(self, by: int) -> None:
+        """Selects the next (1) or the previous (-1) nodule, as far as there is one."""
+        if self._rows:
+            row = self.ui.followUpView.currentRow() + by
+            self.ui.followUpView.selectRow(min(max(row, 0), len(self._rows) - 1))
+
     def showDates(self, shown: bool) -> None:
         """Shows every scan in a view of its own, or the user's own layout again."""
         if shown == (self._reading is not None):

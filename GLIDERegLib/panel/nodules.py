@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
+from GLIDERegLib.panel.keys import NODULES, PageKeys
+from GLIDERegLib.panel.nodules_history import NodulesHistory
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.remedies import said
@@ -53,11 +55,28 @@ class NodulesPage:
         self._observed: list = []
         self._tags: list[tuple] = []
         self._table = NoduleTable(ui, self._selected, self._changed)
+        self._history = NodulesHistory(ui, self._say, self._put)
         ui.updateButton.connect("clicked()", self.update)
         ui.matchButton.connect("clicked()", self.match)
         ui.patientCheckBox.connect("toggled(bool)", lambda _checked: self._enable())
         ui.editButton.connect("toggled(bool)", self.edit)
         ui.predictionButton.connect("clicked()", self.backToPrediction)
+        self.keys = PageKeys(
+            NODULES,
+            ui.nodulesReviewSection,
+            {
+                "next": ui.nextButton,
+                "previous": ui.previousButton,
+                "accept": ui.acceptButton,
+                "reject": ui.rejectButton,
+                "unsure": ui.unsureButton,
+                "edit": ui.editButton,
+                "prediction": ui.predictionButton,
+                "undo": ui.undoButton,
+                "redo": ui.redoButton,
+            },
+            {"comment": lambda: ui.commentEdit.setFocus()},
+        )
         self._report = ReportButton(ui.reportButton, ui.reportLabel, self._reportInputs)
         self._staleTimer = qt.QTimer()
         self._staleTimer.setSingleShot(True)
@@ -73,6 +92,7 @@ class NodulesPage:
         if self._binding.isTo(node):
             return
         self.ui.editButton.checked = False
+        self._history.clear()
         self._node = node
         self._binding.bind(node)
         self._nodeModified()
@@ -97,6 +117,7 @@ class NodulesPage:
         if table is not self._tableNode:
             # Another one, or it was deleted, and what was decided with it.
             self.ui.editButton.checked = False
+            self._history.clear()
             self._tableNode = table
             self._rows = [] if table is None else readRows(table)
             self._table.show(self._rows)
@@ -110,11 +131,15 @@ class NodulesPage:
             return
         for watched, tag in self._tags:
             watched.RemoveObserver(tag)
-        moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent, lambda *_: self._staleTimer.start()
-        dragged = slicer.vtkMRMLMarkupsNode.PointModifiedEvent, self._listModified
+        markups = slicer.vtkMRMLMarkupsNode
+        moved = {slicer.vtkMRMLTransformableNode.TransformModifiedEvent: lambda *_: self._staleTimer.start()}
+        dragged = {
+            markups.PointStartInteractionEvent: lambda *_: self._history.seal(),
+            markups.PointModifiedEvent: self._listModified,
+        }
         self._observed, self._tags = nodes, []
-        for watched, (event, call) in zip(nodes, (moved, dragged, dragged), strict=False):
-            if watched is not None:
+        for watched, calls in zip(nodes, (moved, dragged, dragged), strict=False):
+            for event, call in calls.items() if watched is not None else ():
                 self._tags.append((watched, watched.AddObserver(event, call)))
 
     def _review(self) -> Review:
@@ -188,6 +213,8 @@ class NodulesPage:
                 return
             self.ui.editButton.checked = False
             self._rows = measureRows(plan.merged(keep), review.pair, self._days(review))
+            # What was decided before was decided on other places.
+            self._history.clear()
             self._writeNodes(review)
         self._say("")
         self._show()
@@ -234,8 +261,10 @@ class NodulesPage:
         except InputError:
             # The scans are gone; what the reader says still counts.
             days = days or None
-        self._rows[self._table.current] = grown(row, days)
+        before, row = self._rows[self._table.current], grown(row, days)
+        self._rows[self._table.current] = row
         self._store()
+        self._history.record(self._node.reviewTable, before, row)
 
     def _store(self) -> None:
         writeRows(self._node.reviewTable, self._rows)
@@ -260,9 +289,12 @@ class NodulesPage:
             return
         scan = "moving" if listNode is self._node.nodulesInFixed else "fixed"
         rows = takeMoves(self._judge, self._rows, listNode, scan)
-        if rows != self._rows:
-            self._rows = rows
-            self._store()
+        if rows == self._rows:
+            return
+        before, self._rows = self._rows, rows
+        self._store()
+        for old, row in zip(before, rows, strict=True):
+            self._history.record(self._node.reviewTable, old, row)
 
     def backToPrediction(self) -> None:
         """Puts the selected nodule back to where the transform propagates it, not reviewed."""
@@ -273,9 +305,32 @@ class NodulesPage:
             return
         back = replace(Judge(review.pair).moved(row, row.predicted), status=NOT_REVIEWED)
         self._rows[self._table.current] = back
+        self._writeMoved(review)
+        self._history.record(self._node.reviewTable, row, back)
+
+    def _writeMoved(self, review: Review) -> None:
+        """Writes rows of which one has another place."""
         self._writeNodes(review)
         self.edit(self.ui.editButton.checked)
         self._show()
+
+    # Undo
+
+    def _put(self, row: Row, values: dict) -> None:
+        """Writes fields of a nodule as they were at another time, and shows it. Raises InputError where its
+        place must change and the scans are gone.
+        """
+        keys = [(one.markedIn, one.point) for one in self._rows]
+        number = keys.index((row.markedIn, row.point))
+        changed = replace(self._rows[number], **values)
+        if changed.counterpart == self._rows[number].counterpart:
+            self._rows[number] = changed
+            self._store()
+        else:
+            review = self._review()
+            self._rows[number] = changed
+            self._writeMoved(review)
+        self._table.select(number)
 
     # Match nodule lists
 

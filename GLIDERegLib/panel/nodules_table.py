@@ -37,19 +37,14 @@ class NoduleTable:
         ui.commentEdit.connect("textChanged(QString)", lambda text: self._change(comment=text))
         for scan, box in (("fixed", ui.fixedDiameterBox), ("moving", ui.movingDiameterBox)):
             box.connect("valueChanged(double)", lambda size, scan=scan: self._typeDiameter(scan, size))
-        self._shortcuts = []
-        for button, key, act in (
-            (ui.previousButton, "Alt+P", lambda: self.step(-1)),
-            (ui.nextButton, "Alt+N", lambda: self.step(1)),
-            (ui.acceptButton, "Alt+A", lambda: self._change(status=ACCEPTED)),
-            (ui.rejectButton, "Alt+R", lambda: self._change(status=REJECTED)),
-            (ui.unsureButton, "Alt+U", lambda: self._change(status=UNSURE)),
+        for button, act in (
+            (ui.previousButton, lambda: self.step(-1)),
+            (ui.nextButton, lambda: self.step(1)),
+            (ui.acceptButton, lambda: self._change(status=ACCEPTED)),
+            (ui.rejectButton, lambda: self._change(status=REJECTED)),
+            (ui.unsureButton, lambda: self._change(status=UNSURE)),
         ):
             button.connect("clicked()", act)
-            # Active wherever the focus is, while the page is in sight.
-            shortcut = qt.QShortcut(qt.QKeySequence(key), ui.reviewView)
-            shortcut.connect("activated()", act)
-            self._shortcuts.append(shortcut)
 
     @property
     def current(self) -> int:
@@ -83,10 +78,14 @@ class NoduleTable:
         self._showing = False
         self._showRow()
 
+    def select(self, number: int) -> None:
+        """Selects a row, and so brings the views to its nodule."""
+        self.ui.reviewView.selectRow(number)
+
     def step(self, by: int) -> None:
         """Selects the next (1) or the previous (-1) row, as far as there is one."""
         if self._rows:
-            self.ui.reviewView.selectRow(min(max(self.current + by, 0), len(self._rows) - 1))
+            self.select(min(max(self.current + by, 0), len(self._rows) - 1))
 
     def _selectionChanged(self) -> None:
         if self._showing:

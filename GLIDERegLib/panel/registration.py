@@ -15,9 +15,11 @@ from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.prerequisites import Prerequisites, needsWeights
 from GLIDERegLib.panel.remedies import worded
 from GLIDERegLib.panel.run import RunController
+from GLIDERegLib.panel.task import TaskSection
 from GLIDERegLib.panel.texts import runningText, summary
 from GLIDERegLib.panel.weights import describeCheckpoint
 from GLIDERegLib.panel.weights_control import WeightsControl
+from GLIDERegLib.scene.parameters import notesOf
 from GLIDERegLib.scene.registration.checks import defaultVolumes, inputProblem, inputWarnings
 from GLIDERegLib.scene.registration.identity import Scans, describePair, patientMismatch
 from GLIDERegLib.scene.registration.outcome import Results
@@ -72,6 +74,7 @@ class RegistrationPanel:
             ("seed", ui.seedSpin),
         ):
             widget.toolTip = choices.toolTip(setting)
+        self._task = TaskSection(ui, lambda: self.node)
         self._weights = WeightsControl(ui.weightsButton, self._weightsChanged)
         ui.checkpointEdit.connect("currentPathChanged(QString)", self._checkpointTyped)
         # All that is told of an emptied text.
@@ -101,6 +104,7 @@ class RegistrationPanel:
             box.show(getattr(self.node, name))
         if self.ui.checkpointEdit.currentPath != self.node.checkpoint:
             self.ui.checkpointEdit.currentPath = self.node.checkpoint
+        self._task.show()
         self._weights.show(self.node.encoder)
         self._showPair()
         self.enable()
@@ -167,7 +171,8 @@ class RegistrationPanel:
         node = self.node
         if problem is None:
             self.say(
-                inputWarnings(
+                notesOf(node)
+                + inputWarnings(
                     node.fixedVolume,
                     node.movingVolume,
                     node.fixedMask,

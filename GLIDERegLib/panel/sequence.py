@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.keys import STUDY, PageKeys
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.run import RunController
@@ -61,6 +62,12 @@ class SequencePage:
         ui.frameSlider.connect("valueChanged(int)", self._step)
         ui.overlayButton.connect("clicked()", self.showOverlay)
         ui.plotButton.connect("clicked()", lambda: showChart(self.node.sequenceChart))
+        self.keys = PageKeys(
+            STUDY,
+            ui.studyResultsSection,
+            {"overlay": ui.overlayButton, "plot": ui.plotButton},
+            {"next": lambda: self._walk(1), "previous": lambda: self._walk(-1)},
+        )
         self.showIdle()
 
     # The parameter node
@@ -79,6 +86,7 @@ class SequencePage:
             self._fillReferences()
             self._preset.show(node.preset)
         showTable(self.ui.tracksView, node and node.sequenceTable)
+        showTable(self.ui.amplitudeView, node and node.sequenceAmplitude)
         self._showIdentity()
         self.enable()
 
@@ -205,6 +213,7 @@ class SequencePage:
         with slicer.util.NodeModify(node.parameterNode):
             node.sequenceFixed, node.sequenceWarped = results.reference, results.warped
             node.sequenceTable, node.sequenceChart = results.table, results.chart
+            node.sequenceAmplitude = results.amplitude
 
     # The results in the views
 
@@ -240,6 +249,11 @@ class SequencePage:
         ui.frameSlider.maximum = count - 1
         ui.frameSlider.value = number
         ui.frameLabel.text = frameText(volumes, number)
+
+    def _walk(self, by: int) -> None:
+        """The next (1) or the previous (-1) frame, as far as there is one."""
+        if self._browser is not None:
+            self.ui.frameSlider.value += by
 
     def _step(self, number: int) -> None:
         if self._browser is not None and self._browser.GetSelectedItemNumber() != number:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.core.tasks import TASKS
 from GLIDERegLib.scene.registration.request import Inputs, Outputs
 from GLIDERegLib.scene.sequence.nodes import sequenceOf, usualReference
 from GLIDERegLib.scene.sequence.run import SequenceInputs
@@ -25,6 +26,7 @@ def inputsOf(parameters: Any) -> Inputs:
         parameters.fixedMask,
         parameters.movingMask,
         parameters.initialTransform,
+        parameters.keepNodules,
     )
 
 
@@ -55,6 +57,12 @@ def outputsOf(parameters: Any) -> Outputs:
         wanted(parameters.makeNodulesInFixed, parameters.nodulesInFixed),
         wanted(parameters.makeNodulesInMoving, parameters.nodulesInMoving),
     )
+
+
+def notesOf(parameters: Any) -> list[str]:
+    """What a reader of the result must know by what the parameter node says that it is for."""
+    task = TASKS.get(parameters.task)
+    return [task.note] if task is not None and task.note else []
 
 
 def settingsOf(parameters: Any) -> dict:

@@ -19,7 +19,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring
 from GLIDERegLib.scene.follow_up.run import FollowUp
-from GLIDERegLib.scene.parameters import inputsOf, outputsOf, sequenceInputsOf, settingsOf
+from GLIDERegLib.scene.parameters import inputsOf, notesOf, outputsOf, sequenceInputsOf, settingsOf
 from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, correspondingPoints
 from GLIDERegLib.scene.registration.run import SceneRegistration
@@ -77,6 +77,7 @@ class RegistrationLogic:
             settingsOf(parameters),
             preview=parameters.preview,
             temporaryFolder=slicer.app.temporaryPath,
+            notes=notesOf(parameters),
         )
 
     def startCorrection(self, parameters: Any) -> None:

@@ -56,6 +56,7 @@ class Request:
     fixed, moving, masks: paths of images in world coordinates. initial_transform: path of an ITK transform
     from fixed to moving points. present_transform: the same of a registration that is to be corrected; then
     corresponding_points, {"fixed": [[x, y, z], ...], "moving": [...]} in LPS mm, say where it should lead.
+    fixed_nodules, moving_nodules: paths of points, LPS mm, one in each nodule that is to keep its size.
     settings: "name" of a preset and changes to it, as keywords of `Settings.preset`. output: existing folder
     for the child's files. cancel_file, keep_file: when one appears, the child stops, or ends early with the
     present result. preview_seconds: least time between two previews; None for no previews.
@@ -71,14 +72,16 @@ class Request:
     initial_transform: str | None = None
     present_transform: str | None = None
     corresponding_points: dict[str, list[list[float]]] | None = None
+    fixed_nodules: str | None = None
+    moving_nodules: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     preview_seconds: float | None = None
 
     def files(self) -> PairFiles:
         """The files of what is to be registered."""
-        masks, initial = (self.fixed_mask, self.moving_mask), self.initial_transform
-        optional = [Path(path) if path else None for path in (*masks, initial)]
-        return PairFiles(Path(self.fixed), Path(self.moving), *optional)
+        names = ("fixed_mask", "moving_mask", "initial_transform", "fixed_nodules", "moving_nodules")
+        given = {name: Path(path) for name in names if (path := getattr(self, name))}
+        return PairFiles(Path(self.fixed), Path(self.moving), **given)
 
     def write(self, path: str | PathLike) -> None:
         """Writes the request as JSON (UTF-8)."""

@@ -156,3 +156,43 @@ def test_options_reach_the_report(glidereg, images, tmp_path):
     names = {"preset": "name", "slice-step": "encoder_slice_step"}
     expected = {names.get(name, name.replace("-", "_")): value for name, value in values.items()}
     assert {name: settings[name] for name in expected} == expected
+
+
+def test_a_follow_up_takes_the_points_for_nodules_and_a_cone_beam_ct_is_told_of(
+    phantom_folder, tmp_path, monkeypatch, capsys
+):
+    from types import SimpleNamespace
+
+    import GLIDERegLib.cli.register as command
+    from GLIDERegLib.cli import main
+
+    asked = []
+
+    def register_files(inputs, settings, out, progress, cancel):
+        asked.append((inputs, settings))
+        report = {
+            "features": "local",
+            "seconds": 1.0,
+            "device": {"kind": "cpu"},
+            "similarity": {when: {"normalised_cross_correlation": 0.5} for when in ("initial", "final")},
+            "jacobian": {"share_not_positive": 0.0},
+            "warnings": ["One."],
+        }
+        return SimpleNamespace(report=report)
+
+    monkeypatch.setattr(command, "register_files", register_files)
+    scans = [str(phantom_folder / f"{role}.nii.gz") for role in ("fixed", "moving")]
+    points = phantom_folder / "moving_nodules.csv"
+    for task in ("follow-up", "planning-cbct"):
+        arguments = ["register", *scans, "-o", str(tmp_path / task), "--task", task]
+        assert main([*arguments, "--moving-points", str(points)]) == 0
+    (followed, _), (treated, settings) = asked
+    assert (followed.moving_nodules, followed.fixed_nodules) == (points, None)
+    assert treated.moving_nodules is None and settings.search_range == 32.0
+    reports = [
+        json.loads((tmp_path / task / "report.json").read_text()) for task in ("follow-up", "planning-cbct")
+    ]
+    assert [report["task"] for report in reports] == ["follow-up", "planning-cbct"]
+    assert reports[0]["warnings"] == ["One."]
+    assert reports[1]["warnings"][1].startswith("A cone-beam CT's numbers are not HU")
+    assert "A cone-beam CT's numbers are not HU" in capsys.readouterr().out

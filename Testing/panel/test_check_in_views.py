@@ -346,18 +346,67 @@ def test_the_warped_scan_follows_the_users_window_and_a_changed_transform(studie
     shown.copies.remove()
 
 
-def test_the_difference_is_even_grey_where_scans_agree_and_tells_which_is_brighter(studied, red):
+def spots(pair, grey):
+    """Makes a spot brighter in each scan; where they are, RAS mm, of the fixed one and of the moving one."""
     import slicer
 
+    indices = ((50, 45, 16), (70, 45, 16))
+    for volume, (i, j, k) in zip((pair.fixed, pair.moving), indices, strict=True):
+        slicer.util.arrayFromVolume(volume)[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = grey
+        slicer.util.arrayFromVolumeModified(volume)
+    return [(OBLIQUE @ [*index, 1])[:3] for index in indices]
+
+
+def test_two_colours_are_grey_where_scans_agree_and_tell_by_colour_which_is_brighter(studied, red):
     pair = studied(np.zeros_like)
     # A window of its own for the moving scan must not look like a difference.
     pair.moving.GetDisplayNode().SetWindowLevel(300, 0)
-    for volume, place in ((pair.fixed, (50, 45, 16)), (pair.moving, (70, 45, 16))):
-        i, j, k = place
-        slicer.util.arrayFromVolume(volume)[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = -300
-        slicer.util.arrayFromVolumeModified(volume)
+    fixedSpot, movingSpot = spots(pair, -300)
+    shown = overlayOn(pair, red, "two colors")
+    assert at(red, (0, 40, 0)) == pytest.approx([127] * 3, abs=3)
+    # 0.7 of the window in one scan, 0.5 in the other.
+    assert at(red, fixedSpot) == pytest.approx([178, 153, 127], abs=4)
+    assert at(red, movingSpot) == pytest.approx([127, 153, 178], abs=4)
+    # The window that the reader changes in the view is that of both scans.
+    shown.copies.tintedFixed.GetDisplayNode().SetWindowLevel(2000, -500)
+    assert at(red, movingSpot) == pytest.approx([127, 140, 153], abs=4)
+    # Another way shows both in their own colours again, and closing gives the view back.
+    shown.overlay.show("warped")
+    assert len(set(at(red, movingSpot))) == 1
+    shown.overlay.show("two colors")
+    shown.overlay.close()
+    shown.copies.remove()
+    composite = red.mrmlSliceCompositeNode()
+    assert composite.GetCompositing() == composite.Alpha
+
+
+@pytest.mark.parametrize(
+    "sees",
+    [
+        # Machado, Oliveira and Fernandes (IEEE TVCG 15:1291, 2009): protanopia and deuteranopia.
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    ],
+)
+def test_readers_with_a_red_green_deficiency_tell_the_two_colours_from_each_other(slicerHost, sees):
+    from GLIDERegLib.scene.mrml.colors import FIXED_TINT, WARPED_TINT
+
+    fixed, warped = (np.clip(np.array(sees) @ tint, 0, 1) for tint in (FIXED_TINT, WARPED_TINT))
+    assert np.add(FIXED_TINT, WARPED_TINT) == pytest.approx([1, 1, 1])
+
+    def yellowness(color):
+        return (color[0] + color[1]) / 2 - color[2]
+
+    # Neither grey nor alike: one stays yellow, the other blue, by a quarter of the scale at least.
+    assert yellowness(fixed) > 0.25 and yellowness(warped) < -0.25
+
+
+def test_the_difference_is_even_grey_where_scans_agree_and_tells_which_is_brighter(studied, red):
+    pair = studied(np.zeros_like)
+    # A window of its own for the moving scan must not look like a difference.
+    pair.moving.GetDisplayNode().SetWindowLevel(300, 0)
+    fixedSpot, movingSpot = spots(pair, -300)
     overlayOn(pair, red, "subtract")
-    fixedSpot, movingSpot = ((OBLIQUE @ [*place, 1])[:3] for place in ((50, 45, 16), (70, 45, 16)))
     even = at(red, (0, 40, 0))
     assert even == pytest.approx([127] * 3, abs=3)
     assert at(red, fixedSpot) == pytest.approx(even + 25, abs=4)

@@ -126,14 +126,6 @@ def test_rejecting_takes_a_place_out_of_the_numbers_and_pressing_again_takes_it_
     assert cells(ui.checkWorstView, 0)[2] == "confirmed"
 
 
-def test_every_decision_has_a_key(found):
-    keys = {shortcut.key.toString() for shortcut in found.page._landmarks._shortcuts}
-    assert keys == {"Alt+P", "Alt+N", "Alt+C", "Alt+R"}
-    tips = [found.ui.checkPreviousButton, found.ui.checkNextButton]
-    tips += [found.ui.checkConfirmButton, found.ui.checkRejectButton]
-    assert {tip.toolTip.rsplit("(", 1)[1].rstrip(")") for tip in tips} == keys
-
-
 def test_a_search_can_be_stopped_and_leaves_nothing(slicerHost, page, engine, study):
     from GLIDERegLib.scene.quality.landmarks import places
 
@@ -191,3 +183,39 @@ def test_landmarks_that_were_deleted_do_not_disturb(found):
     found.ui.checkNextButton.click()
     found.ui.checkRejectButton.click()
     assert found.ui.checkWorstView.rowCount == 0
+
+
+def test_decisions_on_landmarks_are_taken_back_and_done_again(found):
+    ui = found.ui
+    assert not ui.checkUndoButton.enabled
+    ui.checkNextButton.click()
+    ui.checkRejectButton.click()
+    ui.checkConfirmButton.click()
+    ui.checkNextButton.click()
+    assert ui.checkUndoButton.toolTip == "Undo: landmark b confirmed (Alt+Z)"
+    ui.checkUndoButton.click()
+    assert cells(ui.checkWorstView, 0)[2] == "rejected" and ui.checkWorstView.currentRow() == 0
+    assert ui.checkFoundLabel.text.startswith("2 landmarks")
+    ui.checkUndoButton.click()
+    assert cells(ui.checkWorstView, 0)[2] == "" and not ui.checkUndoButton.enabled
+    assert ui.checkFoundLabel.text.startswith("3 landmarks")
+    ui.checkRedoButton.click()
+    ui.checkRedoButton.click()
+    assert cells(ui.checkWorstView, 0)[2] == "confirmed" and not ui.checkRedoButton.enabled
+
+
+def test_no_decision_survives_a_new_search_or_its_landmarks(slicerHost, found):
+    import slicer
+
+    ui = found.ui
+    ui.checkNextButton.click()
+    ui.checkRejectButton.click()
+    ui.checkFindButton.click()
+    slicerHost.waitUntil(lambda: ui.checkFindButton.text == "Find landmarks", seconds=20)
+    assert not ui.checkUndoButton.enabled and cells(ui.checkWorstView, 0)[2] == ""
+    ui.checkRejectButton.click()
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
+        if node.GetAttribute("GLIDEReg.Landmarks"):
+            slicer.mrmlScene.RemoveNode(node)
+    ui.checkUndoButton.click()
+    assert not ui.checkUndoButton.enabled

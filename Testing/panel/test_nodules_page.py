@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from panel.support import ROOT
 
-SHORTCUTS = {"Alt+N", "Alt+P", "Alt+A", "Alt+R", "Alt+U"}
+SHORTCUTS = {"Alt+N", "Alt+P", "Alt+A", "Alt+R", "Alt+U", "Alt+D", "Alt+B"}
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def press(slicerHost, page, key):
     """The shortcut of these keys, as Qt would fire it."""
     import qt
 
-    found = [s for s in page.ui.reviewView.findChildren(qt.QShortcut) if s.key.toString() == key]
+    found = [s for s in page.widget.findChildren(qt.QShortcut) if s.key.toString() == key]
     assert len(found) == 1
     found[0].activated.emit()
 
@@ -245,14 +245,9 @@ def test_keys_work_wherever_the_focus_is_while_the_page_is_seen(reviewed, slicer
     assert reviewed.ui.reviewView.currentRow() == 1
     type_alt(reviewed.ui.updateButton, "U")
     assert rows(reviewed)[1].status == "unsure"
-    reviewed.ui.reviewView.hide()
+    reviewed.widget.hide()
     type_alt(reviewed.ui.commentEdit, "A")
     assert rows(reviewed)[1].status == "unsure"
-
-
-def test_no_key_is_one_of_slicer_s_menus():
-    # File, Edit, View, Help: &F, &E, &V, &H in Slicer's menu bar.
-    assert not {key[-1] for key in SHORTCUTS} & set("FEVH")
 
 
 # Notes
@@ -491,3 +486,106 @@ def test_scans_of_different_patients_stop_unless_the_reader_goes_on(study, open_
     assert len(asked) == 1 and "different patients: their IDs differ" in asked[0]
     assert (page.node.reviewTable is not None) == answer
     assert ("different patients" in page.ui.messageLabel.text) == (not answer)
+
+
+# Undo
+
+
+def test_every_kind_of_decision_is_taken_back_and_done_again(reviewed, slicerHost):
+    import slicer
+
+    ui = reviewed.ui
+    assert not ui.undoButton.enabled and ui.undoButton.toolTip == "Nothing to undo (Alt+Z)"
+    before = [rows(reviewed)]
+    ui.reviewView.selectRow(1)
+
+    def drag(*place):
+        dragged = reviewed.node.nodulesInFixed
+        dragged.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
+        for part in (0.5, 1.0):
+            dragged.SetNthControlPointPosition(1, *(part * np.array(place)))
+
+    ui.editButton.checked = True
+    for decide in (
+        ui.acceptButton.click,
+        ui.rejectButton.click,
+        lambda: [setattr(ui.commentEdit, "text", text) for text in ("s", "so", "solid")],
+        lambda: setattr(ui.fixedDiameterBox, "value", 8.0),
+        lambda: drag(25.0, -30.0, 16.0),
+        lambda: drag(25.0, -30.0, 18.0),
+        ui.predictionButton.click,
+    ):
+        decide()
+        before.append(rows(reviewed))
+    ui.reviewView.selectRow(3)
+    tips = []
+    for state in reversed(before[:-1]):
+        tips.append(ui.undoButton.toolTip)
+        press(slicerHost, reviewed, "Alt+Z")
+        assert rows(reviewed) == state
+        assert ui.reviewView.currentRow() == 1
+        place = reviewed.node.nodulesInFixed.GetNthControlPointPositionWorld(1)
+        assert place == pytest.approx(state[1].fixed, abs=1e-6)
+    assert tips == [
+        f"Undo: nodule b: {what} (Alt+Z)"
+        for what in ("back to prediction", "moved", "moved", "diameter", "comment", "rejected", "accepted")
+    ]
+    assert not ui.undoButton.enabled
+    for state in before[1:]:
+        press(slicerHost, reviewed, "Alt+Y")
+        assert rows(reviewed) == state
+    assert not ui.redoButton.enabled
+    # Points can still be dragged, and the list says so.
+    assert ui.editButton.checked and not reviewed.node.nodulesInFixed.GetLocked()
+
+
+def test_accepting_twice_is_one_decision(reviewed):
+    reviewed.ui.reviewView.selectRow(0)
+    reviewed.ui.acceptButton.click()
+    reviewed.ui.acceptButton.click()
+    reviewed.ui.undoButton.click()
+    assert rows(reviewed)[0].status == "not reviewed" and not reviewed.ui.undoButton.enabled
+
+
+def test_undoing_a_decision_leaves_what_was_measured_since(reviewed):
+    from dataclasses import replace
+
+    from GLIDERegLib.scene.review.table import writeRows
+
+    page = reviewed.page
+    reviewed.ui.reviewView.selectRow(0)
+    reviewed.ui.acceptButton.click()
+    page._rows[0] = replace(page._rows[0], growth="+10 %")
+    writeRows(reviewed.node.reviewTable, page._rows)
+    reviewed.ui.undoButton.click()
+    assert (rows(reviewed)[0].status, rows(reviewed)[0].growth) == ("not reviewed", "+10 %")
+
+
+@pytest.mark.parametrize("how", ["update", "table", "scene"])
+def test_nothing_is_undone_in_another_table(reviewed, how):
+    import slicer
+
+    reviewed.ui.reviewView.selectRow(0)
+    reviewed.ui.acceptButton.click()
+    assert reviewed.ui.undoButton.enabled
+    if how == "update":
+        reviewed.ui.updateButton.click()
+        assert rows(reviewed)[0].status == "accepted"
+    elif how == "table":
+        slicer.mrmlScene.RemoveNode(reviewed.node.reviewTable)
+    else:
+        reviewed.page.setParameterNode(None)
+        slicer.mrmlScene.Clear(0)
+    assert not reviewed.ui.undoButton.enabled and not reviewed.ui.redoButton.enabled
+    reviewed.ui.undoButton.click()
+
+
+def test_a_place_stays_corrected_where_the_scan_is_gone_and_the_reason_is_told(reviewed, study):
+    import slicer
+
+    reviewed.ui.editButton.checked = True
+    reviewed.node.nodulesInFixed.SetNthControlPointPosition(0, 1.0, 2.0, 3.0)
+    slicer.mrmlScene.RemoveNode(study.moving)
+    reviewed.ui.undoButton.click()
+    assert rows(reviewed)[0].status == "corrected" and reviewed.ui.undoButton.enabled
+    assert "moving scan" in reviewed.ui.messageLabel.text

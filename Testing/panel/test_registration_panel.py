@@ -10,6 +10,8 @@ from panel.support import FINDINGS, MODULE, addLinear
 
 from GLIDERegLib.core.describing import descriptions
 from GLIDERegLib.core.settings import PRESETS, Settings
+from GLIDERegLib.core.tasks import TASKS
+from GLIDERegLib.files.points import read_points
 
 # A value other than the default for each setting, and the keyword of `Settings.preset` it becomes.
 SETTINGS = {
@@ -255,7 +257,7 @@ def test_the_engine_knows_every_keyword_and_nothing_else_is_a_setting(fake, open
     settings = Settings.preset(**settingsOf(node)).as_dict()
     assert all(settings[keyword] == expected for _, keyword, expected in SETTINGS.values())
     parameters = typing.get_type_hints(module.python.GLIDERegParameterNode)
-    otherPages = ("check", "match", "days", "sequence", "followUp")
+    otherPages = ("check", "match", "days", "sequence", "followUp", "task")
     ofThisPage = [name for name in parameters if name == "checkpoint" or not name.startswith(otherPages)]
     assert sorted(n for n in ofThisPage if parameters[n] in (str, int, float)) == sorted(SETTINGS)
 
@@ -305,3 +307,56 @@ def test_views_have_letters_and_a_scale_bar_while_the_module_is_looked_at(slicer
     assert looks and [(v.GetOrientationMarkerType(), v.GetRulerType()) for v in views] == looks
     module.exit()
     assert not any(v.GetOrientationMarkerType() or v.GetRulerType() for v in views)
+
+
+# Tasks
+
+
+def choose(ui, task):
+    ui.taskCombo.setCurrentIndex(ui.taskCombo.findData(task))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_sets_what_it_says_and_the_engine_gets_the_same_as_from_the_command_line(
+    fake, openModule, name
+):
+    from GLIDERegLib.scene.parameters import inputsOf, settingsOf
+
+    module = openModule()
+    node, ui, task = module.logic.getParameterNode(), module.ui, TASKS[name]
+    choose(ui, "planning-cbct" if name != "planning-cbct" else "4d")
+    choose(ui, name)
+    assert Settings.preset(**settingsOf(node)) == Settings.preset("default", **task.changes)
+    assert inputsOf(node).keepNodules == ui.keepNodulesCheck.checked == task.keeps_nodules
+    assert ui.taskTextLabel.text.startswith(task.text) and not ui.taskTextLabel.isHidden()
+    assert ui.taskTextLabel.toolTip == task.reason
+    node.searchRange = 100.0
+    assert ui.taskTextLabel.text.endswith("Changed since: Search range.")
+    choose(ui, "")
+    assert ui.taskTextLabel.isHidden() and node.searchRange == 100.0
+
+
+def test_marked_nodules_go_to_the_engine_where_they_are_to_keep_their_size_and_notes_are_told(
+    slicerHost, fake, pair, openModule
+):
+    import slicer
+
+    marks = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Known")
+    marks.AddControlPoint([10.0, 20.0, 30.0], "a")
+    module = openModule()
+    node = module.logic.getParameterNode()
+    node.movingNodules = marks
+    for task, expected in (("follow-up", [[-10.0, -20.0, 30.0]]), ("planning-cbct", None)):
+        fake.path.with_name("request.json").unlink(missing_ok=True)
+        choose(module.ui, task)
+        assert module.ui.messageLabel.text.startswith(TASKS[task].note)
+        fake.plan([["progress", "refinement", 0.5], ["wait"]])
+        module.ui.applyButton.click()
+        slicerHost.waitUntil(lambda: module.logic.registration.stage)
+        file = fake.request["moving_nodules"]
+        assert (None if file is None else read_points(file).points.tolist()) == expected
+        assert fake.request["fixed_nodules"] is None
+        told = any("cone-beam CT" in text for text in module.logic.registration.warnings)
+        assert told == (task == "planning-cbct")
+        module.ui.cancelButton.click()
+        slicerHost.waitUntil(lambda: not module.logic.registration.active)

@@ -228,11 +228,14 @@ def test_results_lie_beside_the_study_and_the_views_step_through_fixed_and_warpe
     assert said.startswith("Registered 2 of 2 frames to 'Breathing, phase 0 %' in 0:")
     browser = browserOf(volumes)
     played = [browser.GetProxyNode(s) for s in (results.transforms, results.warped, results.tracks)]
-    for result in (*played, results.reference, results.table, results.chart):
+    for result in (*played, results.reference, results.table, results.chart, results.amplitude):
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == folder, result.GetName()
     assert (node.sequenceTable, node.sequenceChart) == (results.table, results.chart)
     count = nodules.GetNumberOfControlPoints()
     assert made.ui.tracksView.model().rowCount() == 3 * count
+    assert node.sequenceAmplitude is results.amplitude
+    # One row for the lungs.
+    assert made.ui.amplitudeView.model().rowCount() == count + 1
     made.ui.plotButton.click()
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == results.chart.GetID()
 

@@ -254,3 +254,42 @@ def test_titles_of_maps_say_direction_and_unit():
     assert "moving / fixed" in KINDS["jacobian"].title and "HU" in KINDS["difference"].title
     body = np.ones((2, 2, 2), bool)
     assert KINDS["consistency"].range(np.full((2, 2, 2), 0.01), body) == (0.0, 1.0)
+
+
+def test_lung_of_the_same_mass_is_no_difference_where_the_density_is_corrected(addVolume, scene):
+    import slicer
+
+    # Fixed to moving: every volume grows by a third, so that the same tissue is thinner in the moving scan.
+    factor = 1.1
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Breath")
+    matrix = np.diag([factor] * 3 + [1.0])
+    node.SetMatrixTransformFromParent(slicer.util.vtkMatrixFromArray(matrix))
+    ijkToRas = np.diag([4.0, 4.0, 4.0, 1.0])
+    ijkToRas[:3, 3] = -60
+
+    def chest(lung):
+        voxels = np.full((31, 31, 31), 40, np.int16)
+        voxels[8:24, 8:24, 8:24] = lung
+        return voxels
+
+    fixed = addVolume(chest(-750), ijkToRas, "Fixed")
+    moving = addVolume(chest(round(250 / factor**3 - 1000)), matrix @ ijkToRas, "Moving")
+    found = measured((fixed, moving), node)
+    lung = found.fixed == -750
+    assert found.isCt and (lung & found.body).sum() > 1000
+    assert np.abs(found.difference[lung]).min() > 60
+    assert np.abs(found.densityDifference[lung & found.body]).max() < 2
+    # Soft tissue keeps its density, whatever the field says.
+    tissue = found.fixed == 40
+    assert np.array_equal(found.densityDifference[tissue], found.difference[tissue])
+
+
+def test_where_a_scan_is_not_ct_there_is_no_density_to_correct(scans, scene):
+    from GLIDERegLib.scene.quality.maps import findMap, showMaps
+    from GLIDERegLib.scene.registration.pair import makePair
+
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Identity")
+    found = measured(scans, node)
+    assert not found.isCt and found.densityDifference is None
+    assert "density" not in showMaps(makePair(*scans, node), found)
+    assert findMap(node, "density") is None and findMap(node, "difference") is not None

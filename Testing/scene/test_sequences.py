@@ -508,3 +508,54 @@ def test_two_frames_of_a_breathing_chest_by_the_engine(sequenceScene, tmp_path):
     before = np.linalg.norm((phantom.fixed_nodules - phantom.moving_nodules), axis=1).mean()
     assert error < 0.5 * before
     assert list(Path(tmp_path / "temporary").iterdir()) == []
+
+
+def columnsOf(tableNode) -> dict[str, list]:
+    table = tableNode.GetTable()
+    names = [table.GetColumnName(c) for c in range(table.GetNumberOfColumns())]
+    return {n: [table.GetValueByName(r, n) for r in range(table.GetNumberOfRows())] for n in names}
+
+
+def test_the_amplitude_is_peak_to_peak_along_the_axes_of_the_body(finished):
+    columns = columnsOf(finished.results.amplitude)
+    assert [value.ToString() for value in columns["Place"]][:2] == ["a", "b"]
+    # The second frame is the reference, where nothing has moved: from phase 0 to 75.
+    expected = [*(75 * np.abs(STEP)), 75 * np.linalg.norm(STEP)]
+    headers = ("LR", "AP", "SI", "Farthest")
+    found = [[value.ToDouble() for value in columns[f"{header} (mm)"]][:2] for header in headers]
+    assert np.allclose(found, np.array(expected)[:, None], atol=0.006)
+    assert [value.ToDouble() for value in columns["Frames"]][:2] == [4, 4]
+    assert finished.results.amplitude.GetName() == "Amplitude in Breathing"
+
+
+def test_the_amplitude_of_the_lungs_is_what_95_percent_of_their_places_do_not_exceed(scene, addVolume):
+    import vtk
+
+    from GLIDERegLib.scene.sequence.amplitude import LUNGS, lungPoints, makeAmplitude
+
+    voxels = np.full((40, 40, 40), 40, np.int16)
+    voxels[4:36, 6:34, 6:34] = -800
+    # Bowel gas, which is no lung.
+    voxels[1:3, 6:10, 6:10] = -900
+    chest = addVolume(voxels, placement(4.0, (0.0, 0.0, 0.0)), "Chest")
+    still, breath = vtk.vtkTransform(), vtk.vtkTransform()
+    breath.Scale(1.0, 1.0, 1.2)
+    lungs = lungPoints(chest)
+    assert len(lungs) == 32 * 28 * 28
+    table = makeAmplitude("Amplitude", chest, [still, breath], {})
+    columns = columnsOf(table)
+    assert [value.ToString() for value in columns["Place"]] == [LUNGS]
+    assert columns["LR (mm)"][0].ToDouble() == 0
+    expected = np.percentile(0.2 * np.abs(lungs[:, 2]), 95)
+    assert columns["SI (mm)"][0].ToDouble() == pytest.approx(expected, abs=0.006)
+    assert columns["Frames"][0].ToDouble() == 2
+
+
+def test_without_nodules_and_without_lungs_there_is_no_amplitude(scene, addVolume):
+    import vtk
+
+    from GLIDERegLib.scene.sequence.amplitude import makeAmplitude
+
+    tissue = addVolume(np.full((10, 10, 10), 40, np.int16), placement(4.0, (0.0, 0.0, 0.0)), "Tissue")
+    assert makeAmplitude("Amplitude", tissue, [vtk.vtkTransform()] * 2, {}) is None
+    assert scene.GetFirstNodeByName("Amplitude") is None

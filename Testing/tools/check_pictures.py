@@ -23,8 +23,8 @@ PLANTED = ((70.0, 0.0, 20.0), (5.0, 0.0, -6.2))
 
 
 def draw(folder: Path) -> None:
-    """The pictures check-side-by-side, -maps, -panel and -landmarks (.png), in a folder, from a scene
-    that is emptied before.
+    """The pictures check-side-by-side, -maps, -panel, -two-colours and -landmarks (.png), in a folder, from a
+    scene that is emptied before.
     """
     import check_views
     import slicer
@@ -69,6 +69,12 @@ def draw(folder: Path) -> None:
             folder / "check-maps.png",
             np.concatenate([np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]),
         )
+        shown = []
+        _choose(ui.checkOverlayCombo, "two colors")
+        for before in (True, False):
+            ui.checkBeforeCheck.checked = before
+            shown.append(view("GLIDERegWarpedCoronal").grab())
+        _save(folder / "check-two-colours.png", np.concatenate(shown, 1))
         page.close()
         made.widget.deleteLater()
     slicer.mrmlScene.Clear(0)

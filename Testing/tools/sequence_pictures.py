@@ -55,6 +55,7 @@ def draw(folder: Path) -> None:
             (8, 6), title, fill="white", font_size=15, stroke_width=2, stroke_fill="black"
         )
         titled.append(np.asarray(picture))
+    ui.studyRunSection.collapsed = True
     with tempfile.TemporaryDirectory() as scratch:
         host.screenshot(module.panel, f"{scratch}/page.png", width=PANEL_WIDTH)
         page = np.asarray(Image.open(f"{scratch}/page.png").convert("RGB"))[: VIEW + PLOT[1]]

@@ -22,6 +22,9 @@ RISING = (
     (0.741, 0.873, 0.150),
     (0.993, 0.906, 0.144),
 )
+# Of the fixed and the warped scan where both are seen at once: they add up to white, so that what is equal is
+# grey. Orange and blue differ in the opponent colour that readers with a red-green deficiency keep.
+FIXED_TINT, WARPED_TINT = (1.0, 0.5, 0.0), (0.0, 0.5, 1.0)
 # The Jacobian's colours reach from one step below 0, the one that folds, to 4, as its legend does.
 LARGEST_JACOBIAN = 4.0
 JACOBIAN_RANGE = (-LARGEST_JACOBIAN / (COLORS - 2), LARGEST_JACOBIAN)
@@ -42,6 +45,12 @@ def risingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
 def divergingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     """Blue below the middle, grey there, red above."""
     return _node(scene, "Less to more", diverging(np.linspace(-1, 1, COLORS)))
+
+
+def tintColors(scene: slicer.vtkMRMLScene, tint: tuple[float, float, float]) -> slicer.vtkMRMLColorTableNode:
+    """From black to a tint, at equal steps."""
+    name = "Fixed in two colours" if tint == FIXED_TINT else "Warped in two colours"
+    return _node(scene, name, np.linspace(0, 1, COLORS)[:, None] * np.asarray(tint))
 
 
 def jacobianColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:

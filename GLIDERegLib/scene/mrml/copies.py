@@ -6,12 +6,15 @@ import slicer
 import slicer.util
 import vtk
 
+from GLIDERegLib.scene.mrml.colors import FIXED_TINT, WARPED_TINT, tintColors
 from GLIDERegLib.scene.mrml.geometry import isLinearlyPlaced
 from GLIDERegLib.scene.mrml.hidden import HiddenNodes
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.registration.results import copyDisplay
 
 INVERTED_GREY = "vtkMRMLColorTableNodeInvertedGrey"
+# How the copies look: as the moving scan does; for a difference; in one of two colours.
+AS_IT_IS, INVERTED, TINTED = "as it is", "inverted", "tinted"
 
 
 class MovingCopies:
@@ -26,23 +29,44 @@ class MovingCopies:
         self._nodes = HiddenNodes()
         self.warped = self._add("Warped", pair.transform)
         self.original = self._add("Moving, original (unwarped)", None)
-        self._inverted = False
+        self._look = AS_IT_IS
+        self._tinted: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._tintedTag = None
         self._shown = pair.moving.GetScalarVolumeDisplayNode()
         self._tag = self._shown and self._shown.AddObserver(vtk.vtkCommand.ModifiedEvent, self._copyDisplays)
         self._copyDisplays()
 
-    def setInverted(self, inverted: bool) -> None:
-        """Shows both in inverted grey with the window and level of the fixed scan: half over that scan they
-        leave an even grey where the intensities agree.
+    def setLook(self, look: str) -> None:
+        """Shows both as the moving scan, or with the window and level of the fixed one: INVERTED, half over
+        that scan, they leave an even grey where the intensities agree; TINTED, added to `tintedFixed`, any
+        grey.
         """
-        self._inverted = inverted
+        self._look = look
         self._copyDisplays()
+
+    @property
+    def tintedFixed(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The fixed scan where it lies, in the first of two colours; a change of its window is also that of
+        the copies.
+        """
+        if self._tinted is None:
+            fixed = self._pair.fixed
+            self._tinted = self._nodes.addCopy(fixed, fixed.GetName())
+            self._tinted.SetAndObserveTransformNodeID(fixed.GetTransformNodeID())
+            display = self._tinted.GetScalarVolumeDisplayNode()
+            display.SetApplyThreshold(False)
+            display.SetAndObserveColorNodeID(tintColors(fixed.GetScene(), FIXED_TINT).GetID())
+            self._tintedTag = display.AddObserver(vtk.vtkCommand.ModifiedEvent, self._copyDisplays)
+        return self._tinted
 
     def remove(self) -> None:
         """Takes the copies out of the scene."""
         if self._tag:
             self._shown.RemoveObserver(self._tag)
             self._tag = None
+        if self._tinted is not None:
+            self._tinted.GetScalarVolumeDisplayNode().RemoveObserver(self._tintedTag)
+            self._tinted = None
         self._nodes.remove()
 
     def _add(self, name: str, parent: slicer.vtkMRMLTransformNode | None) -> slicer.vtkMRMLScalarVolumeNode:
@@ -73,7 +97,16 @@ class MovingCopies:
         for volume in (self.warped, self.original):
             display = volume.GetScalarVolumeDisplayNode()
             with slicer.util.NodeModify(display):
-                copyDisplay(self._pair.fixed if self._inverted else self._pair.moving, volume)
+                copyDisplay(self._windowed(), volume)
                 display.SetApplyThreshold(False)
-                if self._inverted:
+                if self._look == INVERTED:
                     display.SetAndObserveColorNodeID(INVERTED_GREY)
+                elif self._look == TINTED:
+                    colors = tintColors(self._pair.fixed.GetScene(), WARPED_TINT)
+                    display.SetAndObserveColorNodeID(colors.GetID())
+
+    def _windowed(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The volume whose window and level the copies have."""
+        if self._look == AS_IT_IS:
+            return self._pair.moving
+        return self.tintedFixed if self._look == TINTED else self._pair.fixed

@@ -30,14 +30,14 @@ KIND_ATTRIBUTE, TRANSFORM_ROLE = "GLIDEReg.Map", "GLIDEReg.Transform"
 class Kind:
     """One kind of map.
 
-    title: of the node and its legend. values: the map (k, j, i) of some measures, None where it comes from
-    elsewhere. range: the values that the
-    ends of the colours stand for, from that map and the body. legend: None, or the legend's own colours,
+    title: of the node and its legend. values: the map (k, j, i) of some measures, or None where these have
+    none; None where it comes from elsewhere. range: the values that the ends of the colours stand for, from
+    that map and the body. legend: None, or the legend's own colours,
     named where it is to have labels, for a map whose colours are not at equal steps.
     """
 
     title: str
-    values: Callable[[Measures], np.ndarray] | None
+    values: Callable[[Measures], np.ndarray | None] | None
     colors: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode]
     range: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
     legend: Callable[[], slicer.vtkMRMLColorTableNode] | None = None
@@ -77,6 +77,12 @@ KINDS: dict[str, Kind] = {
         "Inverse consistency error (mm)", lambda m: m.consistency, risingColors, _fromZero(1.0)
     ),
     "difference": Kind("Fixed - warped (HU)", lambda m: m.difference, divergingColors, _aroundZero),
+    "density": Kind(
+        "Fixed - warped, lung density corrected (HU)",
+        lambda m: m.densityDifference,
+        divergingColors,
+        _aroundZero,
+    ),
     LANDMARK_ERROR: Kind("Error at landmarks (mm)", None, risingColors, _fromZero(4.0)),
 }
 MEASURED = tuple(kind for kind, about in KINDS.items() if about.values is not None)
@@ -88,8 +94,8 @@ def showMaps(pair: Pair, measures: Measures) -> dict[str, slicer.vtkMRMLScalarVo
     They lie where the fixed scan lies, under the same parent transform, and are updated where the scene has
     those of an earlier check. Each has its own colours.
     """
-    kinds = [kind for kind in MEASURED if kind != "consistency" or measures.consistency is not None]
-    return {kind: _update(pair, measures, kind) for kind in kinds}
+    found = {kind: KINDS[kind].values(measures) for kind in MEASURED}
+    return {kind: _update(pair, measures, kind, map) for kind, map in found.items() if map is not None}
 
 
 def findMap(transform: slicer.vtkMRMLTransformNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -173,9 +179,9 @@ def mapNode(transform: slicer.vtkMRMLTransformNode, kind: str) -> slicer.vtkMRML
     return node
 
 
-def _update(pair: Pair, measures: Measures, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
+def _update(pair: Pair, measures: Measures, kind: str, values: np.ndarray):
     node = mapNode(pair.transform, kind)
-    return fillMap(node, kind, measures.sampling, KINDS[kind].values(measures), measures.body)
+    return fillMap(node, kind, measures.sampling, values, measures.body)
 
 
 def fillMap(

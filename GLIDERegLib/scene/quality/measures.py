@@ -10,7 +10,7 @@ import numpy as np
 import slicer.util
 import vtk
 
-from GLIDERegLib.core.ct import AIR_HU
+from GLIDERegLib.core.ct import AIR_HU, AIR_LEVEL_HU, BELOW_TISSUE_HU
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import Sampling, bodyOf, quietVtk, sampling, valuesAt
 from GLIDERegLib.scene.registration.checks import looksLikeCt
@@ -18,6 +18,8 @@ from GLIDERegLib.scene.registration.pair import Pair
 
 # mm to either side at which the transform is looked at for its derivative.
 STEP_MM = 0.5
+# What both scans must be below to be lung, its vessels apart, at samples 4 mm wide.
+LUNG_HU = BELOW_TISSUE_HU
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Measures:
     above where the moving scan is larger, not positive where it folds. consistency: mm between a sample and
     where an independent transform leads it back to, None without one. fixed, before and after: intensities of
     the fixed scan, and of the moving one at the same place and at the mapped one; CT values below -1024 HU
-    count as that. body: bool.
+    count as that. body: bool. isCt: whether both scans are in HU.
     """
 
     sampling: Sampling
@@ -39,11 +41,28 @@ class Measures:
     before: np.ndarray
     after: np.ndarray
     body: np.ndarray
+    isCt: bool = True
 
     @property
     def difference(self) -> np.ndarray:
         """Fixed minus warped intensity."""
         return self.fixed - self.after
+
+    @property
+    def densityDifference(self) -> np.ndarray | None:
+        """Fixed minus warped intensity (HU), the warped lung with the density that it would have at the fixed
+        scan's volume; None where a scan is not CT, for its numbers are no densities.
+
+        Tissue keeps its mass: the density of a voxel of air and tissue, HU + 1000, scales with the Jacobian
+        determinant J, so (warped + 1000) J - 1000 is what is to be compared (Yin, Hoffman and Lin, Med Phys
+        36:4213, 2009; Gorbunova et al., Med Image Anal 16:786, 2012). Outside the lungs, where tissue does
+        not give way, and where the field folds, it is the plain difference.
+        """
+        if not self.isCt:
+            return None
+        lung = self.body & (self.fixed < LUNG_HU) & (self.after < LUNG_HU) & (self.jacobian > 0)
+        kept = (self.after - AIR_LEVEL_HU) * self.jacobian + AIR_LEVEL_HU
+        return self.fixed - np.where(lung, kept, self.after)
 
 
 def measure(pair: Pair) -> Measures:
@@ -73,6 +92,7 @@ def measure(pair: Pair) -> Measures:
         intensities(pair.moving, pair.movingIndex(points)),
         intensities(pair.moving, pair.movingIndex(mapped)),
         bodyOf(samples),
+        isCt,
     )
 
 

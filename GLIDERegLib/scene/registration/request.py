@@ -12,6 +12,7 @@ import slicer.util
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.pairing import match_labels
+from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.scene.mrml.geometry import pointsToLps
 from GLIDERegLib.scene.registration.inputs import (
     writeInitialTransform,
@@ -25,7 +26,7 @@ from GLIDERegLib.worker.messages import Request
 @dataclass(frozen=True)
 class Inputs:
     """The nodes of one registration. Masks are segmentations or label maps; nodules are point lists, each in
-    the scan its name says.
+    the scan its name says. keepNodules: whether nodules shall not steer it, and keep their size in the field.
     """
 
     fixedVolume: slicer.vtkMRMLScalarVolumeNode
@@ -35,6 +36,7 @@ class Inputs:
     fixedMask: slicer.vtkMRMLNode | None = None
     movingMask: slicer.vtkMRMLNode | None = None
     initialTransform: slicer.vtkMRMLTransformNode | None = None
+    keepNodules: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ def writeRequest(
             "fixed": pointsToLps(correction.fixedPoints).tolist(),
             "moving": pointsToLps(correction.movingPoints).tolist(),
         }
+    for role, node in (("fixed", inputs.fixedNodules), ("moving", inputs.movingNodules)):
+        labels, marks = placedPoints(node) if inputs.keepNodules and node is not None else ([], None)
+        if labels:
+            paths[f"{role}_nodules"] = str(folder / f"{role}_nodules.csv")
+            write_points(PointSet(labels, pointsToLps(marks)), paths[f"{role}_nodules"])
     output = folder / "output"
     output.mkdir()
     return Request(

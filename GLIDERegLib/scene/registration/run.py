@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,12 @@ class SceneRegistration:
         preview: bool = False,
         temporaryFolder: str | None = None,
         correction: Correction | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Writes the inputs to files and starts the worker.
 
         settings: the preset's "name" and changes, as keywords of `Settings.preset`. correction: mends that
-        registration instead of starting a new one.
+        registration instead of starting a new one. notes: further sentences of `warnings`.
         Raises InputError, with nothing left behind, for inputs that cannot be used and while a run is active.
         """
         if self.active:
@@ -106,7 +108,7 @@ class SceneRegistration:
             inputs.movingMask,
             inputs.initialTransform,
         )
-        self.warnings += correction.notes if correction else ()
+        self.warnings += [*notes, *(correction.notes if correction else ())]
         self._folder = Path(tempfile.mkdtemp(prefix="glidereg-", dir=temporaryFolder))
         try:
             request = writeRequest(

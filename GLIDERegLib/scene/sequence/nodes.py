@@ -15,6 +15,7 @@ from GLIDERegLib.scene.mrml.arrays import gridTransform
 from GLIDERegLib.scene.mrml.geometry import gridFromMatrix, ijkToWorld
 from GLIDERegLib.scene.registration.results import copyDisplay, putBeside, setRegistrationReferences
 from GLIDERegLib.scene.review.nodules import COLOR, PropagatedPoint
+from GLIDERegLib.scene.sequence.amplitude import makeAmplitude
 from GLIDERegLib.scene.sequence.tracks import makeChart, makeTable, trackNode
 
 EXHALE = re.compile(r"exhal|expir", re.IGNORECASE)
@@ -39,6 +40,7 @@ class SequenceResults:
     transforms: grid transforms from the reference to each frame, with the frames' index values. reference:
     the reference frame as a volume of its own. warped: every frame on the reference. tracks: the nodules in
     each frame; table: the same as numbers; chart: their displacement from the reference over the frames.
+    amplitude: peak to peak of the nodules and of the lungs.
     """
 
     transforms: slicer.vtkMRMLSequenceNode
@@ -47,6 +49,7 @@ class SequenceResults:
     tracks: slicer.vtkMRMLSequenceNode | None = None
     table: slicer.vtkMRMLTableNode | None = None
     chart: slicer.vtkMRMLPlotChartNode | None = None
+    amplitude: slicer.vtkMRMLTableNode | None = None
 
 
 def browserOf(volumes: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode | None:
@@ -130,6 +133,7 @@ def makeResults(
     if (transform := _play(volumes, transforms)) and (shown := shownVolume(volumes)):
         setRegistrationReferences(transform, still, shown)
     warped = tracks = table = chart = None
+    points = {n: frames[n].points for n in order} if nodules is not None else {}
     if frames[reference].image is not None:
         warped = _sequence(
             f"{name} warped to {still.GetName()}", volumes, {n: frames[n].image for n in order}
@@ -138,7 +142,6 @@ def makeResults(
             volume.CreateDefaultDisplayNodes()
             copyDisplay(still, volume)
     if nodules is not None:
-        points = {n: frames[n].points for n in order}
         tracks = _sequence(
             f"{nodules.GetName()} in {name}", volumes, {n: trackNode(points[n]) for n in order}
         )
@@ -148,12 +151,13 @@ def makeResults(
                 setColor(COLOR)
         table = makeTable(f"Tracks of {nodules.GetName()}", volumes, points)
         chart = makeChart(f"Displacement of {nodules.GetName()}", volumes, points)
+    amplitude = makeAmplitude(f"Amplitude in {name}", still, [frames[n].field for n in order], points)
     if beside := shownVolume(volumes):
         played = [browserOf(volumes).GetProxyNode(node) for node in (transforms, warped, tracks) if node]
-        for node in (still, *played, table, chart):
+        for node in (still, *played, table, chart, amplitude):
             if node is not None:
                 putBeside(node, beside)
-    return SequenceResults(transforms, still, warped, tracks, table, chart)
+    return SequenceResults(transforms, still, warped, tracks, table, chart, amplitude)
 
 
 def _referenceVolume(volumes: slicer.vtkMRMLSequenceNode, reference: int) -> slicer.vtkMRMLScalarVolumeNode:

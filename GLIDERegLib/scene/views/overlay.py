@@ -5,12 +5,13 @@ from __future__ import annotations
 import slicer
 
 from GLIDERegLib.scene.mrml.borrowed import Borrowed
-from GLIDERegLib.scene.mrml.copies import MovingCopies
+from GLIDERegLib.scene.mrml.copies import AS_IT_IS, INVERTED, TINTED, MovingCopies
 from GLIDERegLib.scene.quality.maps import KINDS, addLegend, findMap, removeLegend
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.views.layout import compositesOf
 
 NOTHING, WARPED, FADE, FLICKER, DIFFERENCE, REVEAL = "", "warped", "fade", "flicker", "subtract", "reveal"
+TWO_COLORS = "two colors"
 HALF = 0.5
 
 
@@ -35,20 +36,21 @@ class Overlay:
         place of the warped one. blink: where it flickers, whether it is seen at this moment. A map that has
         not been made yet leaves the fixed scan alone.
         """
-        self._copies.setInverted(mode == DIFFERENCE)
+        self._copies.setLook({DIFFERENCE: INVERTED, TWO_COLORS: TINTED}.get(mode, AS_IT_IS))
         over = self._copies.original if before else self._copies.warped
         if mode in KINDS:
             over = findMap(self._pair.transform, mode)
-        elif mode in (WARPED, FLICKER, REVEAL, DIFFERENCE):
+        elif mode in (WARPED, FLICKER, REVEAL, DIFFERENCE, TWO_COLORS):
             # The layer reveal cursor draws the upper layer itself, around the mouse.
-            opacity = {WARPED: 1.0, FLICKER: float(blink), REVEAL: 0.0, DIFFERENCE: HALF}[mode]
+            opacity = {FLICKER: float(blink), REVEAL: 0.0, DIFFERENCE: HALF}.get(mode, 1.0)
+        below = self._copies.tintedFixed if mode == TWO_COLORS else self._pair.fixed
         for composite in compositesOf(self._views):
             self._borrowed.set(
                 composite,
-                BackgroundVolumeID=self._pair.fixed.GetID(),
+                BackgroundVolumeID=below.GetID(),
                 ForegroundVolumeID=over.GetID() if over and mode != NOTHING else None,
                 ForegroundOpacity=opacity,
-                Compositing=composite.Alpha,
+                Compositing=composite.Add if mode == TWO_COLORS else composite.Alpha,
             )
         self._removeLegend()
         if mode in KINDS and over is not None:
