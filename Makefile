@@ -43,9 +43,13 @@ libraries:
 		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(LIBRARIES) > /dev/null \
 		|| echo "The system libraries could not be installed; tests that draw are skipped."; fi
 
+# One thread a process: those of several would wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export NUMBA_NUM_THREADS = 1
+test: export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 test: lint libraries .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
 	@$(BIN)/$(PYTEST)
-	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) Testing/host Testing/scene Testing/panel
+	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) -m "not once" Testing/host Testing/scene Testing/panel
 
 # pydicomrt is pure Python; what it asks for beyond what is here (OpenCV) its registration part does not use.
 # highdicom writes segmentations.

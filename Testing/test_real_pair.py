@@ -1,9 +1,8 @@
-"""A real longitudinal pair of one lung, 35 mm apart, both directions, with no option but the two files."""
+"""A real longitudinal pair of one lung, 35 mm apart, with no option but the two files."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
 
 import GLIDERegLib as glidereg
@@ -18,8 +17,8 @@ from GLIDERegLib.registration.field import DisplacementField
 DOUBTFUL = "L035"
 
 
-@pytest.mark.parametrize("fixed, moving", [("baseline", "followup"), ("followup", "baseline")])
-def test_landmarks_are_met_and_the_lung_does_not_fold(shared_data, tmp_path, fixed, moving):
+def test_landmarks_are_met_and_the_lung_does_not_fold(shared_data, tmp_path):
+    fixed, moving = "followup", "baseline"
     folder = shared_data / "lung_right"
     images = [str(folder / f"3DCT_lung_{name}.mha") for name in (fixed, moving)]
     assert main(["register", *images, "-o", str(tmp_path / "out"), "--quiet"]) == 0

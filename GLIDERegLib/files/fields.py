@@ -3,7 +3,8 @@
 All become one map: fixed points to moving points, LPS mm. What each program writes:
 ITK, ANTs, greedy, plastimatch: displacements in LPS mm (NIfTI: intent 1007). NIfTI intent 1006: RAS mm.
 Slicer: "displacement field type" in NRRD, `resampling` (fixed to moving) or `modeling` (moving to fixed).
-NiftyReg (reg-lib/cpu/_reg_maths.h): intent name NREG_TRANS and the kind in intent_p1, RAS mm.
+NiftyReg (reg-lib/cpu/_reg_maths.h): intent name NREG_TRANS and the kind in intent_p1, RAS mm; a cubic
+B-spline by its control points.
 SPM (spm_deformations): intent name Mapping, positions in RAS mm. FSL: intents 2006 to 2018.
 """
 
@@ -27,10 +28,12 @@ from GLIDERegLib.registration.field import DisplacementField
 
 RAS = np.array([-1.0, -1.0, 1.0])
 DISPLACEMENTS, POSITIONS, POINTSET, VECTOR = "displacements", "positions", 1006, 1007
+# Where the nodes of a uniform cubic B-spline go; its value at a node is an average of the nodes about.
+CONTROL_POINTS = "control points of a cubic B-spline"
 NIFTYREG = {
     0: POSITIONS,
     1: DISPLACEMENTS,
-    2: "control points of a cubic B-spline",
+    2: CONTROL_POINTS,
     3: "a velocity field",
     4: "a velocity field",
     5: "control points of a velocity field",
@@ -77,7 +80,7 @@ def read_field(path: Path) -> sitk.Transform:
     grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
     if ras:
         vectors *= RAS
-    if kind == POSITIONS:
+    if kind in (POSITIONS, CONTROL_POINTS):
         vectors -= grid.points()
     elif _look_like_positions(vectors, grid):
         raise InputError(
@@ -85,6 +88,13 @@ def read_field(path: Path) -> sitk.Transform:
             "Save displacements in LPS mm.",
             code="field-kind",
         )
+    if kind == CONTROL_POINTS:
+        # As ITK's, NiftyReg's basis of a node is centred on it; linear parts of a B-spline are exact.
+        with itk_calls(f"{named} has too few control points for a cubic B-spline.", code="transform"):
+            parts = [sitk.GetImageFromArray(vectors[..., axis]) for axis in range(3)]
+            for part in parts:
+                part.CopyInformation(image)
+            return sitk.BSplineTransform(parts, 3)
     if inverted:
         field = DisplacementField(vectors.astype(np.float32), grid)
         inverse = field.inverse()
@@ -110,7 +120,7 @@ def _nifti_kind(header: NiftiHeader, named: str) -> tuple[str, bool]:
         if name != "NREG_TRANS" or header.intent != VECTOR:
             raise _of_kind(named, f"a file of NiftyReg named {name}")
         kind, ras = NIFTYREG.get(int(header.intent_p1), f"a file of unknown kind {header.intent_p1:g}"), True
-        if kind not in (POSITIONS, DISPLACEMENTS):
+        if kind not in (POSITIONS, DISPLACEMENTS, CONTROL_POINTS):
             raise _of_kind(named, f"{kind} of NiftyReg")
     elif name.lower() == "mapping" or header.description.lower().startswith("deformation"):
         kind, ras = POSITIONS, header.intent != POINTSET

@@ -8,6 +8,7 @@ orientation of the moving scan would agree better.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -113,17 +114,22 @@ def fine_agreement(
     """
     grid = fixed.grid.resized((max(spacing, *fixed.grid.spacing),) * 3)
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    here = _read(fixed, identity, grid)
-    before, after = (_lung_correlation(here, _read(moving, t, grid)) for t in (identity, transform))
+    here = _fine(_read(fixed, identity, grid))
+    before, after = (_lung_correlation(*here, *_fine(_read(moving, t, grid))) for t in (identity, transform))
     return before, after
 
 
-def _lung_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    smooth = [ndimage.gaussian_filter(image, 1.0) for image in (a, b)]
-    lung = np.logical_and.reduce([_inner_lung(image) for image in smooth])
+def _fine(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is finer than the smoothed image, and the inside of the lungs, bool."""
+    smooth = ndimage.gaussian_filter(image, 1.0)
+    return image - smooth, _inner_lung(smooth)
+
+
+def _lung_correlation(a: np.ndarray, lung_a: np.ndarray, b: np.ndarray, lung_b: np.ndarray) -> float | None:
+    lung = lung_a & lung_b
     if np.count_nonzero(lung) < LEAST_LUNG_VOXELS:
         return None
-    fine = [(image - mean)[lung] for image, mean in zip((a, b), smooth, strict=True)]
+    fine = [image[lung] for image in (a, b)]
     return float(np.corrcoef(*fine)[0, 1]) if min(f.std() for f in fine) > 0 else None
 
 
@@ -139,7 +145,7 @@ def _inner_lung(smooth: np.ndarray) -> np.ndarray:
 def orientations(fixed: Volume, moving: Volume, spacing: float) -> dict[str, float]:
     """By mirrored axes ("" for none, "xy" for a half turn about z): the highest correlation of all shifts."""
     a, b = (_coarse(volume, spacing) for volume in (fixed, moving))
-    return {_axes(flips): _best_correlation(a, _flipped(b, flips)) for flips in FLIPS}
+    return {_axes(flips): value for flips, value in zip(FLIPS, _flipped_correlations(a, b), strict=True)}
 
 
 def exchanged_axes(fixed: Volume, moving: Volume, spacing: float) -> tuple[float, float]:
@@ -147,13 +153,9 @@ def exchanged_axes(fixed: Volume, moving: Volume, spacing: float) -> tuple[float
     in which axes of the moving scan are exchanged, as after a quarter turn.
     """
     a, b = (_coarse(volume, spacing) for volume in (fixed, moving))
-    others = [
-        _best_correlation(a, _flipped(b.transpose(order), flips))
-        for order in itertools.permutations(range(3))
-        if order != (0, 1, 2)
-        for flips in FLIPS
-    ]
-    return _best_correlation(a, b), max(others)
+    given, *others = itertools.permutations(range(3))
+    best = max(max(_flipped_correlations(a, b.transpose(order))) for order in others)
+    return _flipped_correlations(a, b.transpose(given), FLIPS[:1])[0], best
 
 
 def _flipped(array: np.ndarray, flips: tuple[bool, ...]) -> np.ndarray:
@@ -165,24 +167,35 @@ def _axes(flips: tuple[bool, ...]) -> str:
     return "".join(axis for axis, flip in zip("xyz", flips[::-1], strict=True) if flip)
 
 
-def _best_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """The highest normalised correlation over all shifts with enough overlap, by FFT (Padfield, 2012)."""
+def _flipped_correlations(
+    a: np.ndarray, b: np.ndarray, orientations: Sequence[tuple[bool, ...]] = FLIPS
+) -> list[float]:
+    """The highest normalised correlation of two images over all shifts with enough overlap, by FFT (Padfield,
+    2012), for the second one in each of its mirrored orientations.
+    """
     shape = [fft.next_fast_len(m + n - 1, True) for m, n in zip(a.shape, b.shape, strict=True)]
-    one_a, one_b = np.ones_like(a), np.ones_like(b)
-    fa, fa2, f1a = (fft.rfftn(image, shape) for image in (a, a * a, one_a))
-    fb, fb2, f1b = (np.conj(fft.rfftn(image, shape)) for image in (b, b * b, one_b))
+    # Of values near 1, single precision is enough.
+    scale = float(np.sqrt(a.var() + b.var())) or 1.0
+    least = 1e-6 * a.size * max(float(a.var()), float(b.var()), 1e-6) / scale**2
+    a, b = (((image - image.mean()) / scale).astype(np.float32) for image in (a, b))
+    fa, fa2, f1a = (fft.rfftn(image, shape) for image in (a, a * a, np.ones_like(a)))
+    f1b = np.conj(fft.rfftn(np.ones_like(b), shape))
     count = fft.irfftn(f1a * f1b, shape)
     enough = count > LEAST_OVERLAP * min(a.size, b.size)
     count = np.maximum(count, 1)
-    sum_a, sum_b = fft.irfftn(fa * f1b, shape), fft.irfftn(f1a * fb, shape)
+    sum_a = fft.irfftn(fa * f1b, shape)
     variance_a = fft.irfftn(fa2 * f1b, shape) - sum_a**2 / count
-    variance_b = fft.irfftn(f1a * fb2, shape) - sum_b**2 / count
-    covariance = fft.irfftn(fa * fb, shape) - sum_a * sum_b / count
-    least = 1e-6 * a.size * max(float(a.var()), float(b.var()), 1e-6)
-    usable = enough & (variance_a > least) & (variance_b > least)
-    if not usable.any():
-        return 0.0
-    return float((covariance[usable] / np.sqrt(variance_a[usable] * variance_b[usable])).max())
+    found = []
+    for flips in orientations:
+        turned = _flipped(b, flips)
+        fb, fb2 = (np.conj(fft.rfftn(image, shape)) for image in (turned, turned * turned))
+        sum_b = fft.irfftn(f1a * fb, shape)
+        variance_b = fft.irfftn(f1a * fb2, shape) - sum_b**2 / count
+        covariance = fft.irfftn(fa * fb, shape) - sum_a * sum_b / count
+        usable = enough & (variance_a > least) & (variance_b > least)
+        values = covariance[usable] / np.sqrt(variance_a[usable] * variance_b[usable])
+        found.append(float(values.max(initial=0.0)))
+    return found
 
 
 def _coarse(volume: Volume, spacing: float) -> np.ndarray:

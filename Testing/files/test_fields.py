@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.transforms import map_points, read_transform
@@ -53,10 +54,36 @@ def test_fields_of_niftyreg_and_spm_are_read_as_ras(tmp_path, positions, given):
     np.testing.assert_allclose(map_points(transform, WHERE), GOES, atol=1e-4)
 
 
+def test_control_points_of_niftyreg_are_a_cubic_b_spline_of_where_the_nodes_go(tmp_path):
+    """SciPy's sum of the same basis is the peer; a shift alone stays itself."""
+    path = nifti_field(tmp_path / "cpp.nii.gz", True, name="NREG_TRANS", p1=2)
+    np.testing.assert_allclose(map_points(read_transform(path), WHERE), GOES, atol=1e-4)
+    image = nibabel.load(path)
+    away = np.random.default_rng(0).normal(0, 3, (21, 21, 21, 3))
+    data = image.get_fdata() + away[:, :, :, None]
+    nibabel.save(nibabel.Nifti1Image(data.astype("f4"), AFFINE, image.header), path)
+    points = np.random.default_rng(1).uniform(15, 80, (50, 3))
+    index = (points / 5.0).T
+    bent = [
+        ndimage.map_coordinates(away[..., n], index, order=3, prefilter=False, mode="nearest")
+        for n in range(3)
+    ]
+    expected = points + (np.stack(bent, axis=1) + MOVE) * (-1, -1, 1)
+    np.testing.assert_allclose(map_points(read_transform(path), points), expected, atol=1e-3)
+
+
+def test_too_few_control_points_are_refused(tmp_path):
+    path = nifti_field(tmp_path / "cpp.nii.gz", True, name="NREG_TRANS", p1=2)
+    image = nibabel.load(path)
+    few = nibabel.Nifti1Image(image.get_fdata()[:2].astype("f4"), AFFINE, image.header)
+    nibabel.save(few, path)
+    with pytest.raises(InputError, match="too few control points"):
+        read_transform(path)
+
+
 @pytest.mark.parametrize(
     "positions, given, said",
     [
-        (True, {"name": "NREG_TRANS", "p1": 2}, "control points of a cubic B-spline of NiftyReg"),
         (False, {"name": "NREG_TRANS", "p1": 3}, "velocity field of NiftyReg"),
         (False, {"name": "NREG_TRANS", "p1": 5}, "velocity field of NiftyReg"),
         (False, {"name": "NREG_TRANS", "p1": 9}, "unknown kind 9 of NiftyReg"),

@@ -113,6 +113,21 @@ def toNative(value):
     return value._native if type(value) is Adopted else value
 
 
+@cache
+def _slotOf(cls: type, name: str, count: int) -> tuple[str, ...] | None:
+    """The types of what a class's only method of this name with so many parameters takes; None where there is
+    none, or more than one.
+    """
+    meta = cls.staticMetaObject
+    methods = [meta.method(i) for i in range(meta.methodCount())]
+    fitting = {
+        tuple(bytes(kind).decode() for kind in method.parameterTypes())
+        for method in methods
+        if method.parameterCount() == count and bytes(method.name()).decode() == name
+    }
+    return fitting.pop() if len(fitting) == 1 else None
+
+
 class Method:
     """A method of a Qt object; what it returns follows PythonQt's rules."""
 
@@ -131,16 +146,8 @@ class Method:
 
     def _fitting(self, args: tuple) -> tuple:
         """The arguments as the only slot of this name with so many takes them, where there is just one."""
-        meta = type(self._owner).staticMetaObject
-        methods = [meta.method(i) for i in range(meta.methodCount())]
-        fitting = {
-            tuple(bytes(kind).decode() for kind in method.parameterTypes())
-            for method in methods
-            if bytes(method.name()).decode() == self.__name__ and method.parameterCount() == len(args)
-        }
-        if len(fitting) != 1:
-            return args
-        return tuple(converted(a, kind) for a, kind in zip(args, fitting.pop(), strict=True))
+        kinds = _slotOf(type(self._owner), self.__name__, len(args))
+        return args if kinds is None else tuple(converted(a, k) for a, k in zip(args, kinds, strict=True))
 
     def __eq__(self, other):
         return isinstance(other, Method) and self._owner is other._owner and self.__name__ == other.__name__

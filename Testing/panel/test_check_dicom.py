@@ -198,6 +198,7 @@ def test_a_scan_that_is_not_loaded_is_named_and_a_refusal_is_shown(slicerHost, p
     assert page.ui.checkDicomLabel.text == "Refused."
 
 
+@pytest.mark.once
 def test_through_dicom_and_back_with_the_engine_itself(slicerHost, tmp_path, monkeypatch):
     pytest.importorskip("pydicom", reason="the engine's packages are not in this environment")
     pytest.importorskip("torch", reason="the engine's packages are not in this environment")

@@ -88,6 +88,7 @@ def isRunning(pid: int) -> bool:
         return False
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("stage", ["", "convex optimisation", "refinement"])
 def test_the_real_worker_is_gone_in_time_too(slicerHost, scans, nothingLeft, monkeypatch, stage):
     for name, value in ONE_THREAD.items():

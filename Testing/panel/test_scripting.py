@@ -204,6 +204,7 @@ def useSmallPair(monkeypatch) -> None:
     monkeypatch.setattr(sample, "SPACING_MM", 4.0)
 
 
+@pytest.mark.once
 def test_a_4d_study_is_registered_frame_by_frame(slicerHost):
     import slicer
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from panel.support import MODULE, ONE_THREAD
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def module(slicerHost, scans, children, monkeypatch):

@@ -21,7 +21,7 @@ from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import Outcome
 
-VOXEL = 4.0  # mm, of the phantom
+VOXEL = 5.0  # mm, of the phantom
 FOUND = VOXEL / 3  # mm, mean landmark error of a registration that worked
 CPU = torch.device("cpu")
 FAST = Settings.preset("fast", features="local")
@@ -39,7 +39,7 @@ def landmark_errors(outcome: Outcome, fixed: np.ndarray, moving: np.ndarray) -> 
 
 @pytest.fixture(scope="module")
 def phantom():
-    return make_phantom(size=(96, 96, 80), spacing=(VOXEL,) * 3, amplitude_mm=20.0, seed=2)
+    return make_phantom(size=(76, 76, 64), spacing=(VOXEL,) * 3, amplitude_mm=20.0, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +54,10 @@ def fast(phantom) -> Outcome:
     return solve(phantom.fixed, phantom.moving, FAST)
 
 
-@pytest.fixture(scope="module")
-def reference(phantom, outcome) -> np.ndarray:
-    assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
-    return outcome.displacement.transform_points(phantom.fixed_landmarks)
-
-
 class TestShift:
     """A shift of eight voxels is found as eight voxels, not as 8 (N - 1) / N, and not less at the faces."""
 
-    @pytest.mark.parametrize("size", [(48, 48, 48), (64, 64, 64), (96, 96, 96), (71, 67, 70), (53, 61, 47)])
+    @pytest.mark.parametrize("size", [(48, 48, 48), (64, 64, 64), (53, 61, 47)])
     def test_everywhere_but_where_content_left(self, size):
         error = self.error(size)
         # 8 (N - 1) / N would be 0.08 to 0.17 short everywhere; at a corner bending may leave a tenth.
@@ -84,9 +78,7 @@ class TestShift:
 class TestGeometry:
     """The same anatomy under another geometry gives the same physical displacement."""
 
-    @pytest.mark.parametrize(
-        "flips", [(True, False, False), (False, True, False), (False, False, True), (True, True, True)]
-    )
+    @pytest.mark.parametrize("flips", [(False, False, True), (True, True, False)])
     def test_flipped_and_feet_first(self, phantom, fast, flips):
         self.check_same(phantom, fast, *(flipped(v, flips) for v in (phantom.fixed, phantom.moving)))
 
@@ -100,7 +92,7 @@ class TestGeometry:
         assert np.linalg.norm(apart, axis=1).mean() <= 0.3
 
     def test_the_whole_scene_rotated_and_moved(self, phantom):
-        as_it_lies = Settings.preset("default", features="local", align="none")
+        as_it_lies = replace(FAST, align="none")
         reference = solve(phantom.fixed, phantom.moving, as_it_lies).displacement
         reference = reference.transform_points(phantom.fixed_landmarks)
         motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.3, -0.2, 0.4, (150.0, -80.0, 900.0))
@@ -113,7 +105,7 @@ class TestGeometry:
         )
         assert np.linalg.norm(found - reference, axis=1).mean() <= 0.3
 
-    def test_anisotropic_oblique_moving_scan_on_a_shifted_origin(self, phantom, reference):
+    def test_anisotropic_oblique_moving_scan_on_a_shifted_origin(self, phantom, fast):
         motion = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.1, 0.05, -0.15, (4.0, -7.0, 5.0))
         axes = np.asarray(motion.GetMatrix()).reshape(3, 3)
         size, spacing = np.array((120, 130, 64)), np.array((3.3, 3.1, 5.5))
@@ -124,11 +116,11 @@ class TestGeometry:
             tuple(origin.tolist()),
             tuple(axes.ravel().tolist()),
         )
-        found = solve(phantom.fixed, resampled(phantom.moving, grid)).displacement
+        found = solve(phantom.fixed, resampled(phantom.moving, grid), FAST).displacement
         errors = np.linalg.norm(
             found.transform_points(phantom.fixed_landmarks) - phantom.moving_landmarks, axis=1
         )
-        straight = np.linalg.norm(reference - phantom.moving_landmarks, axis=1)
+        straight = landmark_errors(fast, phantom.fixed_landmarks, phantom.moving_landmarks)
         assert errors.mean() <= straight.mean() + 0.3
 
 
@@ -137,7 +129,7 @@ class TestStart:
         far = replace(phantom.moving, grid=replace(phantom.moving.grid, origin=(800.0, -500.0, 1200.0)))
         offset = np.asarray(far.grid.origin) - phantom.moving.grid.origin
         errors = landmark_errors(
-            solve(phantom.fixed, far), phantom.fixed_landmarks, phantom.moving_landmarks + offset
+            solve(phantom.fixed, far, FAST), phantom.fixed_landmarks, phantom.moving_landmarks + offset
         )
         assert errors.mean() < FOUND
 
@@ -148,7 +140,7 @@ class TestStart:
 
     def test_an_initial_transform_composes(self, phantom):
         initial = sitk.TranslationTransform(3, (0.0, 0.0, -12.0))
-        outcome = solve(phantom.fixed, phantom.moving, initial=initial)
+        outcome = solve(phantom.fixed, phantom.moving, FAST, initial=initial)
         assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
         beyond = np.array([[0.0, 0.0, 5000.0]])
         assert np.allclose(outcome.displacement.at(beyond), [[0.0, 0.0, -12.0]])
@@ -156,11 +148,14 @@ class TestStart:
     def test_a_curved_initial_transform_composes(self, phantom):
         grid = phantom.fixed.grid.resized((16.0,) * 3, (2,) * 3, (2,) * 3)
         half = 0.5 * phantom.displacement(grid.points()).astype(np.float32)
-        outcome = solve(phantom.fixed, phantom.moving, initial=DisplacementField(half, grid).to_sitk())
+        outcome = solve(phantom.fixed, phantom.moving, FAST, initial=DisplacementField(half, grid).to_sitk())
         assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
 
 
 class TestResult:
+    def test_the_landmarks_are_found(self, phantom, outcome):
+        assert landmark_errors(outcome, phantom.fixed_landmarks, phantom.moving_landmarks).mean() < FOUND
+
     def test_nothing_folds(self, outcome, fast):
         for field in (outcome.displacement, fast.displacement):
             assert (field.jacobian_determinant() > 0).all()

@@ -182,6 +182,7 @@ def test_a_search_says_why_there_are_none_and_leaves_nothing(pair, tmp_path):
     assert list(temporary.iterdir()) == [] and places(pair) == []
 
 
+@pytest.mark.once
 def test_the_engine_finds_them(scene, addVolume, addLinear, tmp_path):
     if ENGINE is None and importlib.util.find_spec("torch") is None:
         pytest.skip("needs the engine here or in the Python that GLIDEREG_PYTHON names")

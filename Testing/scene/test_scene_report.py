@@ -331,6 +331,7 @@ def test_closing_ends_the_process_and_removes_its_files(pair, tmp_path):
     assert (report.active, report.poll()) == (False, None)
 
 
+@pytest.mark.once
 def test_the_engine_makes_the_page_while_the_scene_goes_on(pair, marks, scene, tmp_path):
     if ENGINE is None and importlib.util.find_spec("torch") is None:
         pytest.skip("needs the engine here or in the Python that GLIDEREG_PYTHON names")

@@ -476,6 +476,7 @@ def test_labels_that_occur_twice_get_lines_of_their_own(study, plan, tmp_path, s
     assert names == ["same", "same (2)"]
 
 
+@pytest.mark.once
 def test_two_frames_of_a_breathing_chest_by_the_engine(sequenceScene, tmp_path):
     """Follows nodules of a generated chest, whose motion is known, more than half of the way."""
     pytest.importorskip("scipy")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial.distance import cdist
 
 # Of slices whose longest diameters differ less than this, the one with the larger mean is taken.
 ALIKE = 0.95
@@ -38,6 +37,9 @@ def _outline(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 def _diameters(outline: np.ndarray) -> tuple[float, float]:
+    # Here, since a registration loads this module and measures nothing.
+    from scipy.spatial.distance import cdist
+
     apart = cdist(outline, outline)
     a, b = np.unravel_index(np.argmax(apart), apart.shape)
     along = (outline[b] - outline[a]) / apart[a, b]
