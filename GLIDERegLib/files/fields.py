@@ -29,7 +29,7 @@ from GLIDERegLib.registration.field import DisplacementField
 RAS = np.array([-1.0, -1.0, 1.0])
 DISPLACEMENTS, POSITIONS, POINTSET, VECTOR = "displacements", "positions", 1006, 1007
 # Where the nodes of a uniform cubic B-spline go; its value at a node is an average of the nodes about.
-CONTROL_POINTS = "control points of a cubic B-spline"
+CONTROL_POINTS, SPLINE_NODES = "control points of a cubic B-spline", 4
 NIFTYREG = {
     0: POSITIONS,
     1: DISPLACEMENTS,
@@ -89,12 +89,7 @@ def read_field(path: Path) -> sitk.Transform:
             code="field-kind",
         )
     if kind == CONTROL_POINTS:
-        # As ITK's, NiftyReg's basis of a node is centred on it; linear parts of a B-spline are exact.
-        with itk_calls(f"{named} has too few control points for a cubic B-spline.", code="transform"):
-            parts = [sitk.GetImageFromArray(vectors[..., axis]) for axis in range(3)]
-            for part in parts:
-                part.CopyInformation(image)
-            return sitk.BSplineTransform(parts, 3)
+        return _spline(vectors, image, named)
     if inverted:
         field = DisplacementField(vectors.astype(np.float32), grid)
         inverse = field.inverse()
@@ -108,6 +103,21 @@ def read_field(path: Path) -> sitk.Transform:
             )
         return inverse.to_sitk()
     return DisplacementField(vectors, grid).to_sitk()
+
+
+def _spline(vectors: np.ndarray, image: sitk.Image, named: str) -> sitk.Transform:
+    """The B-spline of displacements (z, y, x, 3) of control points on an image's grid.
+
+    As in ITK, NiftyReg's basis of a node is centred on it; a linear part of what the nodes do is exact.
+    """
+    if min(image.GetSize()) < SPLINE_NODES:
+        raise InputError(
+            f"{named} has too few control points for a cubic B-spline.", "Save it again.", code="transform"
+        )
+    parts = [sitk.GetImageFromArray(vectors[..., axis]) for axis in range(3)]
+    for part in parts:
+        part.CopyInformation(image)
+    return sitk.BSplineTransform(parts, 3)
 
 
 def _nifti_kind(header: NiftiHeader, named: str) -> tuple[str, bool]:

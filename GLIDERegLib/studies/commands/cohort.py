@@ -119,17 +119,19 @@ def _has_gpu(settings: Settings) -> bool:
 
 
 class Console:
-    """A bar on a terminal, a line for each pair in a log file, nothing when quiet."""
+    """A bar on a terminal, a line for each pair on standard output elsewhere, nothing when quiet."""
 
     def __init__(self, quiet: bool):
         self._quiet, self._bar, self._done, self._total = quiet, None, 0, 0
+        # A log of standard error holds the error and nothing else.
+        self._stream = sys.stderr if sys.stderr.isatty() else sys.stdout
 
     def started(self, text: str, number: int) -> None:
         self._total = number
         if self._quiet:
             return
-        print(text, file=sys.stderr, flush=True)
-        if number and sys.stderr.isatty():
+        print(text, file=self._stream, flush=True)
+        if number and self._stream is sys.stderr:
             from tqdm import tqdm
 
             self._bar = tqdm(total=number, unit="pair")
@@ -144,7 +146,7 @@ class Console:
             if record["status"] == "failed":
                 self._bar.write(text, file=sys.stderr)
         else:
-            print(f"[{self._done}/{self._total}] {text}", file=sys.stderr, flush=True)
+            print(f"[{self._done}/{self._total}] {text}", file=self._stream, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
