@@ -135,13 +135,15 @@ def test_a_killed_worker_is_one_clear_sentence_and_a_usable_panel(
     ],
 )
 def test_a_failure_is_told_with_its_way_out(slicerHost, fake, module, nothingLeft, kind, message, hint):
+    from GLIDERegLib.panel.remedies import worded
+
     nodes = nothingLeft.nodes()
     fake.plan(
         [["progress", "refinement", 0.5], ["say", "Traceback: details"], ["error", kind, message, hint]]
     )
     module.ui.applyButton.click()
     slicerHost.waitUntil(lambda: not module.logic.registration.active)
-    assert module.ui.messageLabel.text == f"{message} {hint}".strip()
+    assert module.ui.messageLabel.text == worded(message, hint, kind)
     assert "Traceback: details" in module.ui.logText.plainText
     assert module.ui.progressLabel.text == "" and isUsable(module)
     nothingLeft.check(nodes)
