@@ -83,6 +83,12 @@ def columns(nodules: list) -> dict[str, list]:
     for name in ("attenuation", "touches_vessel", "touches_pleura"):
         values = [getattr(nodule, name) for nodule in nodules]
         table[name] = ["" if value is None else value for value in values]
+    for name, values in (
+        ("pixel_mm", [_acquired(nodule, "voxel_mm", 0) for nodule in nodules]),
+        ("slice_mm", [_acquired(nodule, "voxel_mm", 2) for nodule in nodules]),
+        ("noise_hu", [_acquired(nodule, "noise_hu") for nodule in nodules]),
+    ):
+        table[name] = [_rounded(value) for value in values]
     return table
 
 
@@ -94,6 +100,11 @@ def line(nodule) -> str:
         f"{nodule.volume_mm3:.0f} mm³ (95 % {nodule.volume_low_mm3:.0f} to {nodule.volume_high_mm3:.0f}), "
         f"{nodule.long_mm:.1f} x {nodule.short_mm:.1f} mm, mean {nodule.mean_mm:.1f} mm, {nodule.attenuation}"
     )
+
+
+def _acquired(nodule, name: str, axis: int | None = None) -> float | None:
+    value = getattr(nodule.scanned, name, None)
+    return value if value is None or axis is None else value[axis]
 
 
 def _rounded(value: float | None) -> float:

@@ -22,6 +22,8 @@ def triple(values: Iterable[int]) -> tuple[int, int, int]:
 # Direction cosines of a grid along L, P and S.
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
+from GLIDERegLib.core.acquisition import Acquisition
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -165,13 +167,15 @@ class Grid:
 class Volume:
     """A 3-D image: array (z, y, x), where its voxels are, and a name for messages.
 
-    notes: sentences on how it was read that a reader of a result should know.
+    notes: sentences on how it was read that a reader of a result should know. acquisition: what the file says
+    of how it was scanned.
     """
 
     array: np.ndarray
     grid: Grid
     name: str = "image"
     notes: tuple[str, ...] = ()
+    acquisition: Acquisition = Acquisition()
 
     def __post_init__(self):
         if tuple(self.array.shape) != self.grid.shape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from GLIDERegLib.core.acquisition import Acquisition, differences
 from GLIDERegLib.core.errors import InputError
 
 DIAMETER, VOLUME = "diameter", "volume"
@@ -19,6 +20,9 @@ READERS_MM = 1.9
 VOLUME_CHANGE_PERCENT = 25.0
 # BTS 2015 as quoted in PMC6784443: a nodule that doubles within this time needs more work-up.
 SHORT_DOUBLING_DAYS = 400.0
+# Errors of scans made differently do not cancel: what each difference adds to the standard deviation of the
+# logarithm of the volumes' ratio. A judgement.
+SCANNED_OTHERWISE = 0.02
 LUNG_RADS_MM, LUNG_RADS_DAYS = 1.5, 366.0
 FLEISCHNER_MM = 2.0
 LUNG_RADS = "Lung-RADS 2022, CHEST 2024;165:738"
@@ -31,13 +35,15 @@ class Size:
     """A nodule's size in one original scan. quantity: DIAMETER (mm) or VOLUME (mm3).
 
     low, high: its 95 % interval. Without them the variability between readers stands in: READERS_MM for the
-    difference of two diameters, VOLUME_CHANGE_PERCENT for the change between two volumes.
+    difference of two diameters, VOLUME_CHANGE_PERCENT for the change between two volumes. scanned: how, so
+    that growth can say in what two scans differ.
     """
 
     quantity: str
     value: float
     low: float | None = None
     high: float | None = None
+    scanned: Acquisition | None = None
 
     @property
     def measured(self) -> bool:
@@ -107,13 +113,16 @@ def growth(earlier: Size, later: Size, days: float | None = None) -> Growth:
 
 def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     change = later.value - earlier.value
-    error = math.hypot(*(_half_width(size) for size in (earlier, later)))
+    differ = _differences(earlier, later)
+    # The volume's relative error is three times the diameter's.
+    otherwise = _otherwise(differ) / 3 * max(earlier.value, later.value)
+    error = math.hypot(*(_half_width(size) for size in (earlier, later)), otherwise)
     source = "measurement's error" if earlier.measured and later.measured else "two readers"
     low, high = change - error, change + error
     ratios = [max(earlier.value + c, 0.0) ** 3 / earlier.value**3 for c in (low, change, high)]
     times = _doubling(ratios, days)
     words = [f"diameter {change:+.1f} mm (95 % {low:+.1f} to {high:+.1f} mm, {source})"]
-    words += _span(low, high)
+    words += _span(low, high) + _differ_words(differ)
     if change > LUNG_RADS_MM:
         within = "if that took at most 12 months"
         if days is not None:
@@ -129,10 +138,12 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
 
 def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     ratio = later.value / earlier.value
+    differ = _differences(earlier, later)
     if earlier.measured and later.measured:
         # Errors of the two logarithms are independent of each other.
-        down = math.hypot(_log(later.value, later.low), _log(earlier.high, earlier.value))
-        up = math.hypot(_log(later.high, later.value), _log(earlier.value, earlier.low))
+        otherwise = _otherwise(differ)
+        down = math.hypot(_log(later.value, later.low), _log(earlier.high, earlier.value), otherwise)
+        up = math.hypot(_log(later.high, later.value), _log(earlier.value, earlier.low), otherwise)
         ratios, source = [ratio * math.exp(-down), ratio, ratio * math.exp(up)], "measurement's error"
     else:
         share = VOLUME_CHANGE_PERCENT / 100
@@ -140,7 +151,7 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     low, percent, high = (100 * (r - 1) for r in ratios)
     times = _doubling(ratios, days)
     words = [f"volume {percent:+.0f} % (95 % {low:+.0f} to {high:+.0f} %, {source})"]
-    words += _span(low, high)
+    words += _span(low, high) + _differ_words(differ)
     reached = "at least" if abs(percent) >= VOLUME_CHANGE_PERCENT else "less than"
     words.append(f"{reached} {VOLUME_CHANGE_PERCENT:.0f} % ({BTS})")
     words += _doubling_words(times, "")
@@ -153,6 +164,23 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
 def _half_width(size: Size) -> float:
     # Two readers' difference already holds both errors; each size takes its part of it.
     return (size.high - size.low) / 2 if size.measured else READERS_MM / math.sqrt(2)
+
+
+def _differences(earlier: Size, later: Size) -> list[str]:
+    if not (earlier.measured and later.measured and earlier.scanned and later.scanned):
+        return []
+    return differences(earlier.scanned, later.scanned)
+
+
+def _otherwise(differ: list[str]) -> float:
+    """Half of the 95 % interval that such differences add to the logarithm of the volumes' ratio."""
+    return 1.96 * SCANNED_OTHERWISE * math.sqrt(len(differ))
+
+
+def _differ_words(differ: list[str]) -> list[str]:
+    if not differ:
+        return []
+    return [f"scanned differently ({', '.join(differ)}), which widens the interval"]
 
 
 def _log(larger: float, smaller: float) -> float:

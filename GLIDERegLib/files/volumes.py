@@ -184,8 +184,8 @@ def _read(path: Path, what: str) -> Volume:
             _read_nifti(path, named) if has_suffix(path, NIFTI) else (_read_text_headed(path, named), "")
         )
     elif is_dicom(path):
-        array, grid, notes = load_dicom().read_dicom(path, what)
-        return Volume(array, grid, what, notes)
+        array, grid, notes, acquisition = load_dicom().read_dicom(path, what)
+        return Volume(array, grid, what, notes, acquisition)
     else:
         raise InputError(
             f"{named} is of a type that is not supported, or damaged.",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.growth import (
     DIAMETER,
@@ -113,3 +115,20 @@ def test_a_size_that_may_be_nothing_has_an_open_interval():
 def test_impossible_sizes_and_times_are_refused(wrong):
     with pytest.raises(InputError, match="must be more than 0"):
         diameters(*wrong)
+
+
+@pytest.mark.parametrize("quantity", [VOLUME, DIAMETER])
+def test_scans_made_differently_are_named_and_widen_the_interval(quantity):
+    thin, thick = Acquisition("B30f", 1.0), Acquisition("B70f", 2.5)
+
+    def between(*scanned):
+        first, second = scanned
+        return growth(Size(quantity, 9, 8.5, 9.5, first), Size(quantity, 10, 9.5, 10.5, second))
+
+    alike, one, both = (between(thin, a) for a in (thin, replace(thin, thickness_mm=2.5), thick))
+    unknown = between(thin, None)
+    assert "scanned differently" not in alike.words and unknown.low == alike.low
+    assert "scanned differently (slices of 1 and 2.5 mm), which widens the interval" in one.words
+    assert "reconstruction kernel B30f and B70f, slices of 1 and 2.5 mm" in both.words
+    assert both.low < one.low < alike.low < alike.high < one.high < both.high
+    assert both.change == alike.change

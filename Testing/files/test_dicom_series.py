@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_objects import AXIAL, ORIGIN, SECONDARY, UID, a_series, a_slice, an_object, hu, places, save
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.volumes import dicom_info, read_volume, scan_identity
 
@@ -277,6 +278,7 @@ def test_what_the_tags_say_of_the_scan_is_told(tmp_path):
         SeriesDescription="Lung",
         ConvolutionKernel="B70f",
         SliceThickness="1.25",
+        ContrastBolusAgent="Iopromide",
     )
     info = dicom_info(folder)
     assert (info.patient.name, info.patient.identifier) == ("Müller^Jörg", "4711")
@@ -287,6 +289,7 @@ def test_what_the_tags_say_of_the_scan_is_told(tmp_path):
     )
     assert (info.description, info.kernel, info.slice_thickness) == ("Lung", "B70f", 1.25)
     assert info.frame_of_reference_uid == UID + ".1.2" and len(set(info.sop_instance_uids)) == 6
+    assert read_volume(folder).acquisition == Acquisition("B70f", 1.25, True)
     patient, date = scan_identity(folder)
     assert patient == info.patient and date == "2024-03-10"
     assert dicom_info(tmp_path / "none.nii") is None

@@ -10,6 +10,8 @@ from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.nodules import jacobian_determinants
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.evaluation.thorax import Thorax
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.rigid_nodules import Ball, hidden, kept_rigid
 
@@ -84,10 +86,27 @@ def test_hidden_nodules_count_as_not_measured_and_nothing_else_does():
     assert (volume.array == -850).all() and np.isin(seen.array, (-850, 2 * AIR_HU)).all()
 
 
-def test_register_keeps_given_nodules_rigid(small_phantom):
-    settings = Settings.preset("fast", features="local")
-    nodules = small_phantom.fixed_nodules
-    result = glidereg.register(small_phantom.fixed, small_phantom.moving, settings, fixed_nodules=nodules)
-    determinants = jacobian_determinants(result.displacement.transform_points, nodules)
-    assert np.allclose(determinants, 1, atol=0.02)
+def carried_volume(transform_points, fixed, moving, radius, step=0.5):
+    """What of the fixed space a field carries into a ball of the moving one, in mm³."""
+    reach = np.arange(-2 * radius - 2, 2 * radius + 2, step)
+    points = np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3) + fixed
+    return np.sum(np.linalg.norm(transform_points(points) - moving, axis=1) <= radius) * step**3
+
+
+def test_nodules_that_doubled_are_warped_to_the_size_they_were_scanned_with():
+    pair = make_phantom((96, 72, 80), (4.0, 4.0, 4.0), nodule_growth=1.0)
+    result = glidereg.register(
+        pair.fixed,
+        pair.moving,
+        Settings.preset("fast", features="local"),
+        fixed_nodules=pair.fixed_nodules,
+        moving_nodules=pair.moving_nodules,
+    )
     assert any("kept rigid" in warning for warning in result.report["warnings"])
+    to_moving = result.displacement.transform_points
+    assert np.allclose(jacobian_determinants(to_moving, pair.fixed_nodules), 1, atol=0.02)
+    radii = Thorax(0).nodule_radii / 2 ** (1 / 3)
+    for label, fixed in zip(pair.nodule_labels, pair.fixed_nodules, strict=True):
+        radius = radii[int(label.split()[1]) - 1]
+        volume = carried_volume(to_moving, fixed, to_moving(fixed[None])[0], radius)
+        assert volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05), label

@@ -1,10 +1,12 @@
 """How well nodules are measured, on generated scans of known truth: tables by size, slices and kind.
 
-    python Testing/tools/measure_truth.py --seeds 1000-1199 --rows rows.csv
+    python Testing/tools/measure_truth.py --generator cubes --seeds 1000-1199 --rows rows.csv
     python Testing/tools/measure_truth.py --table rows.csv
 
-Each seed is one nodule at two dates: size, kind, surroundings, slices, kernel, noise and growth are drawn
-from it. Rows are written one by one: stopped and started again, it goes on.
+Two generators that share no part: `scenes` (GLIDERegLib.evaluation.nodule_phantom) and `cubes`
+(nodule_cubes.py beside this file), on seeds 0 to 1119 of which the intervals were chosen. Each seed is one
+nodule at two dates: size, kind, surroundings, slices, kernel, noise and growth are drawn from it. About two
+seconds of a processor a scan. Rows are written one by one: stopped and started again, it goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import csv
 from pathlib import Path
 
+import nodule_cubes
 import numpy as np
 
 from GLIDERegLib.evaluation.growth import growth
@@ -21,43 +24,59 @@ from GLIDERegLib.evaluation.nodule_phantom import AT_PLEURA, AT_VESSEL, ISOLATED
 
 KINDS = ("solid", "part-solid", "ground glass")
 DIAMETERS = (4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
-SLICES = (0.7, 1.0, 1.25, 2.0, 3.0)
+SLICES = (0.7, 1.0, 1.25, 2.0, 3.0, 5.0)
+COARSE_PIXELS = (1.0, 1.37, 1.5, 2.0)
 GROWTHS = (0.0, 0.0, 0.0, -0.2, 0.1, 0.25, 0.6, 1.0)
 VOLUMES = ("volume_mm3", "volume_low_mm3", "volume_high_mm3")
 NUMBERS = (*VOLUMES, "long_mm", "short_mm", "mean_low_mm", "mean_high_mm")
 
 
-def scenes(seed: int) -> tuple[Scene, Scene, float]:
+def scenes(seed: int, generator: str = "scenes") -> tuple:
     """A nodule at two dates, and its growth as a share of its volume."""
-    rng = np.random.default_rng([seed, 77])
-    first = Scene(
-        float(rng.choice(DIAMETERS) * rng.uniform(0.95, 1.1)),
-        str(rng.choice(KINDS, p=(0.6, 0.2, 0.2))),
-        str(rng.choice((ISOLATED, AT_VESSEL, AT_PLEURA))),
-        (*[float(rng.uniform(0.6, 0.85))] * 2, float(rng.choice(SLICES, p=(0.2, 0.25, 0.25, 0.15, 0.15)))),
-        float(rng.uniform(0.35, 0.65)),
-        float(rng.choice((0.0, 0.0, 0.4))),
-        float(rng.uniform(12, 40)),
-        seed,
+    rng = np.random.default_rng([seed, 77 if generator == "scenes" else 79])
+    diameter = float(
+        rng.choice(DIAMETERS, p=(0.12, 0.14, 0.18, 0.18, 0.16, 0.14, 0.08)) * rng.uniform(0.95, 1.1)
     )
-    share = float(rng.choice(GROWTHS))
-    # The next scan is of the same protocol, with a noise of its own.
-    return first, first.grown(share, noise_hu=float(rng.uniform(12, 40))), share
+    kind = str(rng.choice(KINDS, p=(0.7, 0.15, 0.15)))
+    where = str(rng.choice((ISOLATED, AT_VESSEL, AT_PLEURA)))
+    # A quarter of the scans were made coarser.
+    coarse = rng.uniform() < 0.25
+    pixel = float(rng.choice(COARSE_PIXELS) if coarse else rng.uniform(0.6, 0.85))
+    thin = (
+        rng.choice((pixel, 1.0, 2.0, 2.5))
+        if coarse
+        else rng.choice(SLICES, p=(0.2, 0.25, 0.3, 0.1, 0.1, 0.05))
+    )
+    thickness, share = float(thin), float(rng.choice(GROWTHS))
+    if generator == "scenes":
+        kernel, sharp = float(rng.uniform(0.35, 0.7)), float(rng.choice((0.0, 0.0, 0.4)))
+        noise = float(rng.uniform(10, 40))
+        first = Scene(diameter, kind, where, (pixel, pixel, thickness), kernel, sharp, noise, seed)
+        # The next scan is of the same protocol, with a noise of its own.
+        return first, first.grown(share, noise_hu=float(rng.uniform(10, 40))), share
+    kernel = str(rng.choice((nodule_cubes.SOFT, nodule_cubes.STANDARD, nodule_cubes.SHARP)))
+    apart = 1.0 if coarse else float(rng.choice((1.0, 1.0, 0.7)))
+    averaged = bool(coarse and rng.uniform() < 0.6)
+    noise = float(rng.uniform(*nodule_cubes.NOISE_HU[kernel])) * (0.6 if coarse else 1)
+    spacing = (pixel, pixel, thickness * apart)
+    first = nodule_cubes.Cube(diameter, kind, where, spacing, thickness, kernel, averaged, noise, seed)
+    return first, first.grown(share), share
 
 
-def measured(seed: int) -> list[dict]:
+def measured(seed: int, generator: str = "scenes") -> list[dict]:
     """A row for each date; the second with growth, measured and true."""
-    first, second, share = scenes(seed)
+    first, second, share = scenes(seed, generator)
+    scanned = scan_of if generator == "scenes" else nodule_cubes.scan_of
     rows, sizes = [], []
     for scene in (first, second):
-        truth = scan_of(scene)
+        truth = scanned(scene)
         # A reader does not hit the middle.
         click = np.random.default_rng([seed, 78, scene.scan]).uniform(-0.15, 0.15, 3) * scene.diameter_mm
         found = measure_nodule(truth.volume, truth.center_mm + click)
         row = {
             "seed": seed, "date": scene.scan, "kind": scene.kind, "where": scene.where,
             "diameter_mm": round(scene.diameter_mm, 2), "slice_mm": scene.spacing[2],
-            "noise_hu": scene.noise_hu, "kernel_mm": scene.kernel_mm, "sharpening": scene.sharpening,
+            "pixel_mm": scene.spacing[0], "noise_hu": scene.noise_hu,
             "true_mm3": truth.volume_mm3,
             "true_mean_mm": (truth.long_mm + truth.short_mm) / 2, "status": found.status,
             "attenuation": found.attenuation or "", **{name: getattr(found, name) or "" for name in NUMBERS},
@@ -120,7 +139,8 @@ def goals(rows: list[dict]) -> str:
     """Solid from 6 mm in slices up to 1.25 mm, for which goals are set; and the rest."""
 
     def meant(row: dict) -> bool:
-        return row["kind"] == "solid" and row["diameter_mm"] >= 5.7 and row["slice_mm"] <= 1.25
+        fine = row["slice_mm"] <= 1.25 and row["pixel_mm"] <= 0.9
+        return row["kind"] == "solid" and row["diameter_mm"] >= 5.7 and fine
 
     lines = []
     for name in ("goal", "rest"):
@@ -176,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--generator", choices=("scenes", "cubes"), default="scenes")
     parser.add_argument("--seeds", help="first-last")
     parser.add_argument("--rows", type=Path, help="table of rows to write, or to go on with")
     parser.add_argument("--table", type=Path, nargs="+", help="only print the tables of these rows")
@@ -185,7 +206,7 @@ def main() -> None:
         first, last = map(int, options.seeds.split("-"))
         done = {int(row["seed"]) for row in read(path) if row["date"] == 1} if path.exists() else set()
         for seed in (n for n in range(first, last + 1) if n not in done):
-            rows = measured(seed)
+            rows = measured(seed, options.generator)
             new = not path.exists()
             with path.open("a", newline="") as stream:
                 writer = csv.DictWriter(stream, list(rows[1]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
@@ -90,7 +92,8 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     if spread > LARGEST_SPREAD:
         apart = 100 * np.ptp(volumes) / nodule.volume_mm3
         return f"segmentations with other thresholds and clicks differ by {apart:.0f} %"
-    return _summary(patch, around, nodule, spread, point, step)
+    scanned = replace(volume.acquisition, voxel_mm=volume.grid.upright().spacing, noise_hu=around.noise_hu)
+    return _summary(patch, around, nodule, spread, point, step, scanned)
 
 
 def _found(patch: Patch, around: Surroundings, cube_mm: float) -> tuple[Patch, Surroundings, Content] | str:
@@ -120,7 +123,13 @@ def _once(patch: Patch, around: Surroundings, recipe: Recipe) -> Content | str:
 
 
 def _summary(
-    patch: Patch, around: Surroundings, found: Content, spread: float, point: np.ndarray, step: int
+    patch: Patch,
+    around: Surroundings,
+    found: Content,
+    spread: float,
+    point: np.ndarray,
+    step: int,
+    scanned: Acquisition,
 ) -> NoduleMeasurement | str:
     voxel = float(np.prod(patch.fine_mm))
     mask, volume = found.mask, found.volume_mm3
@@ -129,16 +138,18 @@ def _summary(
         volume += float(mask.sum(dtype=float) - found.mask.sum(dtype=float)) * voxel
     if volume <= 0 or not mask.any():
         return f"nothing is left of it {-step} steps smaller"
-    touches_pleura = bool((around.wall_mm[mask] < TOUCHING_MM).any())
     touches_vessel = found.attached > TOUCHING_SHARE
-    low, high = volume_interval(patch, found, volume, spread, touches_vessel, touches_pleura)
+    at_wall = mask & (around.wall_mm < TOUCHING_MM)
+    touches_pleura = bool(at_wall.any())
+    contact_mm2 = float(at_wall.sum(dtype=float)) * voxel / TOUCHING_MM
+    low, high = volume_interval(patch, found, volume, spread, contact_mm2, found.level_hu - around.lung_hu)
     long, short = axial_diameters(mask, patch.fine_mm)
     mean_low, mean_high = diameter_interval(patch, (long + short) / 2, low / volume, high / volume)
     center = patch.to_physical(np.argwhere(mask).mean(axis=0))
     return NoduleMeasurement(
         tuple(point.tolist()), MEASURED, volume, low, high, long, short, mean_low, mean_high,
         float(patch.image[mask].mean()), found.attenuation, touches_vessel, touches_pleura,
-        tuple(center.tolist()), patch.mask_on_scan(mask), step,
+        tuple(center.tolist()), patch.mask_on_scan(mask), step, scanned,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size
@@ -22,7 +23,8 @@ class NoduleMeasurement:
     plane; mean_low_mm, mean_high_mm: 95 % interval of their mean. mean_hu: mean attenuation inside the
     boundary. attenuation: SOLID, PART_SOLID or GROUND_GLASS. center_mm: centroid, LPS mm. mask: uint8
     (z, y, x), 1 in the nodule, a box cut from the scan's own grid, for outlines: the volume counts parts of
-    voxels, which a mask cannot. step: how many steps larger (or smaller, negative) than found.
+    voxels, which a mask cannot. step: how many steps larger (or smaller, negative) than found. scanned: how
+    the scan was acquired, as far as is known.
     """
 
     point_mm: tuple[float, float, float]
@@ -41,6 +43,7 @@ class NoduleMeasurement:
     center_mm: tuple[float, float, float] | None = None
     mask: Volume | None = None
     step: int = 0
+    scanned: Acquisition | None = None
 
     @property
     def measured(self) -> bool:
@@ -59,5 +62,6 @@ class NoduleMeasurement:
         if not self.measured:
             raise InputError(f"The size of this nodule {self.status}.", code="not-measured")
         if quantity == DIAMETER:
-            return Size(DIAMETER, (self.long_mm + self.short_mm) / 2, self.mean_low_mm, self.mean_high_mm)
-        return Size(VOLUME, self.volume_mm3, self.volume_low_mm3, self.volume_high_mm3)
+            mean = (self.long_mm + self.short_mm) / 2
+            return Size(DIAMETER, mean, self.mean_low_mm, self.mean_high_mm, self.scanned)
+        return Size(VOLUME, self.volume_mm3, self.volume_low_mm3, self.volume_high_mm3, self.scanned)

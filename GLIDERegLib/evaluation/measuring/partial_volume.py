@@ -24,9 +24,15 @@ from GLIDERegLib.evaluation.measuring.surroundings import LEVEL_MM, Surroundings
 SHELL = 2.1
 DEEP, LARGE = 1.5, 3.0
 LUNG_MM = 3.0
-# Contrast enhancement and calcium apart, no nodule is denser than its own peak or this.
-DENSEST_HU = 100.0
+# Solid nodules without calcium: mean and standard deviation of their level, and how many of these it may be
+# off before what is seen is believed instead.
+USUAL_HU, USUAL_SPREAD_HU, BELIEVED = 35.0, 35.0, 3.0
+# How well the blur is known (share of it), and what a sharp kernel adds to any level (share of the step).
+BLUR_KNOWN, LEVEL_KNOWN = 0.25, 0.01
 LEAST_STEP_HU = 60.0
+# A vessel goes on where this share of a nodule's contrast is seen beside it, and at least so much: it may be
+# thinner than the blur.
+VESSEL_SHARE, VESSEL_HU, VESSEL_NOISES = 0.25, 150.0, 4.0
 # Between ground glass and solid tissue: what so small a nodule is made of cannot be seen.
 UNCLEAR_HU = (-500.0, -35.0)
 # Ground glass in fewer slices than that was measured a quarter too small.
@@ -41,13 +47,16 @@ ROUNDS = 3
 @dataclass(frozen=True)
 class Content:
     """volume_mm3. mask: the fine voxels of the highest fractions that fill it. noise_mm3: standard deviation
-    of the volume from the scan's noise. attached: share of the boundary where a vessel goes on. level_hu: of
+    of the volume from the scan's noise. shell_mm3: volume in which the excess was weighed. level_error:
+    relative standard deviation of N - B. attached: share of the boundary where a vessel goes on. level_hu: of
     the nodule, of its ground glass where there is some. attenuation: SOLID, PART_SOLID or GROUND_GLASS.
     """
 
     volume_mm3: float
     mask: np.ndarray
     noise_mm3: float
+    shell_mm3: float
+    level_error: float
     attached: float
     level_hu: float
     attenuation: str
@@ -69,9 +78,8 @@ class _Shell:
     attached: float
 
     def fraction(self, step) -> np.ndarray:
-        """Share of every voxel that a nodule of level B + step takes."""
-        inside = np.where(self.away < 0.3, np.clip(self.excess / step, 0, 1), 0)
-        return np.where(self.free, self.excess / step, np.where(self.away < -SHELL, 1, inside))
+        """Share of every voxel that a nodule of level B + step takes; all or none where a vessel goes on."""
+        return np.where(self.free, self.excess / step, self.mask)
 
     def filled(self, fraction: np.ndarray, number: float) -> np.ndarray:
         """The voxels of highest fraction, as many as the volume has."""
@@ -85,16 +93,16 @@ class _Shell:
 def content(patch: Patch, around: Surroundings, region: Region) -> Content | str:
     """The volume of a region, itself perhaps a voxel too large or small, or why it cannot be told."""
     shell = _shell(patch, around, region.core, region.core_dense)
-    level, fraction, mask = _one_level(patch, shell, around)
     attenuation = GROUND_GLASS if region.whole is None else SOLID
+    level, error, fraction, mask = _one_level(patch, shell, around, attenuation == SOLID)
+    unclear = error is None
     if region.whole is not None and _halo_share(patch, around, shell, mask, level) > HALO_SHARE:
         shell = _shell(patch, around, region.whole, region.whole_dense)
         level, fraction, mask = _two_levels(patch, shell)
-        attenuation = PART_SOLID
-    large = shell.away.min() < -LARGE
-    hu = around.lung_hu + level
-    if attenuation != PART_SOLID and not large and UNCLEAR_HU[0] < hu < UNCLEAR_HU[1]:
+        attenuation, unclear = PART_SOLID, False
+    if unclear:
         return "it is too small in these voxels to tell ground glass from a solid part"
+    hu = around.lung_hu + level
     voxel, parts = float(np.prod(patch.fine_mm)), float(np.prod(patch.factors))
     diameter = sphere_diameter(max(float(fraction.sum(dtype=np.float64)) * voxel, voxel))
     if attenuation != SOLID and diameter < LEAST_SLICES * patch.voxel_mm.max():
@@ -103,7 +111,8 @@ def content(patch: Patch, around: Surroundings, region: Region) -> Content | str
     independent = max(shell.free.sum() / parts, 1.0) / 4
     noise = around.noise_hu / level * 4 * parts * voxel * np.sqrt(independent)
     volume = float(fraction.sum(dtype=np.float64) * voxel)
-    return Content(volume, mask, noise, shell.attached, hu, attenuation)
+    weighed = float(shell.free.sum()) * voxel
+    return Content(volume, mask, noise, weighed, error or LEVEL_KNOWN, shell.attached, hu, attenuation)
 
 
 def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarray) -> _Shell:
@@ -114,15 +123,23 @@ def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarr
     is_lung = (np.abs(around.smooth - around.lung_hu) < 120.0) & (around.wall_mm > 2.0)
     lung = nearby_mean(around.image, (away > SHELL + 0.7) & is_lung, LUNG_MM / fine, around.lung_hu)
     excess = around.image - lung
-    beyond = dense & (away > SHELL)
+    level = float(np.percentile(around.smooth[mask], 75)) - around.lung_hu
+    least = max(VESSEL_SHARE * level, VESSEL_HU, VESSEL_NOISES * around.noise_hu)
+    faint = (around.smooth - around.lung_hu > least) & (around.wall_mm > 0)
+    labels, _ = ndimage.label(faint | mask)
+    with_it = np.isin(labels, np.unique(labels[mask]))
+    beyond = (dense | with_it) & (away > SHELL)
     goes_on = ndimage.distance_transform_edt(~beyond, scaled) <= SHELL + 0.5
     boundary = np.abs(away) <= 1.0
     attached = float(goes_on[boundary].mean()) if boundary.any() else 0.0
     return _Shell(mask, away, excess, lung, (np.abs(away) <= SHELL) & ~goes_on, around.wall_mm <= 0, attached)
 
 
-def _one_level(patch: Patch, shell: _Shell, around: Surroundings) -> tuple[float, np.ndarray, np.ndarray]:
-    """N - B of a nodule of one level, the fractions, and the mask that they fill.
+def _one_level(
+    patch: Patch, shell: _Shell, around: Surroundings, solid: bool
+) -> tuple[float, float | None, np.ndarray, np.ndarray]:
+    """N - B of a nodule of one level, its relative error (None where it is neither solid nor ground glass),
+    the fractions, and the mask that they fill.
 
     In a large nodule N is what lies inside of the shell, wherever it is. The blur reaches the middle of a
     small one: its shape as a scanner shows it tells what share of N - B is left, and both are made to agree.
@@ -130,18 +147,36 @@ def _one_level(patch: Patch, shell: _Shell, around: Surroundings) -> tuple[float
     if shell.away.min() < -LARGE:
         deep = shell.away < -DEEP
         inside = nearby_mean(shell.excess, deep, LEVEL_MM / patch.fine_mm, 0.0)
-        fraction = shell.fraction(np.maximum(inside, LEAST_STEP_HU))
-        return float(inside[deep].mean()), fraction, shell.filled(fraction, fraction.sum())
+        seen = float(inside[deep].mean())
+        step, error = _level(shell, around, seen, solid)
+        fraction = shell.fraction(np.maximum(inside * (step / seen), LEAST_STEP_HU))
+        return step, error, fraction, shell.filled(fraction, fraction.sum())
     mask = shell.mask
     for _ in range(ROUNDS):
         left = scanned(patch, mask)
         middle = mask & (left >= 0.85 * left.max())
-        step = float((shell.excess[middle] * left[middle]).sum() / (left[middle] ** 2).sum())
-        peak = float(np.percentile(shell.excess[middle], 75))
-        step = max(min(step, max(DENSEST_HU - around.lung_hu, peak)), LEAST_STEP_HU)
+        seen = float((shell.excess[middle] * left[middle]).sum() / (left[middle] ** 2).sum())
+        step, error = _level(shell, around, max(seen, LEAST_STEP_HU), solid)
         fraction = shell.fraction(step)
         mask = shell.filled(fraction, fraction.sum())
-    return step, fraction, mask
+    unclear = UNCLEAR_HU[0] < around.lung_hu + seen < UNCLEAR_HU[1]
+    return step, None if unclear else error, fraction, mask
+
+
+def _level(shell: _Shell, around: Surroundings, seen: float, solid: bool) -> tuple[float, float]:
+    """N - B and its relative standard deviation, from what is seen and what solid nodules usually have.
+
+    In the middle of a ball of q standard deviations of the blur erf(q / √2) - √(2 / π) q exp(-q² / 2) of its
+    contrast is left: what is not known of the blur is not known of that.
+    """
+    depth = float(-shell.away.min())
+    blurred = BLUR_KNOWN * np.sqrt(2 / np.pi) * depth**3 * np.exp(-(depth**2) / 2)
+    error = float(np.hypot(max(blurred, 0.2) if depth < 1.7 else blurred, LEVEL_KNOWN))
+    usual, own = USUAL_HU - around.lung_hu, error * seen
+    if not solid or abs(seen - usual) > BELIEVED * np.hypot(USUAL_SPREAD_HU, own):
+        return seen, error
+    trust = USUAL_SPREAD_HU**2 / (USUAL_SPREAD_HU**2 + own**2)
+    return usual + trust * (seen - usual), float(np.sqrt(trust) * own / seen)
 
 
 def _halo_share(patch: Patch, around: Surroundings, shell: _Shell, mask: np.ndarray, step: float) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
@@ -54,13 +55,13 @@ class DicomInfo:
     notes: tuple[str, ...]
 
 
-def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]]:
+def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...], Acquisition]:
     """The one series below a folder, or the series of one DICOM file with its neighbours in the folder.
 
     Returns values (z, y, x) in the unit of the tags (HU for CT), int16, int32 or float32, whichever holds
-    them all, their grid (LPS mm), and the notes of `DicomInfo`. What the scanner did not measure (pixel
-    padding) is air in CT and the lowest value elsewhere. Raises InputError for everything that is no single,
-    complete, regular stack of grey slices. `what` names the image in messages.
+    them all, their grid (LPS mm), the notes of `DicomInfo`, and how the series was acquired. What the
+    scanner did not measure (pixel padding) is air in CT and the lowest value elsewhere. Raises InputError for
+    everything that is no single, complete, regular stack of grey slices. `what` names the image in messages.
     """
     slices, grid = _stack(path, what)
     name = f"The DICOM series of the {what}"
@@ -82,17 +83,13 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]
             plane = np.where(outside, plane[~outside].min() if not outside.all() else 0, plane)
         values.put(place, plane)
     _fill(values.array, unmeasured, slices[0].header.texts["Modality"] == "CT")
-    return values.array, grid, tuple(_notes(slices))
+    return values.array, grid, tuple(_notes(slices)), _acquisition(slices[0].header.texts)
 
 
 def read_info(path: Path, what: str = "image") -> DicomInfo:
     """What the tags of the series say that `read_dicom` would read. Raises InputError as it does."""
     slices, _ = _stack(path, what)
     texts = slices[0].header.texts
-    try:
-        thickness = float(texts["SliceThickness"])
-    except ValueError:
-        thickness = None
     return DicomInfo(
         Patient(texts["PatientID"], texts["PatientName"]),
         day(texts["PatientBirthDate"]),
@@ -102,7 +99,7 @@ def read_info(path: Path, what: str = "image") -> DicomInfo:
         texts["Modality"],
         texts["Manufacturer"],
         texts["ConvolutionKernel"],
-        thickness,
+        _thickness(texts),
         texts["StudyInstanceUID"],
         texts["SeriesInstanceUID"],
         texts["FrameOfReferenceUID"],
@@ -161,6 +158,21 @@ def _check_rescale(slices: list[Slice], name: str) -> None:
                 "Export the series again.",
                 code="dicom-tags",
             )
+
+
+def _thickness(texts: dict[str, str]) -> float | None:
+    try:
+        thickness = float(texts["SliceThickness"])
+    except ValueError:
+        return None
+    return thickness if 0 < thickness < np.inf else None
+
+
+def _acquisition(texts: dict[str, str]) -> Acquisition:
+    agent = texts["ContrastBolusAgent"].strip().casefold()
+    return Acquisition(
+        texts["ConvolutionKernel"].strip(), _thickness(texts), agent not in ("", "none", "no", "without")
+    )
 
 
 def _notes(slices: list[Slice]) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.files.points import write_points
 from GLIDERegLib.scene.command import SceneCommand
 from GLIDERegLib.scene.follow_up.scans import SceneScan
@@ -101,5 +102,9 @@ def readMeasured(folder: Path) -> list[NoduleMeasurement]:
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         point = tuple(float(row[axis]) for axis in "xyz")
         sizes = {name: float(row[name]) for name in NUMBERS} if row["status"] == MEASURED else {}
-        found.append(NoduleMeasurement(point, row["status"], **sizes))
+        scanned = None
+        if sizes:
+            pixel, apart = float(row["pixel_mm"]), float(row["slice_mm"])
+            scanned = Acquisition(voxel_mm=(pixel, pixel, apart), noise_hu=float(row["noise_hu"]))
+        found.append(NoduleMeasurement(point, row["status"], **sizes, scanned=scanned))
     return found
