@@ -34,13 +34,14 @@ def differences(earlier: Acquisition, later: Acquisition) -> list[str]:
     elif _apart(earlier.noise_hu, later.noise_hu, ALIKE_NOISE - 1):
         noise = f"noise {earlier.noise_hu:.0f} and {later.noise_hu:.0f} HU"
         found.append(f"{noise} (another reconstruction kernel or dose)")
-    thick = [a.thickness_mm or (a.voxel_mm[2] if a.voxel_mm else None) for a in (earlier, later)]
-    if _apart(*thick, ALIKE_SHARE):
-        found.append(f"slices of {thick[0]:.2g} and {thick[1]:.2g} mm")
+    thick, thick_later = _thickness(earlier), _thickness(later)
+    slices = _apart(thick, thick_later, ALIKE_SHARE)
+    if slices:
+        found.append(f"slices of {thick:.2g} and {thick_later:.2g} mm")
     if earlier.voxel_mm and later.voxel_mm:
         for what, axis in (("pixels", 0), ("distance of slices", 2)):
             a, b = earlier.voxel_mm[axis], later.voxel_mm[axis]
-            said = axis == 2 and _apart(*thick, ALIKE_SHARE)
+            said = axis == 2 and slices
             if _apart(a, b, ALIKE_SHARE) and not said:
                 found.append(
                     f"{what} of {a:.2g} and {b:.2g} mm" if axis == 0 else f"{what} {a:.2g} and {b:.2g} mm"
@@ -50,5 +51,9 @@ def differences(earlier: Acquisition, later: Acquisition) -> list[str]:
     return found
 
 
+def _thickness(scan: Acquisition) -> float | None:
+    return scan.thickness_mm or (scan.voxel_mm[2] if scan.voxel_mm else None)
+
+
 def _apart(a: float | None, b: float | None, share: float) -> bool:
-    return bool(a and b) and max(a, b) > (1 + share) * min(a, b)
+    return bool(a and b and max(a, b) > (1 + share) * min(a, b))

@@ -18,7 +18,7 @@ KNOWN = Acquisition("B30f", 1.0, False, (0.7, 0.7, 0.8), 20.0)
         ({"thickness_mm": 2.5}, "slices of 1 and 2.5 mm"),
         ({"contrast": True}, "contrast medium only in the later scan"),
         ({"voxel_mm": (1.4, 1.4, 0.8)}, "pixels of 0.7 and 1.4 mm"),
-        ({"voxel_mm": (0.7, 0.7, 1.0)}, "distance of slices 0.8 and 1 mm"),
+        ({"voxel_mm": (0.7, 0.7, 1.2)}, "distance of slices 0.8 and 1.2 mm"),
         ({"kernel": "", "noise_hu": 50.0}, "noise 20 and 50 HU (another reconstruction kernel or dose)"),
     ],
 )

@@ -90,13 +90,17 @@ def scan_of(cube: Cube) -> NoduleScan:
     image += _noise(image.shape, spacing, cube, scanner) * cube.noise_hu
     array = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     grid = Grid(tuple(int(n) for n in size[::-1]), cube.spacing, tuple(first[::-1].tolist()))
-    box = ndimage.find_objects((nodule > 0.5).astype(np.uint8))[0]
-    long, short = axial_diameters(nodule[box] > 0.5, np.full(3, FINE_MM))
+    body = shape.body & (nodule > 0.5)
+    box = ndimage.find_objects(body.astype(np.uint8))[0]
+    long, short = axial_diameters(body[box], np.full(3, FINE_MM))
     return NoduleScan(Volume(array, grid, "scan"), center[::-1].copy(), volume, long, short)
 
 
 class _Shape:
-    """r(direction) = radius · Π(1 + harmonics), and spicules; volume_mm3 of it all."""
+    """r(direction) = radius · Π(1 + harmonics), and spicules.
+
+    volume_mm3: of it all; body: without spicules, which count for no diameter, once it was drawn.
+    """
 
     def __init__(self, rng: np.random.Generator, radius: float):
         rough = rng.choice([0.03, 0.08, 0.15], p=[0.4, 0.4, 0.2])
@@ -149,6 +153,8 @@ class _Shape:
                 part, (along > 0) * (width > 0) * np.clip(0.5 + (width - across) / FINE_MM, 0, 1), out=part
             )
         self.volume_mm3 *= part.sum(dtype=np.float64) / whole
+        self.body = np.zeros(out.shape, bool)
+        self.body[box] = signed > 0
         out[box] = part
         return out
 
@@ -166,7 +172,9 @@ def _parenchyma(points, number: int, rng, scanner) -> np.ndarray:
     white = rng.standard_normal((number // 2,) * 3).astype(np.float32)
     frequency = _frequencies(white.shape, (2 * FINE_MM,) * 3)
     f = np.sqrt(sum(part**2 for part in frequency))
-    texture = np.fft.irfftn(np.fft.rfftn(white) * (f + 0.03) ** -rng.uniform(0.8, 1.5), s=white.shape)
+    texture = np.fft.irfftn(
+        np.fft.rfftn(white) * (f + 0.03) ** -rng.uniform(0.8, 1.5), s=white.shape, axes=(0, 1, 2)
+    )
     texture = ndimage.zoom((texture / texture.std()).astype(np.float32), number / white.shape[0], order=1)
     level = scanner.uniform(-905, -810)
     return level + rng.uniform(0, 3) * points[1] + np.float32(rng.uniform(12, 35)) * texture
@@ -273,7 +281,7 @@ def _scanned(hu, cube: Cube, spacing, scanner):
     transfer = _kernel(cube, y**2 + x**2) * np.sinc(z * cube.thickness_mm) * np.sinc(z * 0.6)
     if cube.averaged:
         transfer = transfer * np.sinc(y * spacing[1]) * np.sinc(x * spacing[2])
-    image = np.fft.irfftn(np.fft.rfftn(hu) * transfer, s=hu.shape).astype(np.float32)
+    image = np.fft.irfftn(np.fft.rfftn(hu) * transfer, s=hu.shape, axes=(0, 1, 2)).astype(np.float32)
     reach = EDGE_MM / 2 - RIM_MM
     size = (2 * np.floor(reach / spacing)).astype(int)
     first = -(size - 1) * spacing / 2

@@ -95,13 +95,14 @@ def content(patch: Patch, around: Surroundings, region: Region) -> Content | str
     shell = _shell(patch, around, region.core, region.core_dense)
     attenuation = GROUND_GLASS if region.whole is None else SOLID
     level, error, fraction, mask = _one_level(patch, shell, around, attenuation == SOLID)
-    unclear = error is None
-    if region.whole is not None and _halo_share(patch, around, shell, mask, level) > HALO_SHARE:
+    halo = region.whole is not None and _halo_share(patch, around, shell, mask, level) > HALO_SHARE
+    # Around a core that the blur reaches the middle of, a halo may be its own blur.
+    if (halo and shell.away.min() >= -LARGE) or (error is None and not halo):
+        return "it is too small in these voxels to tell ground glass from a solid part"
+    if halo:
         shell = _shell(patch, around, region.whole, region.whole_dense)
         level, fraction, mask = _two_levels(patch, shell)
-        attenuation, unclear = PART_SOLID, False
-    if unclear:
-        return "it is too small in these voxels to tell ground glass from a solid part"
+        attenuation = PART_SOLID
     hu = around.lung_hu + level
     voxel, parts = float(np.prod(patch.fine_mm)), float(np.prod(patch.factors))
     diameter = sphere_diameter(max(float(fraction.sum(dtype=np.float64)) * voxel, voxel))
