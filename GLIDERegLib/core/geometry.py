@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from GLIDERegLib.core.acquisition import Acquisition
+
 
 def triple(values: Iterable[int]) -> tuple[int, int, int]:
     """Three whole numbers, as sizes, shapes and offsets are."""
@@ -21,8 +23,6 @@ def triple(values: Iterable[int]) -> tuple[int, int, int]:
 
 # Direction cosines of a grid along L, P and S.
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
-from GLIDERegLib.core.acquisition import Acquisition
 
 
 @dataclass(frozen=True)
