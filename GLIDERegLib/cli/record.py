@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-LOCKED = ("fixed", "moving", "transform")
+OF = {"fixed": "fixed image", "moving": "moving image", "transform": "transform"}
+LOCKED = tuple(OF)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -20,13 +21,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     make = actions.add_parser("make", help="write a record as JSON and HTML")
     add = make.add_argument
     for what in LOCKED:
-        add(f"--{what}", type=Path, required=True, metavar="FILE", help=f"the {what} that it is about")
+        add(f"--{what}", type=Path, required=True, metavar="FILE", help=f"the {OF[what]} that it is about")
     add("--purpose", required=True, metavar="TEXT", help="what the registration is for")
     add("--region", required=True, metavar="TEXT", help="the region that matters, as a check names it")
     add("--accuracy", type=float, required=True, metavar="MM", help="accuracy wanted there")
     add("--report", type=Path, action="append", default=[], metavar="JSON", help="what `check`, `evaluate` "
         "or `consistency` wrote; may be given several times")  # fmt: skip
-    add("--tolerances", type=Path, metavar="JSON", help="the site's own: a number's name and its most")
+    add("--tolerances", type=Path, metavar="JSON", help="the site's own, as {\"name of a number in the "
+        "report\": the most it allows}")  # fmt: skip
     add("--looked", action="append", default=[], metavar="TEXT", help="something that was looked at; may be "
         "given several times")  # fmt: skip
     add("--level", type=int, required=True, metavar="0..4", help="0 aligned everywhere, 1 where it matters, "
@@ -38,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     verify = actions.add_parser("verify", help="tell whether a record is unaltered and still holds")
     verify.add_argument("record", type=Path, metavar="RECORD", help="record.json")
     for what in LOCKED:
-        verify.add_argument(f"--{what}", type=Path, metavar="FILE", help=f"the {what} as it is now")
+        verify.add_argument(f"--{what}", type=Path, metavar="FILE", help=f"the {OF[what]} as it is now")
     verify.add_argument("--html", type=Path, metavar="FILE", help="write the page with its state as of now")
     verify.set_defaults(run=verify_files)
 

@@ -127,33 +127,4 @@ def peak(volume: np.ndarray) -> tuple[np.ndarray, float]:
     return refined[::-1] - np.array(volume.shape)[::-1] // 2, float(volume[at])
 
 
-def sharpness(volume: np.ndarray) -> float:
-    """How fast a correlation falls from its peak in the direction in which it falls slowest: the least of its
-    Hessian's eigenvalues there, sign turned, per step squared; not positive on a ridge or at the border.
-    """
-    at = np.array(np.unravel_index(int(volume.argmax()), volume.shape))
-    if (at == 0).any() or (at == np.array(volume.shape) - 1).any():
-        return 0.0
-    near = volume[tuple(slice(n - 1, n + 2) for n in at)].astype(float)
-    steps, hessian = np.eye(3, dtype=int), np.zeros((3, 3))
-    for i in range(3):
-        for j in range(i + 1):
-            both, across = steps[i] + steps[j], steps[i] - steps[j]
-            if i == j:
-                value = near[tuple(1 + steps[i])] - 2 * near[1, 1, 1] + near[tuple(1 - steps[i])]
-            else:
-                along = near[tuple(1 + both)] + near[tuple(1 - both)]
-                value = (along - near[tuple(1 + across)] - near[tuple(1 - across)]) / 4
-            hessian[i, j] = hessian[j, i] = value
-    return float(-np.linalg.eigvalsh(hessian).max())
-
-
-def second(volume: np.ndarray, apart: float) -> float:
-    """The highest local maximum farther than `apart` steps from the highest of all; 0 if there is none."""
-    tops = np.argwhere((volume == ndimage.maximum_filter(volume, size=3)) & (volume > 0))
-    best = np.unravel_index(int(volume.argmax()), volume.shape)
-    far = np.linalg.norm(tops - np.array(best), axis=1) > apart
-    return float(volume[tuple(tops[far].T)].max()) if far.any() else 0.0
-
-
 Progress = Callable[[float], None]

@@ -1,8 +1,8 @@
 """Pairs of landmarks: keypoints of the fixed scan and their matches in the moving one.
 
-Matched by normalised cross-correlation of patches of two sizes about a rough estimate (`guide`), there and
-back. No transform under test is known here, and no MIND: what a registration got wrong by its features is not
-got wrong the same way.
+Found by normalised cross-correlation of patches of two sizes about a rough estimate (`guide`), there and
+back, then bent and moved to a fraction of a voxel (`refinement`). No transform under test is known here, and
+no MIND: what a registration got wrong by its features is not got wrong the same way.
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ import numpy as np
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
-from GLIDERegLib.evaluation.landmarks.correlation import Progress, peak, search, second, sharpness
+from GLIDERegLib.evaluation.landmarks.correlation import Progress, peak, search
 from GLIDERegLib.evaluation.landmarks.guide import NEIGHBOURS, Guide, estimate, picture
 from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
 from GLIDERegLib.evaluation.landmarks.names import BODY
+from GLIDERegLib.evaluation.landmarks.refinement import refine
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 
 FINEST_MM, COARSEST_MM = 1.0, 2.0
 # Half of the two patches and the reach of the search, in steps of about a voxel.
 HALVES, REACH = (5, 8), 8
 LEAST_CORRELATION = 0.6
-# A second place as good as this share of the best, farther than APART steps from it: ambiguous.
-MOST_SECOND, APART = 0.9, 3.5
-# Per step squared, the least sharpness of a peak: along a vessel it is a ridge. Chosen on textured_31 and the
-# own phantom, where it leaves nine of ten pairs and a third of the wrong ones.
-LEAST_SHARPNESS, SHARP = 0.01, 0.04
-# Voxels: the way back ends where it began; both sizes of patch find one place.
-MOST_BACK, MOST_BETWEEN = 0.7, 0.6
+# In steps; each told right from wrong matches on F, textured_31, random_0, the own phantom of 32 mm and a
+# strong motion of F's scan, and these limits keep most right ones: the refined place leads back to where it
+# came from; both sizes of patch agree; it lies where the correlation had it; its own uncertainty.
+MOST_BACK, MOST_BETWEEN, MOST_MOVED, MOST_UNSURE = 0.4, 0.5, 1.2, 0.04
 # A landmark that its neighbours' local map contradicts by more than three times what is usual, between these
-# two, was matched with something else; lungs slide along the ribs by up to about 10 mm.
-OUTLIER_MM = (6.0, 12.0)
-COUNT, LUNG_SHARE = 300, 0.8
-# Places tried for each one wanted: half of them can be matched, and the best are kept.
-CANDIDATES = 5
+# two, was matched with something else.
+OUTLIER_MM = (3.0, 6.0)
+COUNT, LUNG_SHARE = 600, 0.8
+# Places tried for each one wanted, and at most: half of them can be matched, and the best are kept.
+CANDIDATES, MOST_TRIED = 5, 1500
 # Of those that can be matched, the surest so far apart come first, then closer ones.
 SPREADS_MM = (20.0, 15.0, 10.0, 5.0, 0.0)
 
@@ -78,7 +76,8 @@ def find_landmarks(
     """
     regions = find_regions(fixed) if regions is None else regions
     lungs = round(count * (LUNG_SHARE if regions.lungs().any() else 0))
-    points = find_keypoints(fixed, regions, CANDIDATES * lungs, CANDIDATES * (count - lungs))
+    each = min(CANDIDATES, max(MOST_TRIED / count, 1.0))
+    points = find_keypoints(fixed, regions, round(each * lungs), round(each * (count - lungs)))
     progress(0.1)
     guide = estimate(fixed, moving, points, lambda share: progress(0.1 + 0.4 * share))
     matched, confidence = _match(fixed, moving, points, guide)
@@ -111,46 +110,42 @@ def _edge(fixed: Volume, moving: Volume) -> float:
 def _match(fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide) -> tuple[np.ndarray, np.ndarray]:
     """Moving points (N, 3) and a confidence (N) that is 0 where the match was dropped."""
     step = float(np.clip(_edge(fixed, moving), FINEST_MM, COARSEST_MM))
-    pictures = [picture(volume, step) for volume in (fixed, moving)]
+    here, there = (picture(volume, step) for volume in (fixed, moving))
     expected, shapes = guide.at(points)
-    there = _found(*pictures, points, expected, shapes, step)
-    matched = expected + np.einsum("nij,nj->ni", shapes, there.shifts * step)
-    back = _found(*pictures[::-1], matched, points, np.linalg.inv(shapes), step)
-    inverse = np.einsum("nij,nj->ni", np.linalg.inv(shapes), back.shifts * step)
-    loop = np.linalg.norm(inverse, axis=1)
-    # Half of the loop is the way there's: the mean of both ways is the better match.
-    matched = matched - 0.5 * np.einsum("nij,nj->ni", shapes, inverse)
-    sure = there.sure & back.sure & (loop <= MOST_BACK * step) & moving.grid.contains(matched)
-    confidence = np.where(sure, np.minimum(there.confidence, back.confidence), 0.0)
-    return matched, confidence
+    shifts, high = _highest(here, there, points, expected, shapes, step)
+    found = expected + np.einsum("nij,nj->ni", shapes, shifts)
+    back, high_back = _highest(there, here, found, points, np.linalg.inv(shapes), step)
+    # Half of the loop is the way there's: the mean of both ways is the better start.
+    found = found - 0.5 * back
+    small, large = (refine(here, there, points, found, shapes, half, step) for half in HALVES)
+    matched = large.matched
+    doubts = [
+        np.linalg.norm(small.matched - matched, axis=1) / (MOST_BETWEEN * step),
+        np.linalg.norm(matched - found, axis=1) / (MOST_MOVED * step),
+        large.unsure / (MOST_UNSURE * step),
+        LEAST_CORRELATION / np.maximum(np.minimum(high, high_back), 1e-6),
+        np.where(moving.grid.contains(matched), 0.0, 2.0),
+    ]
+    doubt = np.max(doubts, axis=0)
+    rows = np.flatnonzero(doubt <= 1)
+    turned = np.linalg.inv(large.shapes[rows])
+    again = refine(there, here, matched[rows], points[rows], turned, HALVES[1], step).matched
+    loop = np.linalg.norm(again - points[rows], axis=1)
+    doubt[rows] = np.maximum(doubt[rows], loop / (MOST_BACK * step))
+    alike = np.clip(np.minimum(large.alike, np.minimum(high, high_back)), 0, 1)
+    return matched, np.where(doubt <= 1, alike * (1 - doubt / 2), 0.0)
 
 
-@dataclass(frozen=True)
-class _Found:
-    shifts: np.ndarray
-    sure: np.ndarray
-    confidence: np.ndarray
-
-
-def _found(here, there, points, expected, shapes, step: float) -> _Found:
-    """One way: shifts (N, 3) in steps, whether each is one clear place, and how clear."""
+def _highest(here, there, points, expected, shapes, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where both sizes of patch together correlate best: shifts (N, 3) in mm before `shapes`, and how well,
+    0 at the border of the search.
+    """
     volumes = search(here, there, points, expected, shapes, HALVES, REACH, step)
-    shifts, sure, confidence = np.zeros((len(points), 3)), np.zeros(len(points), bool), np.zeros(len(points))
+    shifts, heights = np.zeros((len(points), 3)), np.zeros(len(points))
     for n, sizes in enumerate(zip(*volumes, strict=True)):
-        both = (sizes[0] + sizes[1]) / 2
-        shifts[n], height = peak(both)
-        between = max(np.linalg.norm(peak(size)[0] - shifts[n]) for size in sizes)
-        rival = second(both, APART) / max(height, 1e-6)
-        sharp = sharpness(both)
-        sure[n] = (
-            height >= LEAST_CORRELATION
-            and np.abs(shifts[n]).max() < REACH - 0.5
-            and between <= MOST_BETWEEN
-            and rival <= MOST_SECOND
-            and sharp >= LEAST_SHARPNESS
-        )
-        confidence[n] = height * min(max(sharp / SHARP, 0.0), 1.0)
-    return _Found(shifts, sure, confidence)
+        shifts[n], height = peak(np.mean(sizes, axis=0))
+        heights[n] = height if np.abs(shifts[n]).max() < REACH - 0.5 else 0.0
+    return shifts * step, heights
 
 
 def without_outliers(
