@@ -97,6 +97,15 @@ class TestResult:
         )
         assert after < before
 
+    def test_intensities_steer_between_scans_in_hounsfield_units_only(self, pair):
+        def share(fixed: Volume) -> float:
+            result = api.register(fixed, pair.moving, quick(intensity_share=0.5, levels=(Level(2, 2, 1),)))
+            return result.report["settings"]["intensity_share"]
+
+        bright = Volume(pair.fixed.array + 1000, pair.fixed.grid, "fixed")
+        assert share(pair.fixed) == 0.5
+        assert share(bright) == 0.0
+
     def test_nothing_folds(self, local_result):
         result, _ = local_result
         assert result.displacement.jacobian_determinant().min() > 0

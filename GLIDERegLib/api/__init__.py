@@ -15,7 +15,7 @@ import torch
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
-from GLIDERegLib.core.ct import in_hounsfield, note
+from GLIDERegLib.core.ct import in_hounsfield, is_ct, note
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
@@ -106,6 +106,9 @@ def register_inputs(
     stages = Stages(device, progress, cancel, keep, _at_own_size(preview, factor))
     warnings = _notes(pair)
     settings = _at_size(asked, factor)
+    if not all(is_ct(scan) for scan in pair.scans):
+        # Noise and shading of an MR outweigh what its brightness tells: landmarks came out worse (mr_0).
+        settings = replace(settings, intensity_share=0.0)
     # Nodules do not steer: what is compared does not show them.
     (seen_fixed, fixed_balls), (seen_moving, moving_balls) = (
         _without_nodules(volume, points, warnings)

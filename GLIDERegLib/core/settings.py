@@ -150,8 +150,9 @@ class Settings:
     global_weight: float = described(1.0, "weight of the global similarity term", term="alpha")
     local_weight: float = described(1.0, "weight of the local similarity term", term="beta")
     intensity_share: float = described(
-        0.0, "part of local_weight that locally normalised intensities take from MIND at the last level, "
-        "where both scans show tissues alike: they place fine structures better", least=0.0, most=1.0)
+        0.5, "part of local_weight that locally normalised intensities take from MIND at the last level, "
+        "where both scans are in HU and show tissues alike: they place fine structures better", least=0.0,
+        most=1.0)
     bending_weight: float = described(
         15.0, "weight of the bending energy; it grows with the edge of voxels larger than 1.4 mm",
         term="lambda")
@@ -233,6 +234,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
         "search_passes": 1,
         "symmetric": False,
+        "intensity_share": 0.0,
         "finest_spacing": 2.0,
         "levels": (Level(4, 4, 32), Level(4, 2, 40)),
         "most_voxels": 8e6,
@@ -246,6 +248,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "levels": (Level(2, 2, 800, learning_rate=1.0, final_rate=1.0, damping=0.0),),
         "vae_refresh": 1,
         "symmetric": False,
+        "intensity_share": 0.0,
         "encoder_input_size": 1024,
         "encoder_slice_step": 1,
     },

@@ -56,7 +56,8 @@ def correct_pair(
     Cancelled.
     """
     _check(fixed, fixed_points, moving_points)
-    settings = replace(settings, levels=LEVELS)
+    # What intensities do here has not been measured.
+    settings = replace(settings, levels=LEVELS, intensity_share=0.0)
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         initial, inverse = _linear_fit(present, fixed.grid)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from GLIDERegLib.registration.features.intensity import (
     AS_MIND,
-    SMOOTHING_MM,
+    SMOOTHING,
     WINDOWS_MM,
     add_intensity,
     correlation,
@@ -54,7 +54,7 @@ def test_gain_and_shift_of_a_scan_change_nothing():
 def test_equals_its_definition_in_the_middle():
     image = texture(1)
     z, y, x = (n // 2 for n in SHAPE)
-    smooth = ndimage.gaussian_filter(image.astype(float), SMOOTHING_MM / MM, truncate=3.0)
+    smooth = ndimage.gaussian_filter(image.astype(float), SMOOTHING, truncate=3.0)
     for channel, window in zip(normalised(image), WINDOWS_MM, strict=True):
         r = round(window / MM)
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(smooth, r, mode="edge"), (2 * r + 1,) * 3)

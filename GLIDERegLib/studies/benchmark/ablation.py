@@ -27,6 +27,7 @@ WITHOUT = {
     "search-stretch": "search_stretch=1",
     "second-direction": "symmetric=false",
     "consistent-levels": "consistent_levels=false",
+    "intensities": "intensity_share=0",
     "even-weights": "noise_weight=4",
     "stiffness": "bending_weight=1",
 }
