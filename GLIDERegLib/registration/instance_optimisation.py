@@ -197,7 +197,7 @@ def _with_intensity(
     if intensity.correlation(mind.fixed, mind.moving, position, u) < intensity.LEAST_CORRELATION:
         return terms
     further = intensity.packed_weight(share * mind.weight)
-    return [*terms[:-1], replace(mind, weight=(1 - share) * mind.weight, further=further)]
+    return [*terms[:-1], replace(mind, further=further, share=share)]
 
 
 def _global_term(direction: Direction, settings: Settings, level: Level) -> Term:

@@ -26,13 +26,15 @@ FOLDING_THRESHOLD = 0.3
 @dataclass
 class Term:
     """One similarity: fixed and moving features at a level's resolution, and the weight of their mean SSD;
-    further: that of the channels behind the voxels' weights, normalised intensities.
+    further: that of the further channels, normalised intensities, of which `share` says how much they take
+    from the weight where they are known.
     """
 
     fixed: PackedFeatures
     moving: PackedFeatures
     weight: float
     further: float = 0.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Energy:
             ratio, start, offset, taps = self._sampling(term, iteration)
             u = backend.spline_samples(coefficients, taps)
             scale = 1.0 / term.fixed.factor
-            shares = (term.weight, term.further)
+            shares = ((1 - term.share) * term.weight, term.further, term.weight)
             ssd = backend.ssd(term.fixed.data, term.moving.data, offset, ratio, start, scale, u, shares)
             weight = 1 / _at_least_one(ssd.weight)
             total = total + weight * ssd.value

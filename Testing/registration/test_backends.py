@@ -170,25 +170,33 @@ class TestSsd:
         assert float(found[0].value) == float(found[1].value) > 0
         assert torch.equal(found[0].gradient, found[1].gradient)
 
-    @pytest.mark.parametrize("shares", [(0.0, 3.0), (0.5, 20.0)])
-    def test_the_channels_behind_the_weight_count_by_their_share(self, backend, device, shares):
-        fixed, moving = random_packed((5, 6, 7), 0), random_packed((6, 6, 7), 1)
+    @pytest.mark.parametrize("shares", [(0.0, 3.0, 1.0), (0.5, 20.0, 0.9)])
+    def test_further_channels_count_by_their_share_where_all_know_them(self, backend, device, shares):
+        fixed, moving = random_packed((5, 6, 7), 0, 0.0), random_packed((6, 6, 7), 1, 0.0)
         u = random_field((5, 6, 7), scale=0.5)
-        for features in (fixed, moving):
+        for features, unknown in ((fixed, np.s_[:2]), (moving, np.s_[:, :2])):
             features.data[..., 13:15] = features.data[..., :2] // 2
-        weights = fixed.weight(), moving.weight()
+            features.data[..., 15] = 255
+            features.data[unknown][..., 15] = 0
         here = (1, 0, 0), 1, (0, 0, 0), 1.0
 
-        def of(images, leaf):
-            return energy.ssd(images[0], weights[0], images[1], weights[1], *here, leaf)[0]
+        images = fixed, moving
+        every = [image.weight() for image in images]
+        known = [image.weight() * image.known() for image in images]
+        values = [image.values() for image in images]
+        further = [image.further() for image in images]
+
+        def of(values, weights, leaf):
+            return energy.ssd(values[0], weights[0], values[1], weights[1], *here, leaf)[0]
 
         def reference(leaf):
-            values = of((fixed.values(), moving.values()), leaf)
-            return shares[0] * values + shares[1] * of((fixed.further(), moving.further()), leaf)
+            more = shares[1] * of(further, known, leaf) + (shares[0] - shares[2]) * of(values, known, leaf)
+            return shares[2] * of(values, every, leaf) + more
 
         expected = with_gradient(reference, u)
         found = backend.ssd(fixed.data.to(device), moving.data.to(device), *here, u.to(device), shares)
         assert_same(found.value, found.gradient, expected, 1e-3)
+        assert float(of(further, known, u)) > 0
 
     def test_plain_chunks_of_slices_change_nothing(self, monkeypatch):
         fixed, moving = random_packed((9, 10, 11), 0), random_packed((12, 9, 13), 1)

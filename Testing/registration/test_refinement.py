@@ -95,14 +95,14 @@ def test_intensities_share_minds_weight_where_both_scans_show_tissues_alike_and_
     grid = ControlGrid(array.shape, level.node_spacing)
     rest = torch.zeros((3, *(n + 4 for n in grid.nodes)))
 
-    def weights(moving: np.ndarray) -> tuple[float, float]:
+    def weights(moving: np.ndarray) -> tuple[float, float, float]:
         images = prepared(array), prepared(moving)
         local = tuple(LocalFeatures.of_image(i, settings, device, n == 0) for n, i in enumerate(images))
         pair = Direction(*images, local, None, (0, 1), 4.0)
         terms = instance_optimisation._terms(pair, settings, level)
         found = instance_optimisation._with_intensity(terms, pair, settings, grid, rest)
         assert len(found) == 1 and found[0].fixed is local[0].packed[level.feature_factor]
-        return found[0].weight, found[0].further
+        return found[0].weight, found[0].share, found[0].further
 
-    assert weights(0.5 * array + 40) == (0.75, packed_weight(0.25))
-    assert weights(-array) == (1.0, 0.0)
+    assert weights(0.5 * array + 40) == (1.0, 0.25, packed_weight(0.25))
+    assert weights(-array) == (1.0, 0.0, 0.0)

@@ -42,7 +42,7 @@ from GLIDERegLib.registration.backends import triton_penalties
 U = "*fp32"
 POINTERS = {"fixed": "*u8", "moving": "*u8", **dict.fromkeys(
     ("u", "gradient", "values", "weights", "field", "source", "out"), U)}
-REALS = ("scale", "share", "further", "inverse", "threshold", "w0", "w1", "w2", "w3", "w4")
+REALS = ("scale", "share", "further", "alone", "inverse", "threshold", "w0", "w1", "w2", "w3", "w4")
 for kernel in (
     triton_kernels._correlate, triton_kernels._ssd, triton_penalties._bending, triton_penalties._folding
 ):

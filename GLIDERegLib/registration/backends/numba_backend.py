@@ -16,7 +16,7 @@ from GLIDERegLib.registration.backends.numba import (
     similarity_kernels,
     spline_kernels,
 )
-from GLIDERegLib.registration.backends.protocol import LANES, Number, Part, Shares
+from GLIDERegLib.registration.backends.protocol import LANES, PLAIN_SHARES, Number, Part, Shares
 from GLIDERegLib.registration.filters import grown
 
 
@@ -92,7 +92,7 @@ class NumbaBackend:
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
-        shares: Shares = (1.0, 0.0),
+        shares: Shares = PLAIN_SHARES,
     ) -> Part:
         gradient = np.empty(u.shape, np.float32)
         value, weights = similarity_kernels.ssd_and_gradient(

@@ -14,10 +14,13 @@ import torch
 
 # A tensor has no axes, and is not read before a level ends: to read it is to wait for the device.
 Number = np.float64 | torch.Tensor
-# Bytes of a voxel of packed features, one vector register: twelve channels, a weight, three more channels.
+# Bytes of a voxel of packed features, one vector register: twelve channels, a weight, two further channels
+# and, by zero, where these are not known.
 LANES = 16
-# How much the squared differences of the channels before and behind the weight count.
-Shares = tuple[float, float]
+# How much squared differences count: of the channels and of the further ones where both voxels know these,
+# and of the channels elsewhere.
+Shares = tuple[float, float, float]
+PLAIN_SHARES = (1.0, 0.0, 1.0)
 
 
 class Part(NamedTuple):
@@ -109,10 +112,11 @@ class Backend(Protocol):
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
-        shares: Shares = (1.0, 0.0),
+        shares: Shares = PLAIN_SHARES,
     ) -> Part:
         """`energy.ssd` of packed features: the weighted sum of squared differences, and the sum of weights.
-        Squared differences count `shares` times, of the twelve channels and of the three behind the weight.
+        A difference counts as `shares` says; further channels are known where those of the fixed voxel and of
+        all eight moving ones are.
 
         Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving
         features are read at that index plus u * scale (feature voxels) minus offset (z, y, x).

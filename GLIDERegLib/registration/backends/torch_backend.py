@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends import torch_kernels
-from GLIDERegLib.registration.backends.protocol import LANES, Number, Part, Shares
+from GLIDERegLib.registration.backends.protocol import LANES, PLAIN_SHARES, Number, Part, Shares
 from GLIDERegLib.registration.filters import box_mean
 from GLIDERegLib.registration.sampling import sample
 
@@ -113,7 +113,7 @@ class TorchBackend:
         start: tuple[int, int, int],
         scale: float,
         u: torch.Tensor,
-        shares: Shares = (1.0, 0.0),
+        shares: Shares = PLAIN_SHARES,
     ) -> Part:
         return Part(*self.kernels.ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, shares))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.settings import CHANNELS
-from GLIDERegLib.registration.backends.protocol import LANES, Shares
+from GLIDERegLib.registration.backends.protocol import LANES, PLAIN_SHARES, Shares
 from GLIDERegLib.registration.energy import spline_samples
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "spline_samples_transposed",
     "ssd_and_gradient",
 ]
+# The byte that tells by zero where further channels are not known.
+KNOWN = LANES - 1
 # Nodes at a time, about half a kilobyte each.
 _CHUNK = 1 << 20
 
@@ -47,17 +49,18 @@ def ssd_and_gradient(
     start: tuple[int, int, int],
     scale: float,
     u: torch.Tensor,
-    shares: Shares = (1.0, 0.0),
+    shares: Shares = PLAIN_SHARES,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Weighted sum of squared feature differences, the sum of weights, and the first's gradient by u.
 
     Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features
     are read at that index plus u * scale (feature voxels) minus offset (z, y, x).
-    shares: how much squared differences count before and behind the weight channel.
+    shares: of `Backend.ssd`.
     """
-    used = LANES if shares[1] else CHANNELS
-    lanes = torch.full((used,), shares[1], device=u.device)
-    lanes[:CHANNELS], lanes[CHANNELS:][:1] = shares[0], 0.0
+    # Of voxels without and with further channels.
+    lanes = torch.zeros((2, LANES), device=u.device)
+    lanes[0, :CHANNELS], lanes[1, :CHANNELS] = shares[2], shares[0]
+    lanes[1, CHANNELS + 1 : KNOWN] = shares[1]
     value, weight = u.new_zeros(()), u.new_zeros(())
     gradient = torch.empty_like(u)
     slices = max(1, _CHUNK // (u.shape[2] * u.shape[3]))
@@ -85,6 +88,7 @@ def _slab(
     z, y, x = (at.clamp(0, size - 1) for at, size in zip(index, fixed.shape, strict=False))
     here = fixed[z, y, x]
     use = use & (here[..., CHANNELS] > 0)
+    known = here[..., KNOWN] > 0
 
     position = [at - o + u[2 - axis] * scale for axis, (at, o) in enumerate(zip(index, offset, strict=True))]
     for p, size in zip(position, moving.shape, strict=False):
@@ -99,10 +103,11 @@ def _slab(
     steps = [step * (size > 1) for step, size in zip(steps, moving.shape, strict=False)]
 
     def corner(dz: int, dy: int, dx: int) -> torch.Tensor:
-        nonlocal use
+        nonlocal use, known
         row = rows[base + (dz * steps[0] + dy * steps[1] + dx * steps[2])]
         use = use & (row[..., CHANNELS] > 0)
-        return row[..., : len(lanes)].float()
+        known = known & (row[..., KNOWN] > 0)
+        return row.float()
 
     def along_x(dz: int, dy: int) -> tuple[torch.Tensor, torch.Tensor]:
         low, high = corner(dz, dy, 0), corner(dz, dy, 1)
@@ -113,8 +118,8 @@ def _slab(
         return torch.lerp(low, high, ty), torch.lerp(low_x, high_x, ty), high - low
 
     (low_value, low_x, low_y), (high_value, high_x, high_y) = along_y(0), along_y(1)
-    difference = torch.lerp(low_value, high_value, tz) - here[..., : len(lanes)]
-    pull = difference * lanes
+    difference = torch.lerp(low_value, high_value, tz) - here
+    pull = difference * lanes[known.long()]
     weight = torch.where(use, here[..., CHANNELS] / 255, 0.0)
     share = weight * (2 * scale / 255**2)
     slopes = torch.lerp(low_x, high_x, tz), torch.lerp(low_y, high_y, tz), high_value - low_value

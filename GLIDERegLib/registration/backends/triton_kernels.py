@@ -12,7 +12,7 @@ import torch
 import triton.language as tl
 
 from GLIDERegLib.registration import energy
-from GLIDERegLib.registration.backends.protocol import Shares
+from GLIDERegLib.registration.backends.protocol import PLAIN_SHARES, Shares
 from GLIDERegLib.registration.backends.triton_penalties import (
     BLOCK,
     bending_energy,
@@ -87,7 +87,7 @@ def spline_samples_transposed(gradient: torch.Tensor, taps: np.ndarray) -> torch
 @kernel
 def _ssd(
     fixed, moving, u, gradient, values, weights, nodes, ny, nx, fz, fy, fx, mz, my, mx,
-    oz, oy, ox, ratio, sz, sy, sx, scale, share, further, BLOCK: tl.constexpr,
+    oz, oy, ox, ratio, sz, sy, sx, scale, share, further, alone, BLOCK: tl.constexpr,
 ):  # fmt: skip
     node = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     lane = tl.arange(0, 16)[None, :]
@@ -143,7 +143,9 @@ def _ssd(
     c0 = b00 + ty * dy0
     slope = b10 + ty * dy1 - c0
     difference = c0 + tz * slope - f
-    pull = difference * tl.where(lane < 12, share, tl.where(lane > 12, further, 0.0))
+    known = tl.sum(tl.where(lane == 15, tl.minimum(least, f), 0.0), axis=1)[:, None] > 0
+    pull = difference * tl.where(lane < 12, tl.where(known, share, alone), 0.0)
+    pull += difference * tl.where((lane > 12) & (lane < 15) & known, further, 0.0)
     weight = tl.where(use, weight / 255.0, 0.0)
     factor = weight * (2.0 * scale / 65025.0)
     along_x = tl.sum(pull * (dx0 + tz * (dx1 - dx0)), axis=1)
@@ -165,7 +167,7 @@ def ssd_and_gradient(
     start: tuple[int, int, int],
     scale: float,
     u: torch.Tensor,
-    shares: Shares = (1.0, 0.0),
+    shares: Shares = PLAIN_SHARES,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """As `torch_kernels.ssd_and_gradient`."""
     nodes = u[0].numel()

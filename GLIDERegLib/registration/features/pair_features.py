@@ -67,7 +67,7 @@ class LocalFeatures:
         )
         if settings.levels and settings.intensity_share > 0:
             finest = found.packed[settings.levels[-1].feature_factor]
-            add_intensity(finest, image.array, usable, spacing)
+            add_intensity(finest, image.array, usable, image.valid, spacing)
             found.with_intensity = True
         return found
 

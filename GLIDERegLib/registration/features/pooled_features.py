@@ -10,8 +10,8 @@ from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration.backends import backend_for
 
-# The first channel behind the weight.
-FURTHER = CHANNELS + 1
+# The first of two further channels, and the byte that tells where they are known.
+FURTHER, KNOWN = CHANNELS + 1, CHANNELS + 3
 
 
 @dataclass
@@ -35,7 +35,7 @@ class PooledFeatures:
 @dataclass
 class PackedFeatures:
     """Up to twelve channels in [0, 1] as bytes, (Z, Y, X, 16) uint8: channels, then a weight, then up to
-    three more channels, which count only where a `Term` says so.
+    two further channels, which count where a `Term` says so, and by zero where these are not known.
 
     A byte is a quarter of the memory traffic of a float and its rounding, 0.001 in a channel, is far below
     the noise of a scan. factor: working voxels per feature voxel. offset: first voxel in feature voxels (x,
@@ -59,9 +59,13 @@ class PackedFeatures:
         """(12, Z, Y, X) float32 in [0, 1]."""
         return self.data[..., :CHANNELS].permute(3, 0, 1, 2).float() / 255
 
-    def further(self, count: int = 3) -> torch.Tensor:
-        """(count, Z, Y, X) float32 in [0, 1], the first channels behind the weight."""
-        return self.data[..., FURTHER : FURTHER + count].permute(3, 0, 1, 2).float() / 255
+    def further(self) -> torch.Tensor:
+        """(2, Z, Y, X) float32 in [0, 1], the further channels."""
+        return self.data[..., FURTHER:KNOWN].permute(3, 0, 1, 2).float() / 255
+
+    def known(self) -> torch.Tensor:
+        """(Z, Y, X), bool: where the further channels are known."""
+        return self.data[..., KNOWN] > 0
 
     def usable(self) -> torch.Tensor:
         """(Z, Y, X), bool: where the weight is not zero."""

@@ -1,8 +1,8 @@
 """The similarity's fused numba kernel for the processor; it equals `energy.ssd`, and is tested so.
 
 Features are (Z, Y, X, 16) uint8: twelve channels, then a weight channel (0 where not usable, 255 is 1), then
-three more channels. Fields are (3, Z, Y, X) float32 with components x, y, z. Partial sums are kept
-per slice, so results do not depend on threads.
+two further channels and, by zero, where these are not known. Fields are (3, Z, Y, X) float32 with components
+x, y, z. Partial sums are kept per slice, so results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from GLIDERegLib.registration.backends.numba.compiling import inlined, inlined_s
 CHANNELS = 12
 LANES = 16
 VALID = 12
+KNOWN = 15
 
 
 @inlined
@@ -78,10 +79,12 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient, sh
 
     Node (k, j, i) is sampled at fixed feature voxel ratio * (k, j, i) + start (z, y, x); the moving features
     are read at that index plus u * scale (feature voxels) minus offset (z, y, x). gradient (3, Z, Y, X) is
-    written: d sum / d u. shares: how much differences count before and behind the weight channel.
+    written: d sum / d u. shares: of `Backend.ssd`.
     """
-    lane_weight = np.full(LANES, shares[1], np.float32)
-    lane_weight[:CHANNELS], lane_weight[VALID] = shares[0], 0.0
+    # Of voxels without and with further channels.
+    lane_weight = np.zeros((2, LANES), np.float32)
+    lane_weight[:, :CHANNELS] = [[shares[2]], [shares[0]]]
+    lane_weight[1, VALID + 1 : KNOWN] = shares[1]
     energy, weights = np.zeros(u.shape[1]), np.zeros(u.shape[1])
     _ssd_slices(
         u.shape[1], fixed, moving, offset, ratio, start, scale, u, lane_weight, gradient, energy, weights
@@ -91,7 +94,7 @@ def ssd_and_gradient(fixed, moving, offset, ratio, start, scale, u, gradient, sh
 
 @kernel(
     "uint8[:, :, :, ::1], uint8[:, :, :, ::1], int64[::1], int64, int64[::1], float32, "
-    "float32[:, :, :, ::1], float32[::1], float32[:, :, :, ::1], float64[::1], float64[::1]",
+    "float32[:, :, :, ::1], float32[:, ::1], float32[:, :, :, ::1], float64[::1], float64[::1]",
     1.4,
 )
 def _ssd_slices(
@@ -145,8 +148,11 @@ def _ssd_slices(
                 m101 = moving[z0 + 1, y0, x0 + 1]
                 m110 = moving[z0 + 1, y0 + 1, x0]
                 m111 = moving[z0 + 1, y0 + 1, x0 + 1]
+                known = fixed[z, y, x, KNOWN] & m000[KNOWN] & m001[KNOWN] & m010[KNOWN] & m011[KNOWN]
+                known &= m100[KNOWN] & m101[KNOWN] & m110[KNOWN] & m111[KNOWN]
+                lanes = lane_weight[1 if known != 0 else 0]
                 e, gx, gy, gz = _lane_sums(
-                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz, lane_weight
+                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz, lanes
                 )
                 w = np.float32(fixed[z, y, x, VALID]) * unit
                 factor = np.float32(2.0) * unit * unit * scale * w
