@@ -74,11 +74,7 @@ def register_pair(
             reduce_features(global_features, settings, stages.step)
     if settings.features != "global":
         with stages.stage("local features"):
-            of_fixed, of_moving = (
-                LocalFeatures.of_image(image, settings, device, number == 0)
-                for number, image in enumerate(images)
-            )
-            local_features = of_fixed, of_moving
+            local_features = LocalFeatures.of_pair(images, settings, device)
 
     directions = [Direction(*images, local_features, global_features, (0, 1), spacing)]
     if settings.symmetric:

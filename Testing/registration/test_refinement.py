@@ -97,7 +97,7 @@ def test_intensities_share_minds_weight_where_both_scans_show_tissues_alike_and_
 
     def weights(moving: np.ndarray) -> tuple[float, float, float]:
         images = prepared(array), prepared(moving)
-        local = tuple(LocalFeatures.of_image(i, settings, device, n == 0) for n, i in enumerate(images))
+        local = LocalFeatures.of_pair(images, settings, device)
         pair = Direction(*images, local, None, (0, 1), 4.0)
         terms = instance_optimisation._terms(pair, settings, level)
         found = instance_optimisation._with_intensity(terms, pair, settings, grid, rest)

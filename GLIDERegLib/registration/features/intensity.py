@@ -9,7 +9,8 @@ tells finer structures apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,43 +33,66 @@ _BYTE_SCALE = 0.15
 LEAST_CORRELATION = 0.2
 
 
-def normalised_intensity(array: np.ndarray, usable: np.ndarray, spacing: float) -> Iterator[np.ndarray]:
-    """For each window one image (Z, Y, X) float32: (I - mean) / sqrt(variance + V), I smoothed.
+class Seen(NamedTuple):
+    """One scan: packed features, voxels (Z, Y, X) float32, and which (bool) are usable and measured."""
 
-    array: (Z, Y, X) float32, voxels of `spacing` mm. V is the median variance of the usable voxels (bool), so
-    that noise alone does not look like structure.
+    features: PackedFeatures
+    array: np.ndarray
+    usable: np.ndarray
+    valid: np.ndarray
+
+
+def normalised_intensities(
+    arrays: Sequence[np.ndarray], usable: Sequence[np.ndarray], spacing: float
+) -> Iterator[list[np.ndarray]]:
+    """For each window an image (Z, Y, X) float32 of each scan: (I - mean) / sqrt(variance + V), I smoothed.
+
+    arrays: (Z, Y, X) float32, voxels of `spacing` mm. V is the mean of the scans' median variances, of usable
+    voxels (bool), so that noise alone does not look like structure; of each scan its own, it would scale
+    structures differently, which moves them (by 0.2 voxels where two pieces of one texture were compared).
     """
-    smooth = ndimage.gaussian_filter(array, _smoothing(spacing), truncate=TRUNCATE)
-    # Of squares as large as HU's, float32 would keep too little.
-    smooth -= smooth.mean()
+    smooth = [ndimage.gaussian_filter(array, _smoothing(spacing), truncate=TRUNCATE) for array in arrays]
+    for image in smooth:
+        # Of squares as large as HU's, float32 would keep too little.
+        image -= image.mean()
     for window in WINDOWS_MM:
         size = 2 * _radius(window, spacing) + 1
-        variance = ndimage.uniform_filter(np.square(smooth), size, mode="nearest")
-        values = ndimage.uniform_filter(smooth, size, mode="nearest")
-        variance -= np.square(values)
-        np.maximum(variance, 0, out=variance)
-        np.subtract(smooth, values, out=values)
-        variance += np.median(variance[usable] if usable.any() else variance)
-        values /= np.sqrt(np.maximum(variance, 1e-12, out=variance), out=variance)
-        yield values
+        images, variances, typical = [], [], []
+        for image, inside in zip(smooth, usable, strict=True):
+            mean = ndimage.uniform_filter(image, size, mode="nearest")
+            variance = ndimage.uniform_filter(np.square(image), size, mode="nearest")
+            variance -= np.square(mean)
+            np.maximum(variance, 0, out=variance)
+            images.append(np.subtract(image, mean, out=mean))
+            variances.append(variance)
+            typical.append(float(np.median(variance[inside] if inside.any() else variance)))
+        for image, variance in zip(images, variances, strict=True):
+            variance += max(float(np.mean(typical)), 1e-12)
+            image /= np.sqrt(variance, out=variance)
+        yield images
 
 
-def add_intensity(
-    features: PackedFeatures, array: np.ndarray, usable: np.ndarray, valid: np.ndarray, spacing: float
-) -> None:
-    """Writes `normalised_intensity` as bytes into the further channels of an image's features.
-
-    valid: bool (Z, Y, X), what the scanner measured: where a window reaches beyond it, nothing is known.
+def add_intensities(scans: Sequence[Seen], spacing: float) -> None:
+    """Writes `normalised_intensities` as bytes into the further channels of the scans' features; where a
+    window reaches beyond what the scanner measured, nothing is known.
     """
-    inside = torch.from_numpy(usable)
-    for channel, image in enumerate(normalised_intensity(array, usable, spacing), FURTHER):
-        (values,), _ = pool(torch.from_numpy(image)[None], inside, features.factor)
-        values = values.mul_(_BYTE_SCALE).add_(0.5).clamp_(0, 1).mul_(255).round_()
-        features.data[..., channel] = values.to(torch.uint8).to(features.data.device)
+    found = normalised_intensities([s.array for s in scans], [s.usable for s in scans], spacing)
+    for channel, images in enumerate(found, FURTHER):
+        for scan, image in zip(scans, images, strict=True):
+            values = _pooled(scan, image).mul_(_BYTE_SCALE).add_(0.5).clamp_(0, 1).mul_(255).round_()
+            scan.features.data[..., channel] = values.to(torch.uint8).to(scan.features.data.device)
     reach = _radius(WINDOWS_MM[-1], spacing) + round(TRUNCATE * _smoothing(spacing))
-    whole = ndimage.minimum_filter(valid.astype(np.uint8), 2 * reach + 1, mode="constant")
-    (share,), _ = pool(torch.from_numpy(whole.astype(np.float32))[None], inside, features.factor)
-    features.data[..., KNOWN] = (share > 0.99).to(torch.uint8).mul_(255).to(features.data.device)
+    for scan in scans:
+        whole = ndimage.minimum_filter(scan.valid.astype(np.uint8), 2 * reach + 1, mode="constant")
+        share = _pooled(scan, whole.astype(np.float32))
+        known = (share > 0.99).to(torch.uint8).mul_(255)
+        scan.features.data[..., KNOWN] = known.to(scan.features.data.device)
+
+
+def _pooled(scan: Seen, image: np.ndarray) -> torch.Tensor:
+    """An image at the resolution of the scan's features."""
+    (values,), _ = pool(torch.from_numpy(image)[None], torch.from_numpy(scan.usable), scan.features.factor)
+    return values
 
 
 def _smoothing(spacing: float) -> float:

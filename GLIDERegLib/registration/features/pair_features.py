@@ -15,7 +15,7 @@ from scipy import ndimage
 from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
-from GLIDERegLib.registration.features.intensity import add_intensity
+from GLIDERegLib.registration.features.intensity import Seen, add_intensities
 from GLIDERegLib.registration.features.mind import MindSlabs
 from GLIDERegLib.registration.features.pooled_features import (
     PackedFeatures,
@@ -49,6 +49,25 @@ class LocalFeatures:
     with_intensity: bool = False
 
     @classmethod
+    def of_pair(
+        cls, images: tuple[Prepared, Prepared], settings: Settings, device: torch.device
+    ) -> tuple[LocalFeatures, LocalFeatures]:
+        """Of the fixed and the moving image, with normalised intensities where the settings ask for them."""
+        fixed, moving = (
+            cls.of_image(image, settings, device, number == 0) for number, image in enumerate(images)
+        )
+        if settings.intensity_share > 0:
+            reach = settings.mind_dilation + settings.mind_radius
+            factor = settings.levels[-1].feature_factor
+            scans = [
+                Seen(of.packed[factor], image.array, usable_voxels(image, number == 0, reach), image.valid)
+                for number, (of, image) in enumerate(zip((fixed, moving), images, strict=True))
+            ]
+            add_intensities(scans, images[0].grid.spacing[0])
+            fixed.with_intensity = moving.with_intensity = True
+        return fixed, moving
+
+    @classmethod
     def of_image(
         cls, image: Prepared, settings: Settings, device: torch.device, is_fixed: bool
     ) -> LocalFeatures:
@@ -65,10 +84,6 @@ class LocalFeatures:
             settings.mind_dilation,
             settings.noise_weight,
         )
-        if settings.levels and settings.intensity_share > 0:
-            finest = found.packed[settings.levels[-1].feature_factor]
-            add_intensity(finest, image.array, usable, image.valid, spacing)
-            found.with_intensity = True
         return found
 
     @classmethod
