@@ -21,8 +21,6 @@ BYTES_PER_GIVEN_VOXEL = 20  # of the two images: reading and resampling them
 # Of the coupled convex optimisation, its costs for all displacements: 925 at 48 mm, times the stretch.
 BYTES_PER_CELL = 5300
 BYTES_PER_VOXEL_FINE, BYTES_PER_VOXEL_COARSE = 106, 60  # of the working grid, nodes 2 or 4 voxels apart
-# More for normalised intensities, computed of whole images: from 1.97 GB on the real lung pair, 1.23 without.
-BYTES_PER_VOXEL_INTENSITY = 160
 # Counted from the arrays: encoded tokens as float32, and the same in half precision for the reduction.
 BYTES_PER_CHANNEL = 4 + 2
 HEADROOM = 1.1
@@ -42,7 +40,6 @@ def estimated_bytes(
     volume = float(np.prod(fixed.extent))
     fine = min(level.node_spacing for level in settings.levels) <= 2
     per_voxel = BYTES_PER_VOXEL_FINE if fine else BYTES_PER_VOXEL_COARSE
-    per_voxel += BYTES_PER_VOXEL_INTENSITY if settings.intensity_share > 0 else 0
     given = BYTES_PER_GIVEN_VOXEL * sum(float(np.prod(grid.size)) for grid in (fixed, moving))
     working = per_voxel * volume / spacing**3
     working += settings.search_stretch * BYTES_PER_CELL * volume / max(spacing, settings.cell_size) ** 3
