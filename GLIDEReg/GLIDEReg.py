@@ -152,6 +152,14 @@ class GLIDERegParameterNode:
     followUpGrowth: vtkMRMLTableNode
     followUpChart: vtkMRMLPlotChartNode
 
+    qaSegmentation: vtkMRMLSegmentationNode
+    qaOther: vtkMRMLSegmentationNode
+    qaPurpose: str = ""
+    qaRegion: str = ""
+    qaAccuracy: Annotated[float, WithinRange(0, 50)] = 0.0  # mm
+    qaLevel: str = ""
+    qaRemarks: str = ""
+
 
 class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel's frame: Slicer's events come in here and go to the pages of the library."""
@@ -171,6 +179,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from GLIDERegLib.panel.follow_up import FollowUpPage
         from GLIDERegLib.panel.keys import EVERYWHERE, PageKeys, showKeys
         from GLIDERegLib.panel.nodules import NodulesPage
+        from GLIDERegLib.panel.qa import QaPage
         from GLIDERegLib.panel.registration import RegistrationPanel
         from GLIDERegLib.panel.sequence import SequencePage
         from GLIDERegLib.scene.views.reading_marks import ReadingMarks
@@ -187,6 +196,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
             SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
             FollowUpPage(self._addTab("GLIDERegFollowUp", _("Follow-up")), self.logic, self.panel),
+            QaPage(self._addTab("GLIDERegQA", _("QA"))),
         ]
         keysButton = qt.QToolButton()
         keysButton.text, keysButton.toolTip = "?", _("All keys of these pages")
@@ -255,7 +265,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller=None, event=None) -> None:
         self._marks.giveBack()
-        for page in (self.panel, *self.pages[-2:]):
+        for page in (self.panel, *self.pages[3:]):
             page.abandon()
         self._setParameterNode(None)
 

@@ -48,19 +48,31 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="segmentation of the other image to compare with, by name",
     )
     add("--report", type=Path, metavar="JSON", help="figures to write")
+    add(
+        "--surfaces",
+        type=Path,
+        metavar="DIR",
+        help="folder for each compared segment's surface with its distances (.vtk)",
+    )
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="segmentation to write")
     complete(parser, run)
 
 
 def run(options: argparse.Namespace) -> None:
+    from GLIDERegLib.core.errors import InputError
     from GLIDERegLib.files.outputs import refuse_overwriting, write_json
     from GLIDERegLib.files.segmentations import write_segmentation
+
+    if options.surfaces and not options.compare:
+        raise InputError("--surfaces needs --compare, to which the distances are.", code="setting")
 
     inputs = [options.labels, options.transform, options.fixed, options.moving, options.compare]
     outputs = [path for path in (options.output, options.report) if path]
     refuse_overwriting([path for path in inputs if path], outputs)
-    found, compared = interruptible(lambda cancel: _propagated(options))
+    found, compared, meshes = interruptible(lambda cancel: _propagated(options))
     write_segmentation(found.segmentation, options.output)
+    surfaces = _write_surfaces(meshes, options.surfaces) if options.surfaces else {}
+    doubts = list(_doubts(found, compared))
     if options.report:
         segments = [
             {"name": item.segment.name, **{k: v for k, v in asdict(item).items() if k != "segment"}}
@@ -73,11 +85,14 @@ def run(options: argparse.Namespace) -> None:
                 "inverse_residual_mm": found.residual_mm,
                 "segments": segments,
                 "compared": compared,
+                "surfaces": surfaces,
+                "doubts": doubts,
             },
             options.report,
         )
     if not options.quiet:
         _print(found, compared, options.output)
+        print_warnings(doubts)
 
 
 def _propagated(options: argparse.Namespace):
@@ -95,7 +110,34 @@ def _propagated(options: argparse.Namespace):
             f"The grid of the {goal} image is not known", f"Give the {goal} image.", code=f"no-{goal}-image"
         )
     found = propagate_segmentation(source, read_transform(options.transform), options.direction, grid)
-    return found, compare_segmentations(found.segmentation, other) if other else {}
+    if other is None:
+        return found, {}, {}
+    compared = compare_segmentations(found.segmentation, other)
+    return found, compared, _meshes(found.segmentation, other, compared) if options.surfaces else {}
+
+
+def _meshes(propagated, other, compared: dict) -> dict:
+    """Each compared segment's surface, by its name."""
+    from GLIDERegLib.evaluation.distance_mesh import distance_mesh
+
+    theirs = {segment.name: segment for segment in other.segments}
+    return {
+        segment.name: distance_mesh(mask, other.mask(theirs[segment.name]), propagated.grid)
+        for segment, mask in propagated.masks()
+        if "mean_mm" in compared.get(segment.name, {})
+    }
+
+
+def _write_surfaces(meshes: dict, folder: Path) -> dict[str, str]:
+    """Writes the meshes; the names of their files by the segments'."""
+    from GLIDERegLib.files.meshes import write_mesh
+    from GLIDERegLib.files.outputs import OutputFolder
+
+    files = {name: f"surface_{number}.vtk" for number, name in enumerate(meshes, 1)}
+    with OutputFolder(folder) as out:
+        for name, mesh in meshes.items():
+            write_mesh(mesh.points, mesh.faces, mesh.distances, "distance_mm", out / files[name])
+    return files
 
 
 def _print(found, compared: dict, output: Path) -> None:
@@ -107,7 +149,6 @@ def _print(found, compared: dict, output: Path) -> None:
         cells = [f"{item.before_ml:.2f}", f"{item.after_ml:.2f}"]
         cells += [f"{figures[key]:.2f}" if key in figures else "" for key in COLUMNS if compared]
         print(f"{item.segment.name:<32}" + "".join(f"{cell:>11}" for cell in cells))
-    print_warnings(list(_doubts(found, compared)))
 
 
 def _doubts(found, compared: dict):

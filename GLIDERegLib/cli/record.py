@@ -25,8 +25,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--purpose", required=True, metavar="TEXT", help="what the registration is for")
     add("--region", required=True, metavar="TEXT", help="the region that matters, as a check names it")
     add("--accuracy", type=float, required=True, metavar="MM", help="accuracy wanted there")
-    add("--report", type=Path, action="append", default=[], metavar="JSON", help="what `check`, `evaluate` "
-        "or `consistency` wrote; may be given several times")  # fmt: skip
+    add("--report", type=Path, action="append", default=[], metavar="JSON", help="what `check`, `evaluate`, "
+        "`consistency` or `propagate-labels` wrote; may be given several times")  # fmt: skip
     add("--tolerances", type=Path, metavar="JSON", help="the site's own, as {\"name of a number in the "
         "report\": the most it allows}")  # fmt: skip
     add("--looked", action="append", default=[], metavar="TEXT", help="something that was looked at; may be "
@@ -43,6 +43,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         verify.add_argument(f"--{what}", type=Path, metavar="FILE", help=f"the {OF[what]} as it is now")
     verify.add_argument("--html", type=Path, metavar="FILE", help="write the page with its state as of now")
     verify.set_defaults(run=verify_files)
+    show = actions.add_parser("page", help="write the page of a record that is locked to a scene")
+    show.add_argument("record", type=Path, metavar="RECORD", help="record.json")
+    show.add_argument(
+        "--changed",
+        choices=LOCKED,
+        action="append",
+        default=[],
+        help="what has changed since, as the program knows that holds the scene; may be given several times",
+    )
+    show.add_argument("-o", "--output", type=Path, required=True, metavar="HTML", help="page to write")
+    show.set_defaults(run=write_page)
 
 
 def make_files(options: argparse.Namespace) -> None:
@@ -81,6 +92,17 @@ def verify_files(options: argparse.Namespace) -> None:
     if now.superseded:
         raise InputError(str(now), code="record-superseded")
     print(now)
+
+
+def write_page(options: argparse.Namespace) -> None:
+    from GLIDERegLib.evaluation.record.page import page
+    from GLIDERegLib.evaluation.record.record import State, read_record
+    from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
+
+    refuse_overwriting([options.record], [options.output])
+    record = read_record(options.record)
+    with whole_file(options.output) as temporary:
+        temporary.write_text(page(record, State(options.changed, [])), encoding="utf-8")
 
 
 def _json(path: Path) -> dict:

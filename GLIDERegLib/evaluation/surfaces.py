@@ -34,7 +34,29 @@ class Surface:
 
 
 def surface_of(mask: np.ndarray, grid: Grid) -> Surface:
-    """The surface of a mask (z, y, x), bool, not empty; where the scan ends there is none.
+    """The surface of a mask (z, y, x), bool, not empty; where the scan ends there is none."""
+    smooth, level, start = levelled(mask)
+    slopes = np.stack(np.gradient(smooth), axis=-1)
+    found = []
+    for axis in range(3):
+        a, b, share = crossings(smooth, level, axis)
+        share = share[:, None]
+        slope = (1 - share) * slopes[tuple(a.T)] + share * slopes[tuple(b.T)]
+        found.append(np.hstack([a + share * (b - a), slope]))
+    samples = np.vstack(found)
+    index = (samples[:, :3] + start)[:, ::-1]
+    # A gradient over indices becomes one over mm by the inverse spacing of each axis.
+    spacing = np.asarray(grid.spacing)
+    own = -samples[:, :2:-1] / spacing
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+    # A unit of surface is crossed by |n_a| / (area of a voxel's face across a) lines along each axis a.
+    areas = 1 / (np.abs(own) @ (spacing / spacing.prod()))
+    return Surface(grid.to_physical(index), own @ grid.axes.T, areas)
+
+
+def levelled(mask: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """A mask smoothed in the box around it, the level that its surface passes, and the box's first index
+    (z, y, x).
 
     The level is the one above which lie as many voxels as in the mask, so that smoothing neither shrinks a
     sphere nor loses what is a voxel thin.
@@ -54,26 +76,18 @@ def surface_of(mask: np.ndarray, grid: Grid) -> Surface:
     for kept, value in ((mask[box], 1), (~mask[box], 0)):
         near = binary_dilation(smooth > level if value else smooth <= level, np.ones((3, 3, 3)))
         smooth[kept & ~near] = value
-    above = smooth > level
-    slopes = np.stack(np.gradient(smooth), axis=-1)
-    found = []
-    for axis in range(3):
-        a = np.argwhere(np.diff(above, axis=axis))
-        b = a.copy()
-        b[:, axis] += 1
-        low, high = (smooth[tuple(index.T)] for index in (a, b))
-        share = ((level - low) / (high - low))[:, None]
-        slope = (1 - share) * slopes[tuple(a.T)] + share * slopes[tuple(b.T)]
-        found.append(np.hstack([a + share * (b - a), slope]))
-    samples = np.vstack(found)
-    index = (samples[:, :3] + [part.start for part in box])[:, ::-1]
-    # A gradient over indices becomes one over mm by the inverse spacing of each axis.
-    spacing = np.asarray(grid.spacing)
-    own = -samples[:, :2:-1] / spacing
-    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
-    # A unit of surface is crossed by |n_a| / (area of a voxel's face across a) lines along each axis a.
-    areas = 1 / (np.abs(own) @ (spacing / spacing.prod()))
-    return Surface(grid.to_physical(index), own @ grid.axes.T, areas)
+    return smooth, float(level), np.array([part.start for part in box])
+
+
+def crossings(smooth: np.ndarray, level: float, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the level is passed between neighbours along an axis: the index (N, 3) of the lower and the upper
+    one, and the share (N) of the way at which.
+    """
+    a = np.argwhere(np.diff(smooth > level, axis=axis))
+    b = a.copy()
+    b[:, axis] += 1
+    low, high = (smooth[tuple(index.T)] for index in (a, b))
+    return a, b, (level - low) / (high - low)
 
 
 def distances_to(surface: Surface, points: np.ndarray) -> np.ndarray:

@@ -17,11 +17,13 @@ from GLIDERegLib.panel.check_texts import (
     MAPS,
     OVERLAYS,
     REVEAL,
+    inSight,
     positionText,
 )
 from GLIDERegLib.panel.check_views import CheckViews
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.keys import CHECK, PageKeys
+from GLIDERegLib.panel.looking import Looking
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap, showMaps
 from GLIDERegLib.scene.quality.measures import measure
@@ -52,6 +54,7 @@ class CheckPage:
         self._outdated = False
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._views: CheckViews | None = None
+        self._looking = Looking()
         self._quiet = False
         self._offered = OVERLAYS + ([REVEAL] if CheckViews.canReveal() else []) + MAPS
         self._layout = ChoiceBox(ui.checkLayoutCombo, LAYOUT_CHOICES, lambda _: self._showLayout())
@@ -245,9 +248,13 @@ class CheckPage:
             self._blinking.start()
         else:
             self._blinking.stop()
+        self._looking.see(pair, inSight(self._layoutShown(), mode, self._drawing.value))
         self._enable()
         if reason:
             self._say(reason)
+
+    def _layoutShown(self) -> str:
+        return self._layout.value if self.ui.checkLayoutButton.checked else ""
 
     def _blink(self) -> None:
         self._views.blink()
@@ -258,6 +265,7 @@ class CheckPage:
     def _close(self) -> None:
         """Gives the views back and puts every switch to off."""
         self._blinking.stop()
+        self._looking.stop()
         if self._views is not None:
             self._views.close()
             self._views = None

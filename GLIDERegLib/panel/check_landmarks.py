@@ -12,6 +12,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import showTable
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.keys import CHECK
+from GLIDERegLib.panel.looking import Looking
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.undo import UndoButtons
 from GLIDERegLib.scene.quality.landmark_nodes import (
@@ -24,6 +25,7 @@ from GLIDERegLib.scene.quality.landmark_nodes import (
     regionTable,
 )
 from GLIDERegLib.scene.quality.landmarks import SceneLandmarks, decide, places, refresh, summary, worst
+from GLIDERegLib.scene.quality.looked import placeSeen
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.review.history import Step
 from GLIDERegLib.scene.views.review_views import showNodule
@@ -47,6 +49,7 @@ class LandmarksSection:
         self._shown: Pair | None = None
         self._worst: list[Place] = []
         self._filling = False
+        self._looking = Looking()
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._poll)
@@ -126,6 +129,7 @@ class LandmarksSection:
     def close(self) -> None:
         """Ends a search."""
         self._timer.stop()
+        self._looking.stop()
         self._search.close()
         self._enable()
 
@@ -179,6 +183,7 @@ class LandmarksSection:
         place, pair = self.current, self._pair()
         if not self._filling and place is not None and pair is not None:
             showNodule(place.fixed, place.moving, pair)
+            self._looking.see(pair, [placeSeen(place.label, place.error)])
         self._enable()
 
     def _tell(self, text: str) -> None:

@@ -61,7 +61,7 @@ MAPS = [
     (
         LANDMARK_ERROR,
         _("Map: error at landmarks"),
-        _("Expected between the landmarks, mm; nothing is shown where none is within 15 mm."),
+        _("Expected between the landmarks, mm; hatched where none is within 15 mm."),
     ),
 ]
 # Where there is a transform of its own for the way back.
@@ -70,6 +70,17 @@ CONSISTENCY = (
     _("Map: inverse consistency error"),
     _("How far from its start a point ends through the transform and the independent one back, mm."),
 )
+
+
+def inSight(layout: str, overlaid: str, drawn: str) -> list[str]:
+    """What the switches show, in the words of a record. layout: "" where nothing stands side by side."""
+    titles = {value: title for value, title, _tip in [*OVERLAYS, REVEAL, *MAPS, CONSISTENCY, *DRAWINGS]}
+    layouts = {value: title for value, title, _tip in LAYOUT_CHOICES}
+    views = layouts[layout].lower() if layout else _("ordinary views")
+    shown = [_("Side by side: {views}").format(views=views)] if layout else []
+    if overlaid:
+        shown.append(f"{titles.get(overlaid, overlaid)} ({views})")
+    return [*shown, _("Deformation: {kind}").format(kind=titles[drawn].lower())] if drawn else shown
 
 
 def positionText(position: Position) -> str:

@@ -11,12 +11,13 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
-EVERYWHERE, CHECK, NODULES, STUDY, FOLLOW_UP = (
+EVERYWHERE, CHECK, NODULES, STUDY, FOLLOW_UP, QA = (
     _("Every page"),
     _("Check"),
     _("Nodules"),
     _("4D study"),
     _("Follow-up"),
+    _("QA"),
 )
 
 
@@ -36,7 +37,7 @@ KEYS = [
     Key(EVERYWHERE, "keys", "F1", _("Show these keys")),
     *(
         Key(EVERYWHERE, f"page{n}", f"Alt+{n}", _("Page {page}").format(page=page))
-        for n, page in enumerate((_("Register"), CHECK, NODULES, STUDY, FOLLOW_UP), start=1)
+        for n, page in enumerate((_("Register"), CHECK, NODULES, STUDY, FOLLOW_UP, QA), start=1)
     ),
     Key(CHECK, "layout", "Alt+S", _("Fixed, warped and moving scan side by side, or your own layout")),
     Key(CHECK, "overlay", "Alt+O", _("The next overlay of the list")),
@@ -66,6 +67,9 @@ KEYS = [
     Key(FOLLOW_UP, "previous", "Alt+P", _("The nodule before")),
     Key(FOLLOW_UP, "dates", "Alt+S", _("All dates side by side, or your own layout")),
     Key(FOLLOW_UP, "plot", "Alt+G", _("Growth curve of the nodule")),
+    Key(QA, "propagate", "Alt+P", _("Propagate the chosen segments, or stop")),
+    Key(QA, "sign", "Alt+S", _("Sign and lock a record")),
+    Key(QA, "save", "Alt+R", _("Save the newest record")),
 ]
 
 

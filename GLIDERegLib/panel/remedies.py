@@ -51,10 +51,10 @@ LIBRARY_SAYS = frozenset(
     dicom-no-image dicom-one-slice dicom-other-scan dicom-phases dicom-registrations dicom-repeats
     dicom-series dicom-shifted dicom-split-series dicom-stacks dicom-tags dicom-tilt
     different-patients elastix empty field-kind field-space file-closed file-empty file-kind
-    file-type geometry grid-differs grids-differ labels name-too-long nifti-2 not-measured one-scan
-    overlap package-highdicom package-openpyxl plain-matrix points record record-tampered report
-    report-failed scan-dates scene segment-names sequence setting sform slicer-transform system
-    tolerances units values""".split()
+    file-type folder geometry grid-differs grids-differ labels name-too-long nifti-2 not-measured
+    one-scan overlap package-highdicom package-openpyxl plain-matrix points record record-scene
+    record-tampered report report-failed scan-dates scene segment-names segmentation segments
+    sequence setting sform slicer-transform system tolerances units values""".split()
 )
 
 

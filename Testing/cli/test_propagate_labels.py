@@ -43,3 +43,13 @@ def test_a_segmentation_is_carried_compared_and_doubted(glidereg, tmp_path):
     compared = json.loads((tmp_path / "r.json").read_text())["compared"]
     assert compared["Liver"]["dice"] == 1 and compared["Liver"]["hausdorff_mm"] == 0
     assert "Not in the compared segmentation, so not compared: Nodule" in out
+    painted = [*common, "--fixed", tmp_path / "g.nrrd", "--surfaces", tmp_path / "surfaces"]
+    status, _, err = glidereg(*painted)
+    assert status == 2 and "needs --compare" in err
+    compare = ["--compare", tmp_path / "other.seg.nrrd", "--report", tmp_path / "r.json"]
+    status, _, err = glidereg(*painted, *compare)
+    assert (status, err) == (0, "")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["surfaces"] == {"Liver": "surface_1.vtk"}
+    assert any("Nodule" in doubt for doubt in report["doubts"])
+    assert (tmp_path / "surfaces" / "surface_1.vtk").stat().st_size > 1000

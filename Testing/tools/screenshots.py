@@ -20,6 +20,7 @@ def main(folder: Path) -> None:
     import demo
     import nodules_pictures
     import numpy as np
+    import qa_pictures
     import sequence_pictures
     from host import start
     from PIL import Image
@@ -68,6 +69,7 @@ def main(folder: Path) -> None:
     check_pictures.draw(folder)
     nodules_pictures.draw(folder)
     sequence_pictures.draw(folder)
+    qa_pictures.draw(folder)
 
 
 if __name__ == "__main__":

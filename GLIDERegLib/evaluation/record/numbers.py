@@ -10,6 +10,12 @@ from GLIDERegLib.core.errors import InputError
 LANDMARKS = "landmark error"
 NOT_COVERED = "without a landmark"
 MARKS = "error at marked points"
+# Of a comparison of contours: its key there, the number's name, its unit.
+DISTANCES = (
+    ("mean_mm", "surface distance, mean", "mm"),
+    ("p95_mm", "surface distance, 95 %", "mm"),
+    ("hausdorff_mm", "Hausdorff distance", "mm"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,7 @@ def numbers_of(reports: list[dict], tolerances: Mapping[str, float]) -> list[Num
     used = set()
 
     def allowed(name: str) -> float | None:
-        general = f"{name.partition(' in the ')[0]}, anywhere" if " in the " in name else name
-        for key in (name, general):
+        for key in (name, general(name)):
             if key in tolerances:
                 used.add(key)
                 return float(tolerances[key])
@@ -54,6 +59,11 @@ def numbers_of(reports: list[dict], tolerances: Mapping[str, float]) -> list[Num
     return named
 
 
+def general(name: str) -> str:
+    """What stands for a number of every region, where the name is that of one region's."""
+    return f"{name.partition(' in the ')[0]}, anywhere" if " in the " in name else name
+
+
 def of_region(numbers: list[Number], region: str) -> list[Number]:
     """Those that speak of a region."""
     return [number for number in numbers if number.name.endswith(f" in the {region}")]
@@ -67,6 +77,8 @@ def _of(report: dict) -> list[Number]:
         found = [Number(f"{kind}, 95 %", report["residual_mm"]["p95"], "mm")]
         regions = report.get("regions_mm", {})
         return found + [Number(f"{kind}, 95 % in the {name}", e["p95"], "mm") for name, e in regions.items()]
+    if "compared" in report:
+        return _of_contours(report["compared"])
     found = []
     if error := report.get("target_registration_error"):
         found.append(Number(f"{MARKS}, mean", error["final"]["mean"], "mm"))
@@ -80,9 +92,22 @@ def _of(report: dict) -> list[Number]:
     if not found:
         raise InputError(
             "A report holds no number that a record knows.",
-            "Give what a check, an evaluation or a consistency wrote.",
+            "Give what a check, an evaluation, a consistency or a comparison of contours wrote.",
             code="report",
         )
+    return found
+
+
+def _of_contours(compared: dict[str, dict[str, float]]) -> list[Number]:
+    found = []
+    for name, figures in compared.items():
+        found += [
+            Number(f"{title} of {name}", figures[key], unit)
+            for key, title, unit in DISTANCES
+            if key in figures
+        ]
+        if "dice" in figures:
+            found.append(Number(f"1 - Dice of {name}", 1 - figures["dice"], ""))
     return found
 
 

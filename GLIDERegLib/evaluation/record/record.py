@@ -13,6 +13,7 @@ from pathlib import Path
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import InputError, system_refusals
+from GLIDERegLib.evaluation.record.locking import IN_SCENE, file_hash
 from GLIDERegLib.evaluation.record.numbers import LANDMARKS, NOT_COVERED, Number, of_region
 from GLIDERegLib.files.outputs import write_json
 
@@ -25,7 +26,6 @@ LEVELS = (
     "for finding places only",
     "not acceptable",
 )
-BLOCK = 1 << 20
 NO_LOGIN = (
     "A typed name is no login: nothing here proves who decided. The seal shows whether the record, the scans "
     "or the transform were changed afterwards; whoever can write the file can also make a new record."
@@ -119,8 +119,30 @@ def make_record(
 ) -> Record:
     """A sealed record. files: "fixed", "moving" and "transform", each a file or a folder of DICOM.
 
-    Raises InputError for a level that is none, no name, an accuracy that is no length, or unreadable files.
+    Raises InputError as `seal_record` does, and for unreadable files.
     """
+    hashes = {what: file_hash(path) for what, path in files.items()}
+    return seal_record(request, looked, numbers, level, text, name, hashes, now)
+
+
+def seal_record(
+    request: Request,
+    looked: list[Look],
+    numbers: list[Number],
+    level: int,
+    text: str,
+    name: str,
+    hashes: Mapping[str, str],
+    now: datetime | None = None,
+) -> Record:
+    """A sealed record, locked to hashes of "fixed", "moving" and "transform".
+
+    Raises InputError for a level that is none, no purpose, no region, no name, or an accuracy that is no
+    length.
+    """
+    for given, what in ((request.purpose, "purpose"), (request.region, "region that matters")):
+        if not given.strip():
+            raise InputError(f"A record needs the {what}.", code="record")
     if level not in range(len(LEVELS)):
         raise InputError(f"The level must be 0 to {len(LEVELS) - 1}, not {level}.", code="record")
     if not name.strip():
@@ -131,21 +153,30 @@ def make_record(
         )
     now = now or datetime.now(timezone.utc)
     decision = Decision(level, text, name.strip(), now.astimezone(timezone.utc).isoformat(timespec="seconds"))
-    hashes = {what: file_hash(path) for what, path in files.items()}
-    record = Record(request, looked, numbers, decision, hashes)
+    record = Record(request, looked, numbers, decision, dict(hashes))
     return replace(record, seal=_seal(record))
 
 
 def write_record(record: Record, path: str | PathLike) -> None:
     """Writes the record as JSON; whole or not at all."""
-    write_json({"format": FORMAT, **asdict(record)}, path)
+    write_json(content(record), path)
+
+
+def content(record: Record) -> dict:
+    """What a record's file holds, ready for JSON."""
+    return {"format": FORMAT, **asdict(record)}
 
 
 @system_refusals()
 def read_record(path: str | PathLike) -> Record:
     """Reads a record. Raises InputError where it is none, or was altered after it was sealed."""
+    return parse_record(Path(path).read_bytes(), f"'{path}'")
+
+
+def parse_record(text: str | bytes, named: str) -> Record:
+    """The record that a file's text holds; InputError as `read_record`, with the file's name."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(text)
         if data.pop("format") != FORMAT:
             raise ValueError
         record = Record(
@@ -158,10 +189,10 @@ def read_record(path: str | PathLike) -> Record:
             data["seal"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"'{path}' is no record of a registration.", code="record") from error
+        raise InputError(f"{named} is no record of a registration.", code="record") from error
     if set(data) != set(vars(record)) or record.seal != _seal(record):
         raise InputError(
-            f"The record '{path}' was altered after it was sealed and counts for nothing",
+            f"The record {named} was altered after it was sealed and counts for nothing",
             "Make a new one.",
             code="record-tampered",
         )
@@ -169,40 +200,30 @@ def read_record(path: str | PathLike) -> Record:
 
 
 def state(record: Record, files: Mapping[str, str | PathLike]) -> State:
-    """What of the scans and the transform is not as it was; files as in `make_record`, or some of them."""
-    changed = [
-        what
-        for what, path in files.items()
-        if what in record.hashes and file_hash(path) != record.hashes[what]
-    ]
-    return State(changed, [what for what in record.hashes if what not in files])
+    """What of the scans and the transform is not as it was; files as in `make_record`, or some of them.
+
+    Raises InputError for a record that is locked to a scene, which files do not tell.
+    """
+    if files and any(value.startswith(IN_SCENE) for value in record.hashes.values()):
+        raise InputError(
+            "The record is locked to scans and transform as they lie in a scene of 3D Slicer, not to files",
+            "Open that scene to compare them.",
+            code="record-scene",
+        )
+    return state_of(record, {what: file_hash(path) for what, path in files.items()})
 
 
-@system_refusals()
-def file_hash(path: str | PathLike) -> str:
-    """SHA-256: of a file's bytes, as `sha256sum` has it; of a folder's files by their names and content."""
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"'{path}' does not exist.", "Check the path.", code="file-missing")
-    if path.is_dir():
-        lines = [
-            f"{file_hash(file)}  {file.relative_to(path).as_posix()}\n"
-            for file in sorted(path.rglob("*"))
-            if file.is_file()
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def state_of(record: Record, hashes: Mapping[str, str]) -> State:
+    """As `state`, by the hashes of what is there now."""
+    changed = [what for what, now in hashes.items() if record.hashes.get(what, now) != now]
+    return State(changed, [what for what in record.hashes if what not in hashes])
 
 
 def _seal(record: Record) -> str:
     """SHA-256 of everything but the seal, in one spelling."""
-    content = {"format": FORMAT, **asdict(record)}
-    del content["seal"]
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    sealed = content(record)
+    del sealed["seal"]
+    text = json.dumps(sealed, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

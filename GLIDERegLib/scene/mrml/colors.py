@@ -12,6 +12,7 @@ COLORS = 256
 # 2009.
 LESS, NEUTRAL, MORE = (0.230, 0.299, 0.754), (0.865, 0.865, 0.865), (0.706, 0.016, 0.150)
 FOLDED = (1.0, 0.9, 0.0)
+HATCHED = (0.6, 0.6, 0.6)
 # Dark to light at equal steps of perceived lightness (viridis).
 RISING = (
     (0.267, 0.005, 0.329),
@@ -35,11 +36,23 @@ ATTRIBUTE = "GLIDEReg.Colors"
 
 def risingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     """From dark for small values to light for large ones."""
+    return _node(scene, "Small to large", _rising())
+
+
+def hatchedColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """As `risingColors`, but grey for the lowest value, which stands for what is not known."""
+    return _node(scene, "Small to large, or unknown", np.vstack([[HATCHED], _rising()[1:]]))
+
+
+def risingLegendColors() -> slicer.vtkMRMLColorTableNode:
+    """Those of `risingColors` in a new node, in no scene yet."""
+    return _table(_rising())
+
+
+def _rising() -> np.ndarray:
     position = np.linspace(0, 1, COLORS)
     stops = np.linspace(0, 1, len(RISING))
-    return _node(
-        scene, "Small to large", np.stack([np.interp(position, stops, c) for c in np.transpose(RISING)], 1)
-    )
+    return np.stack([np.interp(position, stops, c) for c in np.transpose(RISING)], 1)
 
 
 def divergingColors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:

@@ -21,8 +21,11 @@ ATTRIBUTE, ROLES = "GLIDEReg.Landmarks", {"fixed": "GLIDEReg.FixedScan", "moving
 CONFIRMED, REJECTED, UNDECIDED = "confirmed", "rejected", ""
 # Between the regions of a landmark and what was decided, in its description.
 SEPARATOR = "; "
-# In the map where nothing is told; no error is larger than the other.
-UNKNOWN, LARGEST_MM = -1.0, 1e4
+# In the map, outside the body and between the stripes of a hatch; on the stripes where no landmark tells; no
+# error is larger than the last.
+UNKNOWN, HATCH, LARGEST_MM = -1.0, -0.5, 1e4
+# Samples, about 4 mm each, from one stripe of the hatch to the next.
+STRIPES = 4
 COLUMNS = ("Region", "Landmarks", "Mean (mm)", "95 % (mm)", "Largest (mm)", "Without a landmark (%)")
 # Each list only where its scan lies as it was scanned: elsewhere its points are at no place of what is seen.
 _FIXED_VIEWS = ("Red", "Yellow", "Green", "Red+", "Yellow+", "Green+", "Slice4")
@@ -119,15 +122,16 @@ def writeTable(pair: Pair, uncovered: dict[str, float], counting: Sequence[Place
 
 
 def writeMap(pair: Pair, counting: Sequence[Place]) -> None:
-    """The error expected between the landmarks, in the body; transparent where no landmark tells."""
+    """The error expected between the landmarks, in the body; hatched where no landmark tells."""
     samples = sampling(pair.fixed)
     values = np.full(samples.shape, UNKNOWN, np.float32)
     body = bodyOf(samples)
     positions = np.array([place.fixed for place in counting]).reshape(-1, 3)
     errors = np.array([place.error for place in counting])
     expected = expected_error(positions, errors, samples.points()[body.ravel()])
-    values[body] = np.where(np.isfinite(expected), expected, UNKNOWN)
+    striped = np.indices(samples.shape).sum(axis=0) % STRIPES < STRIPES // 2
+    values[body] = np.where(np.isfinite(expected), expected, np.where(striped[body], HATCH, UNKNOWN))
     node = fillMap(mapNode(pair.transform, LANDMARK_ERROR), LANDMARK_ERROR, samples, values, values >= 0)
     display = node.GetScalarVolumeDisplayNode()
-    display.SetThreshold(0.0, LARGEST_MM)
+    display.SetThreshold((UNKNOWN + HATCH) / 2, LARGEST_MM)
     display.SetApplyThreshold(True)

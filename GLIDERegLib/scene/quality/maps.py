@@ -11,11 +11,14 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.scene.mrml.colors import (
+    COLORS,
     JACOBIAN_RANGE,
     divergingColors,
+    hatchedColors,
     jacobianColors,
     jacobianLegendColors,
     risingColors,
+    risingLegendColors,
 )
 from GLIDERegLib.scene.mrml.hidden import hidden
 from GLIDERegLib.scene.mrml.sampling import Sampling
@@ -32,8 +35,8 @@ class Kind:
 
     title: of the node and its legend. values: the map (k, j, i) of some measures, or None where these have
     none; None where it comes from elsewhere. range: the values that the ends of the colours stand for, from
-    that map and the body. legend: None, or the legend's own colours,
-    named where it is to have labels, for a map whose colours are not at equal steps.
+    that map and the body. legend: None, or the legend's own colours, for a map whose colours are not at equal
+    steps from the lowest shown value on; named: whether these tell their values by their names.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Kind:
     colors: Callable[[slicer.vtkMRMLScene], slicer.vtkMRMLColorTableNode]
     range: Callable[[np.ndarray, np.ndarray], tuple[float, float]]
     legend: Callable[[], slicer.vtkMRMLColorTableNode] | None = None
+    named: bool = True
 
 
 def _fromZero(least: float) -> Callable[[np.ndarray, np.ndarray], tuple[float, float]]:
@@ -49,6 +53,12 @@ def _fromZero(least: float) -> Callable[[np.ndarray, np.ndarray], tuple[float, f
         0.0,
         _rounded(max(least, float(np.percentile(values[body], 99)) if body.any() else 0.0)),
     )
+
+
+def _hatched(values: np.ndarray, body: np.ndarray) -> tuple[float, float]:
+    """As `_fromZero(4.0)`, with all that is below 0 in the first colour."""
+    highest = _fromZero(4.0)(values, body)[1]
+    return -highest / (COLORS - 2), highest
 
 
 def _aroundZero(values: np.ndarray, body: np.ndarray) -> tuple[float, float]:
@@ -83,7 +93,9 @@ KINDS: dict[str, Kind] = {
         divergingColors,
         _aroundZero,
     ),
-    LANDMARK_ERROR: Kind("Error at landmarks (mm)", None, risingColors, _fromZero(4.0)),
+    LANDMARK_ERROR: Kind(
+        "Error at landmarks (mm)", None, hatchedColors, _hatched, legend=risingLegendColors, named=False
+    ),
 }
 MEASURED = tuple(kind for kind, about in KINDS.items() if about.values is not None)
 
@@ -126,9 +138,13 @@ def addLegend(
         colors = scene.AddNode(hidden(kind.legend(), kind.title))
         display.SetAndObserveColorNodeID(colors.GetID())
         node.AddAndObserveDisplayNodeID(display.GetID())
-        legend.SetUseColorNamesForLabels(True)
-        legend.SetMaxNumberOfColors(colors.GetNumberOfColors())
-        legend.SetLabelFormat("%s")
+        if kind.named:
+            legend.SetUseColorNamesForLabels(True)
+            legend.SetMaxNumberOfColors(colors.GetNumberOfColors())
+            legend.SetLabelFormat("%s")
+        else:
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevelMinMax(0.0, node.GetDisplayNode().GetWindowLevelMax())
     node.AddAndObserveDisplayNodeID(scene.AddNode(legend).GetID())
     legend.SetAndObservePrimaryDisplayNode(display)
     return legend

@@ -130,22 +130,27 @@ def refuse(pair: Pair) -> None:
     if problem := patientMismatch([pair.fixed, pair.moving]):
         raise InputError(problem)
     for volume in scans(pair).values():
-        if volume.GetParentTransformNode() is not None:
-            raise InputError(
-                f"The scan '{volume.GetName()}' stands under a transform: it is not where DICOM has it",
-                "Take it out of that transform.",
-                code="transform",
-            )
-        if not frameOf(volume):
-            raise InputError(
-                f"The scan '{volume.GetName()}' has no Frame of Reference UID for an object to refer to.",
-                code="scene",
-            )
+        refuseScan(volume)
     if pair.transform.GetParentTransformNode() is not None:
         raise InputError(
             f"The transform '{pair.transform.GetName()}' stands under another",
             "Take it out of that one.",
             code="transform",
+        )
+
+
+def refuseScan(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Raises InputError for a scan without a frame of reference, or moved in Slicer."""
+    if volume.GetParentTransformNode() is not None:
+        raise InputError(
+            f"The scan '{volume.GetName()}' stands under a transform: it is not where DICOM has it",
+            "Take it out of that transform.",
+            code="transform",
+        )
+    if not frameOf(volume):
+        raise InputError(
+            f"The scan '{volume.GetName()}' has no Frame of Reference UID for an object to refer to.",
+            code="scene",
         )
 
 

@@ -79,7 +79,7 @@ def writeVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode, path: str | PathLike
     grid = writtenGrid(volumeNode)
     if not isRegularlyPlaced(volumeNode):
         fill = AIR_LEVEL_HU if looksLikeCt(volumeNode) else float(array.min())
-        array = _resliced(_wholeImage(volumeNode), volumeToWorld(volumeNode), grid, fill, linear=True)
+        array = resliced(_wholeImage(volumeNode), volumeToWorld(volumeNode), grid, fill, linear=True)
     writeNrrd(array, grid, path)
 
 
@@ -97,7 +97,7 @@ def writeMask(
     grid = writtenGrid(volumeNode)
     mask = np.zeros(grid["size"][::-1], bool)
     for image, toWorld, labels in _maskLayers(maskNode):
-        layer = _resliced(image, toWorld, grid, 0, linear=False)
+        layer = resliced(image, toWorld, grid, 0, linear=False)
         mask |= layer != 0 if labels is None else np.isin(layer, labels)
     count = int(np.count_nonzero(mask))
     if count == 0:
@@ -203,16 +203,16 @@ def _maskLayers(
         if image is not None and image.GetNumberOfPoints():
             matrix = vtk.vtkMatrix4x4()
             image.GetImageToWorldMatrix(matrix)
-            yield _plainImage(image, image.GetExtent()), placed(matrix, maskNode), labels
+            yield plainImage(image, image.GetExtent()), placed(matrix, maskNode), labels
 
 
 def _wholeImage(volumeNode: slicer.vtkMRMLVolumeNode) -> vtk.vtkImageData:
     # MRML counts voxels from zero whatever the extent says.
     image = volumeNode.GetImageData()
-    return _plainImage(image, [bound for n in image.GetDimensions() for bound in (0, n - 1)])
+    return plainImage(image, [bound for n in image.GetDimensions() for bound in (0, n - 1)])
 
 
-def _plainImage(image: vtk.vtkImageData, extent: list[int]) -> vtk.vtkImageData:
+def plainImage(image: vtk.vtkImageData, extent: list[int]) -> vtk.vtkImageData:
     """The same voxels, not copied, in an image whose coordinates are its voxel index."""
     plain = vtk.vtkImageData()
     plain.SetExtent(extent)
@@ -220,7 +220,7 @@ def _plainImage(image: vtk.vtkImageData, extent: list[int]) -> vtk.vtkImageData:
     return plain
 
 
-def _resliced(
+def resliced(
     image: vtk.vtkImageData, toWorld: vtk.vtkAbstractTransform, grid: dict, fill: float, linear: bool
 ) -> np.ndarray:
     """The image, placed in the world, on a grid: array (z, y, x) of the image's type."""

@@ -61,7 +61,7 @@ def writeReportFolder(inputs: ReportInputs, folder: Path) -> None:
     disk that is full.
     """
     pair = makePair(inputs.fixedVolume, inputs.movingVolume, inputs.transform)
-    moving = _unwarped(pair)
+    moving = unwarped(pair)
     writeVolume(pair.fixed, folder / "fixed.nrrd")
     writeVolume(moving, folder / "moving.nrrd")
     if stored := pair.transform.GetTransformFromParent():
@@ -93,7 +93,7 @@ def writeReportFolder(inputs: ReportInputs, folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
-def _unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
+def unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
     """The moving volume, or where it stands under the transform, its voxels in a node below no transform."""
     volume, frame = pair.moving, pair.frame(pair.moving)
     if frame is None:

@@ -1,0 +1,78 @@
+"""The DICOM buttons of the section "Contours": chosen segments written on their scan's own slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.scene.quality.contour_export import SceneContourExport, describeContours
+from GLIDERegLib.scene.registration.pair import Pair
+
+POLL_MILLISECONDS = 200
+# The pair, which scan the segmentation is of, the segmentation, and the IDs of the chosen segments.
+Chosen = tuple[Pair, str, slicer.vtkMRMLSegmentationNode, list[str]]
+
+
+class ContourDicomButtons:
+    """ui: the widgets of GLIDERegQA.ui. chosen: called for what would be written, None where nothing can be.
+    tell: called with what there is to say.
+    """
+
+    def __init__(self, ui, chosen: Callable[[], Chosen | None], tell: Callable[[str], None]):
+        self.ui = ui
+        self._chosen, self._tell = chosen, tell
+        self._export = SceneContourExport(pythonExecutable())
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self._poll)
+        ui.qaSegButton.connect("clicked()", lambda: self._clicked("seg"))
+        ui.qaStructButton.connect("clicked()", lambda: self._clicked("rtstruct"))
+
+    def enable(self) -> None:
+        able = self._chosen() is not None and not self._export.active
+        self.ui.qaSegButton.enabled = self.ui.qaStructButton.enabled = able
+
+    def close(self) -> None:
+        """Ends what is being written."""
+        self._timer.stop()
+        self._export.close()
+
+    def _clicked(self, kind: str) -> None:
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        pair, scan, segmentation, ids = chosen
+        try:
+            shown = describeContours(kind, getattr(pair, scan), segmentation, ids)
+        except InputError as error:
+            self._tell(said(error))
+            return
+        if not slicer.util.confirmOkCancelDisplay(_("A DICOM object will be written.") + f"\n{shown}"):
+            return
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the DICOM object"))
+        # The scene may have been closed while the dialogs were open.
+        if not folder or self._chosen() != chosen:
+            return
+        try:
+            with slicer.util.WaitCursor():
+                self._export.start(kind, *chosen, folder, slicer.app.temporaryPath)
+        except InputError as error:
+            self._tell(said(error))
+            return
+        self._tell(_("Writing..."))
+        self.enable()
+        self._timer.start()
+
+    def _poll(self) -> None:
+        path = self._export.poll()
+        if self._export.active:
+            return
+        self._timer.stop()
+        self._tell(_("Written: {path}").format(path=path) if path else self._export.failure)
+        self.enable()
