@@ -199,9 +199,10 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             QaPage(self._addTab("GLIDERegQA", _("QA"))),
         ]
         keysButton = qt.QToolButton()
-        keysButton.text, keysButton.toolTip = "?", _("All keys of these pages")
+        keysButton.text, keysButton.toolTip = _("Keys"), _("All keys of these pages")
         keysButton.connect("clicked()", showKeys)
-        self.tabs.setCornerWidget(keysButton)
+        # Below the tabs: beside them, it would hide the last one in a narrow panel.
+        self.layout.addWidget(keysButton)
         turns = {f"page{n + 1}": partial(self.tabs.setCurrentIndex, n) for n in range(len(self.pages))}
         everywhere = PageKeys(EVERYWHERE, self.tabs, {"keys": keysButton}, turns)
         self.keys = [everywhere, *(page.keys for page in self.pages if page is not self.panel)]
