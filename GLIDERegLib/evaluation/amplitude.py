@@ -20,7 +20,7 @@ def amplitude(positions: np.ndarray) -> np.ndarray:
     positions = np.asarray(positions, float)
     with np.errstate(invalid="ignore"):
         along = np.fmax.reduce(positions) - np.fmin.reduce(positions)
-        apart = np.zeros(positions.shape[1])
+        apart = np.where(np.isfinite(along).all(axis=1), 0.0, np.nan)
         for a, b in combinations(positions, 2):
             apart = np.fmax(apart, np.linalg.norm(a - b, axis=1))
     return np.column_stack([along, apart])

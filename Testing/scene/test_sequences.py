@@ -517,15 +517,23 @@ def columnsOf(tableNode) -> dict[str, list]:
     return {n: [table.GetValueByName(r, n) for r in range(table.GetNumberOfRows())] for n in names}
 
 
-def test_the_amplitude_is_peak_to_peak_along_the_axes_of_the_body(finished):
+def test_the_amplitude_is_peak_to_peak_along_the_axes_of_the_body(study, sequenceScene, plan, tmp_path):
+    from GLIDERegLib.scene.sequence.run import SequenceInputs
+
+    nodules = sequenceScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Nodules")
+    for label, point in {"a": (-20, -30, 25), "b": (-55, -42, 30), "beyond the scan": (55, 42, 30)}.items():
+        nodules.AddControlPoint(np.array(point, float), label)
+    finished = startedRun(plan(), SequenceInputs(study, 1, nodules), tmp_path)
+    runToEnd(finished)
     columns = columnsOf(finished.results.amplitude)
-    assert [value.ToString() for value in columns["Place"]][:2] == ["a", "b"]
+    assert [value.ToString() for value in columns["Place"]][:3] == ["a", "b", "beyond the scan"]
     # The second frame is the reference, where nothing has moved: from phase 0 to 75.
     expected = [*(75 * np.abs(STEP)), 75 * np.linalg.norm(STEP)]
     headers = ("LR", "AP", "SI", "Farthest")
     found = [[value.ToDouble() for value in columns[f"{header} (mm)"]][:2] for header in headers]
     assert np.allclose(found, np.array(expected)[:, None], atol=0.006)
-    assert [value.ToDouble() for value in columns["Frames"]][:2] == [4, 4]
+    assert [value.ToDouble() for value in columns["Frames"]][:3] == [4, 4, 0]
+    assert np.isnan(columns["Farthest (mm)"][2].ToDouble())
     assert finished.results.amplitude.GetName() == "Amplitude in Breathing"
 
 
