@@ -129,6 +129,7 @@ class GLIDERegParameterNode:
 
     reviewTable: vtkMRMLTableNode
     matchTable: vtkMRMLTableNode
+    measureTable: vtkMRMLTableNode
     matchDistance: Annotated[float, WithinRange(0.1, 100)] = 10.0
     daysBetween: Annotated[float, WithinRange(-36500, 36500)] = 0.0
 

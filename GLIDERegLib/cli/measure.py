@@ -30,6 +30,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="a point in each nodule (.csv, .mrk.json or .fcsv)",
     )
     add("-o", "--output", type=Path, required=True, metavar="CSV", help="table to write, a row a point")
+    add(
+        "--step",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many steps of 0.35 mm larger than found (smaller: negative)",
+    )
+    add("--masks", type=Path, metavar="SEG", help="also write the outlines (.seg.nrrd)")
     complete(parser, run)
 
 
@@ -38,11 +46,17 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.evaluation.measuring import measure_nodule
     from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
     from GLIDERegLib.files.points import read_points, write_points
+    from GLIDERegLib.files.segmentations import SLICER, write_segmentation
     from GLIDERegLib.files.volumes import read_volume
 
     if options.output.suffix.lower() != ".csv":
         raise InputError(f"Cannot write '{options.output}'.", "Name the table .csv.", code="cannot-write")
-    refuse_overwriting([options.scan, options.points], [options.output])
+    if options.masks is not None and not options.masks.name.lower().endswith(SLICER):
+        raise InputError(
+            f"Cannot write '{options.masks}'.", f"Name the outlines {SLICER}.", code="cannot-write"
+        )
+    outputs = [path for path in (options.output, options.masks) if path is not None]
+    refuse_overwriting([options.scan, options.points], outputs)
     with whole_file(options.output) as temporary:
         points = read_points(options.points)
         if options.scan.name == WARPED and (options.scan.parent / REPORT).exists():
@@ -57,11 +71,13 @@ def run(options: argparse.Namespace) -> None:
             found = []
             for point in points.points:
                 cancel.check()
-                found.append(measure_nodule(scan, point))
+                found.append(measure_nodule(scan, point, step=options.step))
             return found
 
         nodules = interruptible(measure)
         write_points(points, temporary, columns(nodules))
+        if options.masks is not None:
+            write_segmentation(outlines(points.labels, nodules, scan.grid), options.masks)
     if options.quiet:
         return
     print(f"{len(nodules)} nodules in {options.output}")
@@ -90,6 +106,37 @@ def columns(nodules: list) -> dict[str, list]:
     ):
         table[name] = [_rounded(value) for value in values]
     return table
+
+
+def outlines(labels: list[str], nodules: list, grid):
+    """The masks as segments "1. LABEL" by their points' numbers, in the box of the scan that holds them all;
+    a nodule that could not be measured has none.
+    """
+    import numpy as np
+
+    from GLIDERegLib.core.geometry import Grid
+    from GLIDERegLib.files.segmentations import Segment, Segmentation
+
+    masks = {n: nodule.mask for n, nodule in enumerate(nodules, 1) if nodule.mask is not None}
+    firsts = {n: np.rint(grid.to_index(mask.grid.origin)).astype(int) for n, mask in masks.items()}
+    low = np.min([*firsts.values()], axis=0) if masks else np.zeros(3, int)
+    ends = [first + masks[n].grid.size for n, first in firsts.items()]
+    size = np.max(ends, axis=0) - low if masks else np.ones(3, int)
+    layers, segments = [np.zeros(size[::-1], np.int32)], []
+    for n, mask in masks.items():
+        first = (firsts[n] - low)[::-1]
+        box = tuple(slice(a, a + length) for a, length in zip(first, mask.array.shape, strict=True))
+        inside = mask.array != 0
+        layer = next((k for k, layer in enumerate(layers) if not layer[box][inside].any()), len(layers))
+        if layer == len(layers):
+            # It overlaps another one in each.
+            layers.append(np.zeros_like(layers[0]))
+        layers[layer][box][inside] = n
+        segments.append(Segment(f"{n}. {labels[n - 1]}", n, layer))
+    origin = tuple(grid.to_physical(low).tolist())
+    i, j, k = (int(length) for length in size)
+    box_grid = Grid((i, j, k), grid.spacing, origin, grid.direction)
+    return Segmentation(tuple(layers), box_grid, tuple(segments))
 
 
 def line(nodule) -> str:

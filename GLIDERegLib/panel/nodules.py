@@ -13,16 +13,17 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.keys import NODULES, PageKeys
 from GLIDERegLib.panel.nodules_history import NodulesHistory
+from GLIDERegLib.panel.nodules_measure import MeasureSection
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.registration.identity import describePair, patientMismatch, scanNames
-from GLIDERegLib.scene.registration.pair import makePair, registeredVolumes
 from GLIDERegLib.scene.report.folder import ReportInputs
 from GLIDERegLib.scene.review.judging import Judge
 from GLIDERegLib.scene.review.matching import describeMatching, matchLists, writeMatching
-from GLIDERegLib.scene.review.nodes import Review, setEditable, takeMoves
+from GLIDERegLib.scene.review.measurements import measuredRows, readMeasurements
+from GLIDERegLib.scene.review.nodes import Review, chosenReview, setEditable, takeMoves
 from GLIDERegLib.scene.review.sizes import daysBetween, grown, measureRows
 from GLIDERegLib.scene.review.table import NOT_REVIEWED, Row, readRows, writeRows
 from GLIDERegLib.scene.views.review_views import showNodule
@@ -56,6 +57,13 @@ class NodulesPage:
         self._tags: list[tuple] = []
         self._table = NoduleTable(ui, self._selected, self._changed)
         self._history = NodulesHistory(ui, self._say, self._put)
+        self._measure = MeasureSection(
+            ui,
+            lambda: self._review().pair,
+            lambda: self._rows,
+            lambda: self._table.row,
+            self._measured,
+        )
         ui.updateButton.connect("clicked()", self.update)
         ui.matchButton.connect("clicked()", self.match)
         ui.patientCheckBox.connect("toggled(bool)", lambda _checked: self._enable())
@@ -74,6 +82,11 @@ class NodulesPage:
                 "prediction": ui.predictionButton,
                 "undo": ui.undoButton,
                 "redo": ui.redoButton,
+                "measure": ui.measureButton,
+                "larger": ui.largerButton,
+                "smaller": ui.smallerButton,
+                "outline": ui.measureUndoButton,
+                "sideBySide": ui.sideBySideButton,
             },
             {"comment": lambda: ui.commentEdit.setFocus()},
         )
@@ -94,6 +107,7 @@ class NodulesPage:
         self.ui.editButton.checked = False
         self._history.clear()
         self._node = node
+        self._measure.setParameterNode(node)
         self._binding.bind(node)
         self._nodeModified()
 
@@ -108,6 +122,7 @@ class NodulesPage:
         """The panel or Slicer is being closed."""
         self._staleTimer.stop()
         self._report.close()
+        self._measure.close()
         self.setParameterNode(None)
 
     def _nodeModified(self) -> None:
@@ -144,18 +159,9 @@ class NodulesPage:
 
     def _review(self) -> Review:
         """What is reviewed. Raises InputError, saying what is missing."""
-        node = self._node
-        if node is None:
+        if self._node is None:
             raise InputError(_("There is no scene."))
-        volumes = (None, None) if node.checkTransform is None else registeredVolumes(node.checkTransform)
-        chosen = ((node.checkFixed, node.fixedVolume), (node.checkMoving, node.movingVolume))
-        fixed, moving = (own or a or b for own, (a, b) in zip(volumes, chosen, strict=True))
-        pair = makePair(fixed, moving, node.checkTransform)
-        lists = {"moving": node.movingNodules, "fixed": node.fixedNodules}
-        lists = {scan: listNode for scan, listNode in lists.items() if listNode is not None}
-        if not lists:
-            raise InputError(_("Choose the nodules marked in the moving or in the fixed scan."))
-        return Review(pair, lists)
+        return chosenReview(self._node)
 
     def _reportInputs(self) -> ReportInputs:
         pair = self._review().pair
@@ -188,6 +194,7 @@ class NodulesPage:
         ui.updateButton.enabled = not problem
         ui.updateButton.toolTip = problem or _("Propagates the nodules, judges each, and fills the table.")
         ui.matchButton.enabled = ui.editButton.enabled = bool(self._rows) and not problem
+        self._measure.enable(self._node.daysBetween if self._node is not None else None)
 
     # The table
 
@@ -212,7 +219,8 @@ class NodulesPage:
             if self._node is not node:
                 return
             self.ui.editButton.checked = False
-            self._rows = measureRows(plan.merged(keep), review.pair, self._days(review))
+            days = self._days(review)
+            self._rows = self._withMeasured(measureRows(plan.merged(keep), review.pair, days), days)
             # What was decided before was decided on other places.
             self._history.clear()
             self._writeNodes(review)
@@ -252,19 +260,31 @@ class NodulesPage:
             showNodule(row.fixed, row.moving, self._review().pair)
         except InputError as error:
             self._say(said(error))
+            return
+        self._measure.show()
+        self._enable()
 
     def _changed(self, row: Row) -> None:
         """The reader has decided, written or measured something."""
-        days = self._node.daysBetween
-        try:
-            days = days or daysBetween(self._review().pair)
-        except InputError:
-            # The scans are gone; what the reader says still counts.
-            days = days or None
-        before, row = self._rows[self._table.current], grown(row, days)
+        before, row = self._rows[self._table.current], grown(row, self._daysKnown())
         self._rows[self._table.current] = row
         self._store()
         self._history.record(self._node.reviewTable, before, row)
+
+    def _daysKnown(self) -> float | None:
+        try:
+            return self._days(self._review())
+        except InputError:
+            # The scans are gone; what the reader says still counts.
+            return self._node.daysBetween or None
+
+    def _measured(self) -> None:
+        """Nodules were measured in the original scans, or the reader corrected an outline."""
+        self._rows = self._withMeasured(self._rows, self._daysKnown())
+        self._store()
+
+    def _withMeasured(self, rows: list[Row], days: float | None) -> list[Row]:
+        return measuredRows(rows, readMeasurements(self._node.measureTable), days)
 
     def _store(self) -> None:
         writeRows(self._node.reviewTable, self._rows)

@@ -55,4 +55,6 @@ def _described(before: Row, after: Row) -> tuple[str, bool]:
         return (_("moved"), True) if after.isCorrected else (_("back to prediction"), False)
     if before.status != after.status:
         return after.status, False
+    if before.noduleType != after.noduleType:
+        return _("nodule type"), False
     return (_("comment") if before.comment != after.comment else _("diameter")), True

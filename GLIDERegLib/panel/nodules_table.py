@@ -8,10 +8,13 @@ from dataclasses import replace
 import qt
 from slicer.i18n import tr as _
 
+from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.scene.review.table import ACCEPTED, REJECTED, UNSURE, Row, describeRow, uncertaintyText
 
-COLUMNS = (_("Nodule"), _("Position"), _("Status"), _("Moved by"))
-WIDTHS = (82, 118, 90)
+COLUMNS = (_("Nodule"), _("Position"), _("Status"), _("Diam. (mm)"))
+WIDTHS = (66, 94, 88)
+# As Lung-RADS and the Fleischner Society call them.
+NODULE_TYPES = (_("solid"), _("part-solid"), _("ground glass"), _("calcified"), _("perifissural"))
 # Readable on light and dark backgrounds.
 REVIEW_COLOR = "#c17a00"
 
@@ -37,6 +40,13 @@ class NoduleTable:
         ui.commentEdit.connect("textChanged(QString)", lambda text: self._change(comment=text))
         for scan, box in (("fixed", ui.fixedDiameterBox), ("moving", ui.movingDiameterBox)):
             box.connect("valueChanged(double)", lambda size, scan=scan: self._typeDiameter(scan, size))
+        for scan, box in (("fixed", ui.fixedSolidBox), ("moving", ui.movingSolidBox)):
+            box.connect("valueChanged(double)", lambda size, scan=scan: self._typeSolidPart(scan, size))
+        self._type = ChoiceBox(
+            ui.noduleTypeCombo,
+            [("", _("not told"), ""), *((name, name, "") for name in NODULE_TYPES)],
+            lambda name: self._change(noduleType=name),
+        )
         for button, act in (
             (ui.previousButton, lambda: self.step(-1)),
             (ui.nextButton, lambda: self.step(1)),
@@ -68,7 +78,7 @@ class NoduleTable:
         view.setRowCount(len(rows))
         for n, row in enumerate(rows):
             place = f"{uncertaintyText(row)}, review" if row.advice else uncertaintyText(row)
-            texts = (row.label, place, row.status, f"{row.displacement:.1f} mm")
+            texts = (row.label, place, row.status, diameterText(row))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(row.reason)
@@ -100,7 +110,10 @@ class NoduleTable:
         ui.detailLabel.text = (
             describeRow(row, self._names) if row else _("Select a nodule to see it in all views.")
         )
-        ui.growthLabel.text = row.growth if row and row.growth else _("Needs the diameter in both scans.")
+        ui.growthLabel.text = growthText(row) or _("Measure the nodule in both scans, or type its diameters.")
+        self._type.show(row.noduleType if row else "")
+        ui.fixedSolidBox.value = row.fixedSolidPart if row else 0.0
+        ui.movingSolidBox.value = row.movingSolidPart if row else 0.0
         ui.fixedDiameterBox.value = row.fixedDiameter if row else 0.0
         ui.movingDiameterBox.value = row.movingDiameter if row else 0.0
         comment = row.comment if row else ""
@@ -117,6 +130,9 @@ class NoduleTable:
             ui.commentEdit,
             ui.fixedDiameterBox,
             ui.movingDiameterBox,
+            ui.noduleTypeCombo,
+            ui.fixedSolidBox,
+            ui.movingSolidBox,
         ):
             widget.enabled = row is not None
         ui.predictionButton.enabled = row is not None and row.isCorrected
@@ -127,3 +143,23 @@ class NoduleTable:
 
     def _typeDiameter(self, scan: str, size: float) -> None:
         self._change(**{f"{scan}Diameter": size, f"{scan}DiameterFrom": "typed" if size else ""})
+
+    def _typeSolidPart(self, scan: str, size: float) -> None:
+        self._change(**{f"{scan}SolidPart": size})
+
+
+def diameterText(row: Row) -> str:
+    """The diameters from the moving to the fixed scan, mm; a star where the reader gave or corrected one."""
+    if not (row.fixedDiameter or row.movingDiameter):
+        return ""
+    sizes = [f"{size:.1f}" if size else "?" for size in (row.movingDiameter, row.fixedDiameter)]
+    readers = {"typed", "line", "corrected"} & {row.fixedDiameterFrom, row.movingDiameterFrom}
+    return f"{sizes[0]} → {sizes[1]}{' *' if readers else ''}"
+
+
+def growthText(row: Row | None) -> str:
+    """Growth as measured, then as typed or drawn, a line for each sentence."""
+    if row is None:
+        return ""
+    typed = f"As typed or drawn: {row.growth}" if row.growth and row.measuredGrowth else row.growth
+    return "\n".join(line for text in (row.measuredGrowth, typed) if text for line in text.split("; "))

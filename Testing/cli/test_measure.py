@@ -9,6 +9,7 @@ import pytest
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.nodule_phantom import Scene, scan_of
 from GLIDERegLib.files.points import PointSet, read_points, write_points
+from GLIDERegLib.files.segmentations import read_segmentation
 from GLIDERegLib.files.volumes import write_volume
 
 COLUMNS = "label,x,y,z,volume_mm3,volume_low_mm3,volume_high_mm3,long_mm,short_mm,mean_mm,status".split(",")
@@ -81,3 +82,25 @@ def test_what_cannot_be_measured_leaves_no_table(glidereg, scan, tmp_path, fault
     status, output, errors = glidereg("measure", image, "--points", points, "-o", out)
     assert (status, output) == (2, "") and errors.count("\n") == 1
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
+
+
+def test_outlines_lie_in_the_nodules_and_steps_make_them_larger(glidereg, scan, tmp_path):
+    folder, truth = scan
+    points = tmp_path / "points.csv"
+    # Two clicks into one nodule: outlines that overlap.
+    clicks = np.stack([truth.center_mm, truth.center_mm + (1, 0, 0), truth.center_mm + (0, 0, 13)])
+    write_points(PointSet(["a", "a again", "lung"], clicks), points)
+    volumes = []
+    for step in (0, 2):
+        out, masks = tmp_path / f"{step}.csv", tmp_path / f"{step}.seg.nrrd"
+        call = ("measure", folder / "scan.nii.gz", "--points", points, "-o", out, "--masks", masks)
+        assert glidereg(*call, "--step", step, "--quiet") == (0, "", "")
+        found = read_segmentation(masks)
+        assert [segment.name for segment in found.segments] == ["1. a", "2. a again"]
+        for (_, mask), row in zip(found.masks(), rows(out), strict=False):
+            places = found.grid.to_physical(np.argwhere(mask)[:, ::-1])
+            assert np.linalg.norm(places.mean(axis=0) - truth.center_mm) < 0.8
+            voxels = mask.sum() * np.prod(found.grid.spacing)
+            assert voxels == pytest.approx(float(row["volume_mm3"]), rel=0.3)
+        volumes.append(float(rows(out)[0]["volume_mm3"]))
+    assert volumes[1] > 1.2 * volumes[0]

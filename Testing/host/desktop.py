@@ -132,16 +132,20 @@ class qSlicerMainWindow(wrapped("QMainWindow")):
         return self._host.selector
 
 
+# Modules of Slicer's own that are selected here, and have no panel.
+OWN_MODULES = ("", "SegmentEditor")
+
+
 class ModuleSelector:
     def __init__(self):
         self.selectedModule = ""
 
     def selectModule(self, name: str) -> None:
-        """Leaves the module in sight and enters another; "" stands for any other module of Slicer."""
+        """Leaves the module in sight and enters another; see OWN_MODULES, where "" stands for any."""
         if name == self.selectedModule:
             return
         if previous := getattr(slicer.modules, self.selectedModule.lower(), None):
             previous.widgetRepresentation().exit()
         self.selectedModule = name
-        if name:
+        if name not in OWN_MODULES:
             getattr(slicer.modules, name.lower()).widgetRepresentation().enter()

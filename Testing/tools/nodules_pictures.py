@@ -61,11 +61,12 @@ def draw(folder: Path) -> None:
         display.SetViewNodeIDs([view.mrmlSliceNode().GetID()])
         display.SetTextScale(4)
     node.nodulesInMoving.GetDisplayNode().SetVisibility(False)
-    for press in (ui.nextButton, ui.acceptButton, ui.nextButton, ui.unsureButton, ui.nextButton):
+    for press in (ui.nextButton, ui.unsureButton, ui.nextButton, ui.acceptButton):
         press.click()
-    ui.acceptButton.click()
-    ui.commentEdit.text = "solid, larger than half a year ago"
-    ui.movingDiameterBox.value, ui.fixedDiameterBox.value = 6.5, 8.0
+    ui.commentEdit.text = "solid, at the fissure"
+    ui.noduleTypeCombo.currentIndex = ui.noduleTypeCombo.findData("solid")
+    ui.measureAllButton.click()
+    host.waitUntil(lambda: not made.page._measure._timer.active, 300)
     ui.matchButton.click()
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -92,6 +92,7 @@ def makePage(root, node=None) -> SimpleNamespace:
         checkMoving: slicer.vtkMRMLScalarVolumeNode
         reviewTable: slicer.vtkMRMLTableNode
         matchTable: slicer.vtkMRMLTableNode
+        measureTable: slicer.vtkMRMLTableNode
         matchDistance: Annotated[float, WithinRange(0.1, 100)] = 10.0
         daysBetween: Annotated[float, WithinRange(-36500, 36500)] = 0.0
 

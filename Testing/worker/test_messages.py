@@ -96,3 +96,12 @@ def test_what_slicer_imports_loads_nothing_it_may_not_have(module):
     )
     absent = {"torch", "SimpleITK", "scipy", "psutil", "pooch", "requests", "tqdm"}
     assert not set(done.stdout.split()) & absent
+
+
+def test_a_request_names_the_nodules_that_are_kept():
+    request = Request(
+        "f.nrrd", "m.nrrd", "out", "cancel", "keep", fixed_nodules="a.csv", moving_nodules="b.csv"
+    )
+    files = request.files()
+    assert (files.fixed_nodules, files.moving_nodules) == (Path("a.csv"), Path("b.csv"))
+    assert Request("f.nrrd", "m.nrrd", "out", "cancel", "keep").files().fixed_nodules is None

@@ -8,5 +8,14 @@ from GLIDERegLib.evaluation.measuring.measurement import (
     SOLID,
     NoduleMeasurement,
 )
+from GLIDERegLib.evaluation.measuring.outlined import measure_outline
 
-__all__ = ["GROUND_GLASS", "MEASURED", "PART_SOLID", "SOLID", "NoduleMeasurement", "measure_nodule"]
+__all__ = [
+    "GROUND_GLASS",
+    "MEASURED",
+    "PART_SOLID",
+    "SOLID",
+    "NoduleMeasurement",
+    "measure_nodule",
+    "measure_outline",
+]

@@ -24,7 +24,8 @@ class NoduleMeasurement:
     boundary. attenuation: SOLID, PART_SOLID or GROUND_GLASS. center_mm: centroid, LPS mm. mask: uint8
     (z, y, x), 1 in the nodule, a box cut from the scan's own grid, for outlines: the volume counts parts of
     voxels, which a mask cannot. step: how many steps larger (or smaller, negative) than found. scanned: how
-    the scan was acquired, as far as is known.
+    the scan was acquired, as far as is known. An outline that a reader drew has no intervals, no attenuation
+    class, and says nothing of what it touches.
     """
 
     point_mm: tuple[float, float, float]

@@ -59,7 +59,7 @@ class Patch:
         """The patch of a `box`."""
         first = np.array([part.start for part in box]) // self.factors
         shape = np.array([part.stop for part in box]) // self.factors - first
-        axes, flips = _turn(self.scan_grid, self.grid)
+        axes, flips = turn(self.scan_grid, self.grid)
         grid = _cropped(self.grid, first[::-1], shape[::-1])
         # The same box, counted along the scan's own axes.
         own_first, own_shape = np.empty(3, int), np.empty(3, int)
@@ -74,7 +74,7 @@ class Patch:
     def mask_on_scan(self, mask: np.ndarray) -> Volume:
         """The voxels of the scan of which at least half lies in a fine mask, uint8, cropped."""
         voxels = self.share_in_voxels(mask) >= 0.5
-        axes, flips = _turn(self.scan_grid, self.grid)
+        axes, flips = turn(self.scan_grid, self.grid)
         voxels = voxels[flips].transpose(np.argsort(axes))
         around = tuple(
             slice(max(int(found.min()) - 1, 0), int(found.max()) + 2) if len(found) else slice(0, 2)
@@ -94,7 +94,7 @@ def cut(volume: Volume, point_mm: np.ndarray, cube_mm: float) -> Patch:
     box = tuple(slice(a, b + 1) for a, b in zip(first[::-1], last[::-1], strict=True))
     grid = _cropped(volume.grid, first, last - first + 1)
     upright = grid.upright()
-    axes, flips = _turn(grid, upright)
+    axes, flips = turn(grid, upright)
     image = np.maximum(volume.array[box], AIR_HU).astype(np.float32).transpose(axes)[flips]
     factors = tuple(max(1, int(np.ceil(s / FINE_MM))) for s in upright.spacing[::-1])
     for axis, factor in enumerate(factors):
@@ -110,7 +110,7 @@ def _cropped(grid: Grid, first: np.ndarray, size: np.ndarray) -> Grid:
     return Grid(tuple(int(n) for n in size), grid.spacing, origin, grid.direction)
 
 
-def _turn(grid: Grid, upright: Grid) -> tuple[tuple[int, ...], tuple[slice, ...]]:
+def turn(grid: Grid, upright: Grid) -> tuple[tuple[int, ...], tuple[slice, ...]]:
     """How an array on a grid becomes one on the same grid upright: transposed, then flipped."""
     turn = upright.axes.T @ grid.axes
     source = np.abs(turn).argmax(axis=1)

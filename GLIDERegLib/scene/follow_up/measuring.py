@@ -32,7 +32,9 @@ NUMBERS = (
     "short_mm",
     "mean_low_mm",
     "mean_high_mm",
+    "mean_hu",
 )
+TRUE = "true"
 
 
 class ScanMeasuring:
@@ -106,5 +108,7 @@ def readMeasured(folder: Path) -> list[NoduleMeasurement]:
         if sizes:
             pixel, apart = float(row["pixel_mm"]), float(row["slice_mm"])
             scanned = Acquisition(voxel_mm=(pixel, pixel, apart), noise_hu=float(row["noise_hu"]))
+            touches = {name: row[name] == TRUE for name in ("touches_vessel", "touches_pleura")}
+            sizes |= {"attenuation": row["attenuation"], **touches}
         found.append(NoduleMeasurement(point, row["status"], **sizes, scanned=scanned))
     return found

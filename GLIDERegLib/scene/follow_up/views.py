@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import slicer
@@ -45,15 +46,28 @@ def layoutDescription(names: Sequence[str]) -> str:
     return f'<layout type="vertical">{items}</layout>'
 
 
+class ShownScan(NamedTuple):
+    """A scan in a view of its own. name: what the view is called."""
+
+    volume: slicer.vtkMRMLScalarVolumeNode
+    name: str
+
+
 class DatesReading:
     """Shows every original scan in a view of its own, and keeps them at the same anatomy: by scrolling, by
     Slicer's crosshair (Shift and mouse), and by `moveTo`.
 
     scans: in order of time. reference: number of the one to which all others are registered; those without a
-    registration in the scene stay still.
+    registration in the scene stay still. transform: of all others, instead of those that the scene has.
     """
 
-    def __init__(self, scans: Sequence[SceneScan], reference: int):
+    def __init__(
+        self,
+        scans: Sequence[SceneScan | ShownScan],
+        reference: int,
+        transform: slicer.vtkMRMLTransformNode | None = None,
+    ):
+        self._transform = transform
         self._scans, self._reference = list(scans), reference
         self._scene = scans[0].volume.GetScene()
         self._layoutNode = self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
@@ -146,7 +160,7 @@ class DatesReading:
         if number == self._reference:
             return point
         fixed, moving = self._scans[self._reference].volume, self._scans[number].volume
-        transform = transformBetween(fixed, moving)
+        transform = self._transform or transformBetween(fixed, moving)
         if transform is None:
             return None
         pair = Pair(fixed, moving, transform)

@@ -122,3 +122,26 @@ def registeredVolumes(
         transform.GetNodeReference(transform.GetFixedNodeReferenceRole()),
         transform.GetNodeReference(transform.GetMovingNodeReferenceRole()),
     )
+
+
+def unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
+    """The moving volume, or where it stands under the transform, its voxels in a node below no transform."""
+    volume, frame = pair.moving, pair.frame(pair.moving)
+    if frame is None:
+        return volume
+    parent = volume.GetParentTransformNode()
+    if not parent.IsTransformToNodeLinear(frame):
+        raise InputError(
+            f"Between the moving volume '{volume.GetName()}' and the transform '{frame.GetName()}' stands "
+            "one that is not linear.",
+            "Take the volume out of these transforms.",
+            code="transform",
+        )
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, frame, matrix)
+    plain = slicer.vtkMRMLScalarVolumeNode()
+    plain.SetName(volume.GetName())
+    plain.CopyOrientation(volume)
+    plain.ApplyTransformMatrix(matrix)
+    plain.SetAndObserveImageData(volume.GetImageData())
+    return plain

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.scene.mrml.geometry import pointsToLps
 from GLIDERegLib.scene.registration.identity import identityOf
 from GLIDERegLib.scene.registration.inputs import writeTransform, writeVolume
-from GLIDERegLib.scene.registration.pair import Pair, makePair
+from GLIDERegLib.scene.registration.pair import Pair, makePair, unwarped
 from GLIDERegLib.scene.registration.results import NoduleTask
 from GLIDERegLib.scene.review.nodules import PropagatedPoint, checkNodules, propagatePoints
 from GLIDERegLib.scene.review.table import HEADERS, Row, readRows
@@ -91,29 +90,6 @@ def writeReportFolder(inputs: ReportInputs, folder: Path) -> None:
         "study_dates": {role: day.isoformat() if day else "" for role, day in dates.items()},
     }
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-
-
-def unwarped(pair: Pair) -> slicer.vtkMRMLScalarVolumeNode:
-    """The moving volume, or where it stands under the transform, its voxels in a node below no transform."""
-    volume, frame = pair.moving, pair.frame(pair.moving)
-    if frame is None:
-        return volume
-    parent = volume.GetParentTransformNode()
-    if not parent.IsTransformToNodeLinear(frame):
-        raise InputError(
-            f"Between the moving volume '{volume.GetName()}' and the transform '{frame.GetName()}' stands "
-            "one that is not linear.",
-            "Take the volume out of these transforms.",
-            code="transform",
-        )
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, frame, matrix)
-    plain = slicer.vtkMRMLScalarVolumeNode()
-    plain.SetName(volume.GetName())
-    plain.CopyOrientation(volume)
-    plain.ApplyTransformMatrix(matrix)
-    plain.SetAndObserveImageData(volume.GetImageData())
-    return plain
 
 
 def _propagated(tasks: Sequence[NoduleTask], pair: Pair) -> dict[str, list[PropagatedPoint]]:

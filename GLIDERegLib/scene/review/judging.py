@@ -161,6 +161,12 @@ def keepDecision(row: Row, old: Row, status: str) -> Row:
         movingDiameterFrom=old.movingDiameterFrom,
         growth=old.growth,
         doublingDays=old.doublingDays,
+        noduleType=old.noduleType,
+        fixedSolidPart=old.fixedSolidPart,
+        movingSolidPart=old.movingSolidPart,
+        fixedMeasured=old.fixedMeasured,
+        movingMeasured=old.movingMeasured,
+        measuredGrowth=old.measuredGrowth,
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import slicer
 import slicer.util
 
-from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.scene.registration.pair import Pair, makePair, registeredVolumes
 from GLIDERegLib.scene.registration.results import createOutput
 from GLIDERegLib.scene.review.judging import DIRECTIONS, Judge, Update, planUpdate
 from GLIDERegLib.scene.review.nodules import SOURCE_ROLE, PropagatedPoint, fillNodules
@@ -63,6 +64,23 @@ class Review:
     def _isOf(self, tableNode: slicer.vtkMRMLTableNode, markedIn: str) -> bool:
         source = self.lists.get(markedIn)
         return source is not None and tableNode.GetNodeReference(LIST_ROLES[markedIn]) is source
+
+
+def chosenReview(parameters) -> Review:
+    """What the parameter node chooses: the pair of its transform, where that names its scans, and the lists.
+
+    Raises InputError, saying what is missing.
+    """
+    node = parameters
+    volumes = (None, None) if node.checkTransform is None else registeredVolumes(node.checkTransform)
+    chosen = ((node.checkFixed, node.fixedVolume), (node.checkMoving, node.movingVolume))
+    fixed, moving = (own or a or b for own, (a, b) in zip(volumes, chosen, strict=True))
+    pair = makePair(fixed, moving, node.checkTransform)
+    lists = {"moving": node.movingNodules, "fixed": node.fixedNodules}
+    lists = {scan: listNode for scan, listNode in lists.items() if listNode is not None}
+    if not lists:
+        raise InputError("Choose the nodules marked in the moving or in the fixed scan.")
+    return Review(pair, lists)
 
 
 def takeMoves(

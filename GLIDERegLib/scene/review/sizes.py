@@ -15,11 +15,14 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size, growth, sphere_diameter, sphere_volume
 from GLIDERegLib.scene.registration.checks import LABELMAP, studyDate
 from GLIDERegLib.scene.registration.pair import Pair
+from GLIDERegLib.scene.review.measured_segments import MEASUREMENT
 from GLIDERegLib.scene.review.nodules import SOURCE_ROLE
 from GLIDERegLib.scene.review.table import Row
 
 # Beyond half its length, the middle of a line may lie this far from the nodule it measures.
 LINE_MARGIN_MM = 3.0
+# Where a diameter comes from that was measured from an outline: as found, or the reader's.
+OUTLINES = ("measured", "corrected")
 CARRIED_SEGMENT = "A segment that a transform has bent is no measurement; segment it in the original scan"
 
 
@@ -66,6 +69,9 @@ def grown(row: Row, days: float | None) -> Row:
     A segment gives a volume, a typed size or a line a diameter; the two are not compared.
     """
     if not (row.fixedDiameter > 0 and row.movingDiameter > 0):
+        return replace(row, growth="" if row.growth != CARRIED_SEGMENT else row.growth, doublingDays="")
+    if row.fixedDiameterFrom in OUTLINES and row.movingDiameterFrom in OUTLINES:
+        # `measuredGrowth` tells it, with the measurement's own error.
         return replace(row, growth="", doublingDays="")
     sizes = [
         _size(row.movingDiameter, row.movingDiameterFrom),
@@ -127,10 +133,11 @@ def _isCarried(node: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def _segmentations(volume: slicer.vtkMRMLVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
-    """Those that were drawn on the volume."""
+    """Those that were drawn on the volume; what was measured there is known already."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", volume.GetScene())
-    return [node for node in nodes if node.GetNodeReference(role) is volume]
+    own = [node for node in nodes if node.GetAttribute(MEASUREMENT) is None]
+    return [node for node in own if node.GetNodeReference(role) is volume]
 
 
 def _carriedSegments(volume: slicer.vtkMRMLVolumeNode) -> set[str]:

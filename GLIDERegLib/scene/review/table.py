@@ -34,9 +34,11 @@ class Row:
     expansionPercent: volume in the moving scan over that in the fixed one of the tissue around, which is no
     growth of the nodule. uncertainty: radius in mm that holds the true place in 95 of 100, 0 where unknown.
     advice: "review recommended" or empty; reason: why. Diameters are mm, 0 where unknown, and come from
-    "typed", "line" or "segment". insideField: "no" where the field does not reach the nodule, or the nodule
-    not the moving scan; insideMoving: "no" in the latter case, empty where unknown.
-    doublingDays: text, empty where unknown. point: the mark's identifier in its own list.
+    "typed", "line", "segment", "measured" or "corrected" (measured, by the reader's outline). insideField:
+    "no" where the field does not reach the nodule, or the nodule not the moving scan; insideMoving: "no" in
+    the latter case, empty where unknown. doublingDays: text, empty where unknown. point: the mark's
+    identifier in its own list. noduleType and the solid parts (mm, 0 where unknown) are the reader's.
+    fixedMeasured, movingMeasured, measuredGrowth: in words, see `measurements`.
     """
 
     label: str
@@ -62,6 +64,12 @@ class Row:
     doublingDays: str = ""
     point: str = ""
     insideMoving: str = ""
+    noduleType: str = ""
+    fixedSolidPart: float = 0.0
+    movingSolidPart: float = 0.0
+    fixedMeasured: str = ""
+    movingMeasured: str = ""
+    measuredGrowth: str = ""
 
     @property
     def counterpart(self) -> Point:
@@ -81,6 +89,7 @@ class Row:
     def isDecided(self) -> bool:
         """True where the reader has put work into the row that must not be lost."""
         typed = "typed" in (self.fixedDiameterFrom, self.movingDiameterFrom)
+        typed = typed or bool(self.noduleType or self.fixedSolidPart or self.movingSolidPart)
         return self.status != NOT_REVIEWED or bool(self.comment) or typed or self.isCorrected
 
     def propagated(self, result: Point, description: str = "") -> PropagatedPoint:
@@ -117,10 +126,20 @@ HEADERS = {
     "growth": "Growth",
     "doublingDays": "Volume doubling time (days)",
     "point": "Point",
+    "noduleType": "Nodule type",
+    "fixedSolidPart": "Solid part fixed (mm)",
+    "movingSolidPart": "Solid part moving (mm)",
+    "fixedMeasured": "Measured in fixed",
+    "movingMeasured": "Measured in moving",
+    "measuredGrowth": "Growth as measured",
 }
 POINTS = ("fixed", "moving", "predicted")
-# Columns that tables of 0.1.0 lack; the next review fills them.
-LATER = ("expansionPercent", "uncertainty", "advice", "insideMoving")
+# Columns that older tables lack; the next review fills them.
+LATER = (
+    *("expansionPercent", "uncertainty", "advice", "insideMoving"),
+    *("noduleType", "fixedSolidPart", "movingSolidPart", "fixedMeasured", "movingMeasured"),
+    "measuredGrowth",
+)
 # What tables of 0.1.0 call a column.
 FORMER = {"Inverse residual (mm)": "Round-trip residual (mm)"}
 NUMBERS = {field.name for field in fields(Row) if field.type == "float"}
@@ -187,6 +206,9 @@ def describeRow(row: Row, names: dict[str, str] | None = None) -> str:
         lines.append(f"{row.advice.capitalize()}: {row.reason}.")
     if row.insideMoving == "no":
         lines.append(f"Outside the {names['moving']} scan: nothing could be compared there.")
+    for scan in ("moving", "fixed"):
+        if text := getattr(row, f"{scan}Measured"):
+            lines.append(f"{names[scan].capitalize()} scan, size: {text}.")
     if row.isCorrected:
         lines.append(f"Corrected by {row.correction:.1f} mm; predicted: {written(row.predicted)}")
     return "\n".join(lines)

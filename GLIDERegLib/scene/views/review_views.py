@@ -31,7 +31,7 @@ def showNodule(
     """
     scene = pair.moving.GetScene()
     views = slicer.util.getNodesByClass("vtkMRMLSliceNode", scene)
-    moving = [view for view in views if _showsMoving(view, pair)]
+    moving = [view for view in views if showsMoving(view, pair)]
     readings = openReadings(scene)
     with ExitStack() as still:
         for reading in readings:
@@ -62,7 +62,8 @@ def _moveCrosshair(point: Sequence[float], views: Sequence[slicer.vtkMRMLSliceNo
         crosshair.SetCrosshairRAS(*point)
 
 
-def _showsMoving(view: slicer.vtkMRMLSliceNode, pair: Pair) -> bool:
+def showsMoving(view: slicer.vtkMRMLSliceNode, pair: Pair) -> bool:
+    """Whether a view shows the moving scan as it was scanned."""
     if view.GetLayoutName() in [viewName(MOVING, orientation) for orientation in ORIENTATIONS]:
         return True
     composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
