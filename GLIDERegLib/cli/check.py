@@ -8,6 +8,7 @@ from pathlib import Path
 from GLIDERegLib.cli.console import interruptible, progress_reporter
 from GLIDERegLib.cli.options import complete
 
+# A choice: fewer landmarks than 20 leave regions without any; 2000 take minutes.
 FEWEST, MOST = 20, 2000
 
 

@@ -19,6 +19,7 @@ ROLES = ("fixed", "moving")
 # In a folder of results, where the scans that were registered are named.
 TRANSFORM, INPUTS = "transform.h5", "inputs.json"
 
+# A choice, a tenth of a fine voxel: an inverse that is off by more is worth a word.
 LARGE_RESIDUAL_MM = 0.1
 
 

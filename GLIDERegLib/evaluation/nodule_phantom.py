@@ -17,7 +17,9 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.measuring.diameters import axial_diameters
 
 ISOLATED, AT_VESSEL, AT_PLEURA = "isolated", "vessel", "pleura"
+# Choices about the middle of what scans show: a ground-glass nodule between lung and tissue.
 SOLID_HU, GROUND_GLASS_HU, WALL_HU, VESSEL_HU = 30.0, -630.0, 35.0, 45.0
+# Of the grid that the scene is drawn on, finer than any scanner's, and its width.
 FINE_MM = 0.36
 FIELD_OF_VIEW_MM = 46.0
 # Vessels that touch nothing keep this far from the nodule.

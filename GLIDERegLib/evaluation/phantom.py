@@ -28,8 +28,10 @@ LABELS = {
     7: "lung_vessels",
     8: "nodules",
 }
+# Choices: the noise of a low-dose scan of 1 to 2 mm slices; Lung250M marks as many landmarks a pair.
 NOISE_HU = 25.0
 NUMBER_OF_LANDMARKS = 300
+# Slices at a time, for memory's sake.
 SLAB = 8
 
 

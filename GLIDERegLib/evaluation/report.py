@@ -38,9 +38,11 @@ from GLIDERegLib.files.volumes import read_volume, to_sitk
 
 REPORT, INPUTS, TRANSFORM = "report.json", "inputs.json", "transform.h5"
 PAGE, TABLE = "report.html", "nodules.csv"
+# Of the pictures and the percentiles of the displacement, a choice: breath moves tissue over centimetres.
 SAMPLING_MM = 4.0
 ROLES = ("fixed", "moving")
 MEASURES = ("similarity", "jacobian", "inverse_consistency")
+# What report.json and a header may differ by in writing.
 SPACING_TOLERANCE_MM = 1e-3
 
 

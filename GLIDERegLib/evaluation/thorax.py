@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+# An adult's chest in mm from its middle, a choice: half axes along x, y and z.
 CAVITY_RADII = (130.0, 84.0, 172.0)
 CAVITY_BOTTOM_Z = -40.0
 SPINE_Y = 74.0

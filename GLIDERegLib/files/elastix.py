@@ -16,6 +16,7 @@ from GLIDERegLib.core.errors import InputError
 
 FIELD = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.MULTILINE)
 NONE = ("", "NoInitialTransform")
+# Of initial transforms, a choice: a longer one is a circle.
 LONGEST_CHAIN = 20
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from GLIDERegLib.core.errors import InputError
 
+# A choice: no header is as long; what has no end is none.
 LONGEST_HEADER = 1 << 20
 # A byte of gzip holds at most 1032 bytes: https://zlib.net/zlib_tech.html. bzip2 may hold far more.
 MOST_PACKED = 1032

@@ -19,6 +19,9 @@ class Adam:
 
     @torch.no_grad()
     def step(self, gradients: list[torch.Tensor], learning_rate: float, epsilon: float = 1e-8) -> None:
+        """One step by gradients of the parameters' shapes; epsilon: what is added to each one's root mean
+        square, in the unit of its gradient.
+        """
         adam(
             self.parameters, gradients, self._first, self._second, [], self._steps,
             fused=True, foreach=False, amsgrad=False, maximize=False, weight_decay=0.0,

@@ -24,9 +24,10 @@ class ControlGrid:
 
     @property
     def nodes(self) -> tuple[int, int, int]:
+        """How many there are along z, y and x."""
         return triple(-(-n // self.spacing) + 2 for n in self.shape)
 
-    def position(self, reach: int = 0, device="cpu") -> torch.Tensor:
+    def position(self, reach: int = 0, device: torch.device | str = "cpu") -> torch.Tensor:
         """Working-voxel positions (3, Z, Y, X), components x, y, z, of the nodes and `reach` more on every
         side.
         """

@@ -13,9 +13,11 @@ from GLIDERegLib.core.geometry import Grid, apply_affine, triple
 from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.sampling import sample
 
+# A choice, far below a voxel; where the iteration does not contract it ends after so many, its residual told.
 INVERSE_TOLERANCE_MM = 1e-3
 INVERSE_ITERATIONS = 100
 LONGEST_FADE = 40  # nodes
+# Slices at a time, for memory's sake.
 SLAB = 32
 CPU = torch.device("cpu")
 

@@ -1,5 +1,5 @@
-"""The last word against folding: what the energy's penalty left is smoothed away where it is, and nowhere
-else.
+"""Step 7, the last word against folding: what the energy's penalty left is smoothed away where it is, and
+nowhere else.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import PREVIEW_MM, field_at_nodes
 from GLIDERegLib.registration.unmeasured import fill_unmeasured
 
-# What a scanner resolves: of smaller voxels, neighbours tell the same.
+# What a scanner resolves: of smaller voxels, neighbours tell the same. Mean errors of landmarks on two own
+# phantoms (voxels of 4 mm) at 1, 1.4, 2 and 4 mm: 0.95, 0.95, 0.97, 0.99 and 0.89, 0.89, 0.91, 0.95 mm
+# (`default`).
 RESOLUTION_MM = 1.4
 
 

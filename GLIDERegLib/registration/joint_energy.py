@@ -19,7 +19,9 @@ from GLIDERegLib.registration.backends.protocol import Backend, Number
 from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 
-# Jacobian determinants below this cost energy; lung tissue rarely shrinks to less than a third.
+# Jacobian determinants below this cost energy, a choice: lung tissue rarely shrinks to less than a third, and
+# what breath does must cost nothing. On the own phantom (least determinant 0.61) 0.1, 0.3 and 0.5 give the
+# same mean error of landmarks within 0.001 mm.
 FOLDING_THRESHOLD = 0.3
 
 
@@ -49,8 +51,10 @@ class PointTerm:
     targets: np.ndarray
     weight: float
 
-    def on(self, grid: ControlGrid, device) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        """Value and gradient as a function of the spline coefficients on a grid."""
+    def on(
+        self, grid: ControlGrid, device: torch.device
+    ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Value and gradient as a function of the spline coefficients (3, nodes + 4) on a grid."""
         at = torch.as_tensor(self.positions, dtype=torch.float32, device=device)
         at = (at - (grid.spacing - 1) / 2) / grid.spacing + 1
         base = at.floor()

@@ -30,14 +30,17 @@ class PairInputs:
 
     @property
     def scans(self) -> tuple[Volume, Volume]:
+        """The fixed and the moving one."""
         return self.fixed, self.moving
 
     @property
     def masks(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Of the fixed and of the moving scan."""
         return self.fixed_mask, self.moving_mask
 
     @property
     def nodules(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Of the fixed and of the moving scan."""
         return self.fixed_nodules, self.moving_nodules
 
     def enlarged(self, factor: float) -> PairInputs:

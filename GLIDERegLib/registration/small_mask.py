@@ -17,6 +17,9 @@ from GLIDERegLib.registration.result import Outcome
 
 # Of the scan's volume. A lobe is 1 to 3 % of a chest's scan, a newborn's lung 2 %, a nodule 0.01 %.
 LEAST_SHARE = 0.005
+# The ramp falls by at most 1.5 / FADE_MM a mm, so that 27 mm of motion can be faded without a fold. Measured
+# on the own phantom, where it is 13 mm: the least Jacobian determinant is 0.60, 0.74, 0.85 and 0.85 at 10,
+# 20, 40 and 80 mm.
 FADE_MM = 40.0
 NOTE = (
     "The {role} mask covers only {volume:.3g} ml, too little to steer a registration by: the scans were "
@@ -53,13 +56,15 @@ def is_small(mask: np.ndarray | None) -> bool:
 
 
 def note(mask: np.ndarray, grid: Grid, role: str) -> str:
-    """A sentence for a person."""
+    """A sentence for a person about a mask, bool (z, y, x), that is too small to steer by."""
     volume_ml = np.count_nonzero(mask) * np.prod(grid.spacing) / 1000
     return NOTE.format(role=role, volume=volume_ml)
 
 
 def near_start(settings: Settings, mask: np.ndarray, grid: Grid) -> Settings:
-    """Settings that look no farther than the mask is large: beyond it, anything resembles it."""
+    """Settings that look no farther than the mask, bool (z, y, x), is large: what lies beyond it resembles
+    anything.
+    """
     reach = float((np.count_nonzero(mask) * np.prod(grid.spacing)) ** (1 / 3))
     return replace(
         settings,

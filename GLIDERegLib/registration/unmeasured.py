@@ -1,4 +1,4 @@
-"""Control points without a sample near them: what a field does there, that no image tells."""
+"""Step 6, control points without a sample near them: what a field does there, that no image tells."""
 
 from __future__ import annotations
 

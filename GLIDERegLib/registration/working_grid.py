@@ -80,7 +80,7 @@ def _no_overlap() -> InputError:
 
 
 def prepare_alone(volume: Volume, grid: Grid, mask: np.ndarray | None, role: str) -> Prepared:
-    """One image resampled to `grid`, without any transform."""
+    """One image resampled to `grid`, without any transform; mask: bool (z, y, x) on the image's own grid."""
     return _prepare(volume, grid, sitk.Transform(3, sitk.sitkIdentity), mask, (0, 0, 0), role)
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from GLIDERegLib.api import Registration
     from GLIDERegLib.registration.field import DisplacementField
 
+# The newest, and the one before, which may be being read.
 KEPT_PREVIEWS = 2
 KINDS = {WeightsError: "weights", DependencyError: "dependency"}
 WEIGHTS_HINT = "Download the checkpoint, choose its file, or use local features."

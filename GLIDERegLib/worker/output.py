@@ -20,6 +20,7 @@ from GLIDERegLib.worker.messages import (
     parse_event,
 )
 
+# What is kept of a log, a choice: a library may write without end.
 LOG_LINES, LOG_COLUMNS = 2000, 1000
 LAST_WORDS = 20  # lines of the log in which a process says why it died
 WINDOWS = os.name == "nt"

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 
+# A choice: to load packages takes seconds, to hold them memory.
 IDLE_SECONDS = 600.0
 LOOK_SECONDS = 2.0
 # A loaded process holds 0.4 GB; one that keeps more than this after a run would do so for ever.

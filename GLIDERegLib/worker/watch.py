@@ -12,6 +12,7 @@ from pathlib import Path
 
 from GLIDERegLib.core.errors import Cancelled
 
+# How often a file that asks to stop is looked for: at once, to a person.
 LOOK_SECONDS = 0.1
 GRACE_SECONDS = 1.5  # for a cancelled registration to end by itself
 

@@ -11,6 +11,7 @@ from scipy import fft, ndimage
 
 from GLIDERegLib.core.geometry import Grid
 
+# Choices: patches at a time, which take memory, and threads for their transforms.
 BATCH = 8
 THREADS = 2
 # A patch with less contrast (standard deviation, HU) shows noise alone.

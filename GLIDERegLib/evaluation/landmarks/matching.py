@@ -20,9 +20,11 @@ from GLIDERegLib.evaluation.landmarks.names import BODY
 from GLIDERegLib.evaluation.landmarks.refinement import refine
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 
+# Steps of the search, of the scans' own voxels within these bounds: finer ones show noise, coarser no vessel.
 FINEST_MM, COARSEST_MM = 1.0, 2.0
 # Half of the two patches and the reach of the search, in steps of about a voxel.
 HALVES, REACH = (5, 8), 8
+# A choice, lenient: the tests that follow (ambiguity, sharpness, the way back) reject most wrong matches.
 LEAST_CORRELATION = 0.6
 # In steps; each told right from wrong matches on F, textured_31, random_0, the own phantom of 32 mm and a
 # strong motion of F's scan, and these limits keep most right ones: the refined place leads back to where it

@@ -1,5 +1,6 @@
 """What the regions are called."""
 
+# A choice: the shell of the lungs in which sliding along the chest wall tells.
 PLEURA_MM = 10.0
 THIRDS = ("lower third", "middle third", "upper third")
 BODY = "body outside the lungs"

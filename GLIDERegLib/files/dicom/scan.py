@@ -13,6 +13,7 @@ from GLIDERegLib.files.dicom.frames import Frame
 from GLIDERegLib.files.dicom.tags import Header, is_file, read_header
 from GLIDERegLib.files.dicom.values import DamagedDicom
 
+# Choices: a whole disk searched by mistake would take hours; what a list shows can be read.
 MOST_FILES, DEEPEST = 100_000, 40
 LISTED = 12
 # Names that say a file is DICOM: without DICOM inside, it is a slice that was damaged.

@@ -99,8 +99,8 @@ class Backend(Protocol):
         """Spline values (3, Z, Y, X) of coefficients (3, Z + 4, Y + 4, X + 4): `energy.spline_samples`."""
 
     def add_transposed(self, part: Part, taps: np.ndarray, scale: Number | float, out: torch.Tensor) -> None:
-        """Adds `scale` times the transpose of `spline_samples` of a part's gradient to out, a gradient by the
-        coefficients.
+        """Adds `scale` times the transpose of `spline_samples` of a part's gradient (3, Z, Y, X) to out, a
+        gradient by the coefficients (3, Z + 4, Y + 4, X + 4).
         """
 
     def ssd(
@@ -123,12 +123,14 @@ class Backend(Protocol):
         """
 
     def bending_energy(self, coefficients: torch.Tensor, weight: float) -> tuple[Number, torch.Tensor]:
-        """`energy.bending_energy` and its gradient, both times `weight`."""
+        """`energy.bending_energy` of coefficients (3, Z + 4, Y + 4, X + 4) and its gradient by them, both
+        times `weight`.
+        """
 
     def folding_penalty(
         self, u: torch.Tensor, spacing: float, corner: tuple[int, int, int], threshold: float
     ) -> Part:
-        """`energy.folding_penalty`; its weight is one."""
+        """`energy.folding_penalty` of u (3, Z, Y, X) and its gradient by u; its weight is one."""
 
     # Step 7: the result, on the processor
 

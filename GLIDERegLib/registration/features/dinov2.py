@@ -1,4 +1,4 @@
-"""DINOv2 (Oquab et al. 2023, arXiv 2304.07193) as slice encoder: the features of DINO-Reg.
+"""Step 2, DINOv2 (Oquab et al. 2023, arXiv 2304.07193) as slice encoder: the features of DINO-Reg.
 
 DINO-Reg: Song et al., "DINO-Reg: General Purpose Image Encoder for Training-Free Multi-modal Deformable
 Medical Image Registration", MICCAI 2024. The network comes from the package `transformers`, its weights from

@@ -1,6 +1,6 @@
-"""Global features: a slice encoder applied to a volume, and where its tokens are in space.
+"""Step 2, global features: a slice encoder applied to a volume, and where its tokens are in space.
 
-Step 2 of the method: every axial slice that shows the body goes through a 2-D encoder; the slices stack to a
+Every axial slice that shows the body goes through a 2-D encoder; the slices stack to a
 feature volume.
 """
 
@@ -51,9 +51,11 @@ class SliceEncoder(Protocol):
 class FeatureStore(Protocol):
     """A place that may remember token maps, such as `files.feature_cache.FeatureCache`."""
 
-    def get(self, key: str) -> torch.Tensor | None: ...
+    def get(self, key: str) -> torch.Tensor | None:
+        """The tokens (Z, channels, h, w) under a `feature_key`; None where they are not kept."""
 
-    def put(self, key: str, tensor: torch.Tensor) -> None: ...
+    def put(self, key: str, tensor: torch.Tensor) -> None:
+        """Keeps tokens (Z, channels, h, w), or does not."""
 
 
 @dataclass

@@ -1,5 +1,5 @@
-"""What a scan's brightness itself tells, beside MIND: intensities less their neighbourhood's mean, over its
-standard deviation.
+"""Step 3, ours: what a scan's brightness itself tells, beside MIND: intensities less their neighbourhood's
+mean, over its standard deviation.
 
 The mean square of the difference of two such images is 2 - 2 LNCC, the locally normalised cross-correlation
 that tools which compare intensities maximise (Cachier et al., CVIU 89:272, 2003). MIND tells how like its

@@ -1,4 +1,5 @@
-"""MIND-SSC: the modality-independent neighbourhood descriptor with self-similarity context.
+"""Step 3, local features, MIND-SSC: the modality-independent neighbourhood descriptor with self-similarity
+context.
 
 Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using self-similarities",
 MICCAI 2013.
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 
 from GLIDERegLib.registration.backends import backend_for
 
+# Pairs of the six-neighbourhood at squared distance 2.
 CHANNELS = 12
 
 # The six neighbours of a voxel (z, y, x) and the twelve pairs of them at squared distance 2, in the order of
@@ -25,6 +27,7 @@ _PAIRS = tuple(
     for second in range(first)
     if sum((a - b) ** 2 for a, b in zip(_NEIGHBOURS[first], _NEIGHBOURS[second], strict=True)) == 2
 )
+# Of the pairs above, those of the published code.
 _PUBLISHED_ORDER = (6, 8, 1, 11, 2, 10, 0, 7, 9, 4, 5, 3)
 
 

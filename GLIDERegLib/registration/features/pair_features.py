@@ -5,7 +5,7 @@ working grid, and the pair as one direction of a registration sees it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,12 @@ from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.core.settings import Settings
-from GLIDERegLib.registration.features.encoding import FeatureVolume, SliceEncoder, encode_volume
+from GLIDERegLib.registration.features.encoding import (
+    FeatureStore,
+    FeatureVolume,
+    SliceEncoder,
+    encode_volume,
+)
 from GLIDERegLib.registration.features.intensity import Seen, add_intensities
 from GLIDERegLib.registration.features.mind import MindSlabs
 from GLIDERegLib.registration.features.pooled_features import (
@@ -24,6 +29,7 @@ from GLIDERegLib.registration.features.pooled_features import (
     pool,
 )
 from GLIDERegLib.registration.features.reduction import Reduction, TokenPool, Tokens, between_grids
+from GLIDERegLib.registration.progress import CancelToken
 from GLIDERegLib.registration.sampling import sample_axes
 from GLIDERegLib.registration.working_grid import Prepared
 
@@ -232,10 +238,15 @@ class Direction:
 
 
 def encode_pair(
-    images: tuple[Prepared, Prepared], encoder: SliceEncoder, slice_step: int, cache, step, cancel
+    images: tuple[Prepared, Prepared],
+    encoder: SliceEncoder,
+    slice_step: int,
+    cache: FeatureStore | None,
+    step: Callable[[float], None],
+    cancel: CancelToken | None,
 ) -> tuple[FeatureVolume, FeatureVolume]:
     """Step 2: encoder features (channels, Z, H, W) of both images, every `slice_step`-th axial slice padded
-    to a square of the same side in mm. cache: a `FeatureStore` or None; step, cancel: of the stage.
+    to a square of the same side in mm. step, cancel: of the stage.
     """
     side = max(max(image.grid.size[:2]) * image.grid.spacing[0] for image in images)
     volumes = []

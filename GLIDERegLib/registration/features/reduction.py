@@ -22,6 +22,8 @@ from GLIDERegLib.registration.adam import Adam
 from GLIDERegLib.registration.features.encoding import FeatureVolume
 from GLIDERegLib.registration.sampling import constants
 
+# Open in the paper, our choices: units of the hidden layer, half of SAM2's channels, and steps of the static
+# VAE. Tokens at a time: for memory's sake.
 HIDDEN = 128
 STATIC_STEPS = 400
 _CHUNK = 65536
@@ -90,7 +92,9 @@ class TokenPool:
         return self.standardised(torch.cat(halves))
 
     def standardised(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Zero mean and unit deviation a channel over the foreground of the pair."""
+        """Tokens (N, C) as float32, of zero mean and unit deviation a channel over the foreground of the
+        pair.
+        """
         return (tokens.float() - self.mean) / self.deviation
 
 
@@ -131,6 +135,7 @@ class Reduction(nn.Module):
         self.to(tokens.device)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The latent means (N, d) of standardised tokens (N, C)."""
         if not self.trainable:
             return self.projection(tokens)
         return self._mean(tokens, self.encoder(tokens))
@@ -187,7 +192,7 @@ class ReductionTrainer:
 
     def train_with(self, displacement_at: Callable[[torch.Tensor], torch.Tensor], weight: float) -> None:
         """One step of the dynamic variant: the VAE's losses plus `weight` times the registration loss of the
-        present field.
+        present field, displacement_at: token indices (3, N) of the fixed image to mm (3, N) along its axes.
         """
         self._update(lambda: weight * self.registration_loss(displacement_at))
 

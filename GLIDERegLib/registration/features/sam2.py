@@ -1,4 +1,4 @@
-"""SAM2 (Ravi et al. 2024, arXiv 2408.00714) as slice encoder, with or without its memory.
+"""Step 2, SAM2 (Ravi et al. 2024, arXiv 2408.00714) as slice encoder, with or without its memory.
 
 The network comes from the package `sam2`. Version 1.1.0 on PyPI is not Meta's own upload (its metadata names
 a fork), so installers should pin its version and hash. Only `sam2.modeling` is used, which needs no

@@ -10,6 +10,7 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from GLIDERegLib.scene.mrml.geometry import RAS_LPS, matrixFromGrid
 
+# As the library's own inverse has it (`registration.field`).
 INVERSE_TOLERANCE_MM = 1e-3
 LPS_SIGNS = RAS_LPS.diagonal()[:3].astype(np.float32)
 

@@ -22,6 +22,7 @@ from GLIDERegLib.scene.mrml.geometry import (
     volumeToWorld,
 )
 
+# Choices: as the report samples; a check in Slicer's own process must not take longer than seconds.
 SPACING_MM = 4.0
 MOST_SAMPLES = 2_000_000
 

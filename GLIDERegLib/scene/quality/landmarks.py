@@ -37,6 +37,7 @@ from GLIDERegLib.scene.quality.landmark_nodes import (
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.report.folder import ReportInputs, writeReportFolder
 
+# As many places as a reader looks at.
 WORST = 10
 
 

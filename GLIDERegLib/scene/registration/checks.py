@@ -25,6 +25,8 @@ from GLIDERegLib.scene.mrml.geometry import (
     volumeToWorld,
 )
 
+# Choices: voxels that are looked at in no time; spacings beyond those of scans of a body, where a unit may be
+# wrong; a scan that takes long.
 SAMPLED_VOXELS = 200_000
 FINEST_MM, COARSEST_MM, LARGEST_SPACING_RATIO = 0.2, 10.0, 10.0
 MANY_VOXELS = 512 * 512 * 1000

@@ -23,6 +23,7 @@ from GLIDERegLib.scene.registration.results import readField
 from GLIDERegLib.scene.views.preview import LivePreview
 from GLIDERegLib.worker.job import RegistrationJob, State
 
+# A choice: more often, drawing would keep the panel from answering.
 PREVIEW_SECONDS = 2.0
 
 

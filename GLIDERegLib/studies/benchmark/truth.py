@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation.evaluate import displacement_on
+from GLIDERegLib.evaluation.landmarks.names import PLEURA_MM
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration.field import jacobian_determinant
@@ -15,7 +16,6 @@ from GLIDERegLib.registration.field import jacobian_determinant
 TRUTH_VOXELS = 20_000
 # Kabus et al. (MICCAI 2009) found errors three times as high near the pleura; they told of its last
 # centimetre.
-PLEURA_MM = 10.0
 # The known-truth fields that come as files have nodes 3 to 4 mm apart; finer differences are interpolation.
 JACOBIAN_MM = 4.0
 
