@@ -152,6 +152,8 @@ class GLIDERegParameterNode:
     followUpCells: vtkMRMLTableNode
     followUpGrowth: vtkMRMLTableNode
     followUpChart: vtkMRMLPlotChartNode
+    followUpDecisions: vtkMRMLTableNode
+    reader: str = ""  # whose decisions are made now
 
     qaSegmentation: vtkMRMLSegmentationNode
     qaOther: vtkMRMLSegmentationNode

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import slicer.util
 from slicer.i18n import tr as _
 
+from GLIDERegLib.evaluation.follow_up.study import Study
 from GLIDERegLib.files.patients import patients_of_dates
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding
@@ -16,8 +17,9 @@ from GLIDERegLib.panel.follow_up_scans import ScanList
 from GLIDERegLib.panel.keys import FOLLOW_UP, PageKeys
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.run import RunController
+from GLIDERegLib.panel.run_view import RunView
 from GLIDERegLib.panel.texts import followUpRunningText
-from GLIDERegLib.scene.follow_up.results import writeStudy
+from GLIDERegLib.scene.follow_up.results import cellSpots, sameNodules, writeStudy
 from GLIDERegLib.scene.follow_up.scans import SceneScan, scansProblem
 from GLIDERegLib.worker.job import State
 
@@ -32,12 +34,28 @@ class FollowUpPage:
         self.logic = logic
         self._register = registrationPanel
         self.node = None
+        # Of the study that this session made last.
+        self._table = None
         self._binding = ParameterBinding(ui, self._nodeModified)
-        self._run = RunController(
-            self, registrationPanel.prerequisites, lambda: logic.followUp, lambda: logic.busy
+        self._view = RunView(
+            ui.followUpStartButton,
+            ui.followUpStopButton,
+            ui.followUpProgressBar,
+            ui.followUpProgressLabel,
+            ui.followUpMessageLabel,
+            lambda: logic.followUp,
+            followUpRunningText,
+            self.enable,
         )
-        self.scanList = ScanList(ui, lambda text: self.say([text] if text else []))
-        self.nodules = NoduleDates(ui, self._study, lambda text: self.say([text]))
+        self._run = RunController(
+            self,
+            registrationPanel.prerequisites,
+            lambda: logic.followUp,
+            lambda: logic.busy,
+            view=self._view,
+        )
+        self.scanList = ScanList(ui, lambda text: self._view.say([text] if text else []))
+        self.nodules = NoduleDates(ui, self._study, self._made, lambda text: self._view.say([text]))
         self._preset = ChoiceBox(
             ui.followUpPresetCombo,
             choices.choicesOf("name"),
@@ -52,7 +70,7 @@ class FollowUpPage:
         ui.followUpStartButton.connect("clicked()", self.apply)
         ui.followUpStopButton.connect("clicked()", self.cancel)
         ui.followUpPatientCheck.connect("toggled(bool)", lambda _checked: self.enable())
-        self.showIdle()
+        self._view.showIdle()
 
     # The parameter node
 
@@ -74,6 +92,12 @@ class FollowUpPage:
 
     def _study(self) -> tuple[Sequence[SceneScan], int]:
         return self.scanList.scans, self.scanList.reference
+
+    def _made(self) -> tuple[Study | None, list[str]]:
+        """The study whose tables are shown, and its warnings; None where another session made them."""
+        run, shown = self.logic.followUp, self.node is not None and self.node.followUpTable
+        made = run.study if shown is not None and shown is self._table else None
+        return made, run.warnings if made else []
 
     # What can be done now
 
@@ -97,19 +121,12 @@ class FollowUpPage:
         problem = self.problem()
         patients = {scan.name: scan.patient for scan in self.scanList.scans}
         ui.followUpPatientCheck.visible = bool(patients_of_dates(patients))
-        ui.followUpStartButton.enabled = problem is None and not busy
-        ui.followUpStartButton.toolTip = problem or _(
+        self.scanList.enable(not busy)
+        toolTip = _(
             "Register every scan that is not registered yet, measure every marked nodule in its own scan, "
             "and tell which are the same."
         )
-        ui.followUpStopButton.enabled = self.logic.followUp.state is not State.CANCELLING
-        self.scanList.enable(not busy)
-        if not busy:
-            self.say([problem] if problem else [])
-
-    def say(self, sentences: list[str]) -> None:
-        self.ui.followUpMessageLabel.text = "\n".join(sentences)
-        self.ui.followUpMessageLabel.visible = bool(sentences)
+        self._view.enable(problem, busy, toolTip)
 
     # The run
 
@@ -123,7 +140,7 @@ class FollowUpPage:
     def cancel(self) -> None:
         """Ends the run; the registrations that are done stay."""
         self.logic.followUp.cancel()
-        self.showRun()
+        self._view.showRun()
 
     def abandon(self) -> None:
         """Ends the run at once, for its scene is being closed."""
@@ -138,52 +155,29 @@ class FollowUpPage:
 
     # What is shown of it
 
-    def showLooking(self) -> None:
-        self.ui.followUpProgressLabel.text = _("Looking at what is installed...")
-        self.enable()
-
-    def showStarted(self) -> None:
-        self.say([])
-        self.showRun()
-
-    def showIdle(self) -> None:
-        ui = self.ui
-        ui.followUpProgressBar.visible = ui.followUpStopButton.visible = False
-        ui.followUpStartButton.visible = True
-        ui.followUpProgressLabel.text = ""
-        self.enable()
-
-    def showRun(self) -> None:
-        run, ui = self.logic.followUp, self.ui
-        ui.followUpStartButton.visible = False
-        ui.followUpProgressBar.visible = ui.followUpStopButton.visible = True
-        ui.followUpProgressBar.value = round(100 * run.overall)
-        cancelling = run.state is State.CANCELLING
-        ui.followUpProgressLabel.text = _("Cancelling...") if cancelling else followUpRunningText(run)
-        self.enable()
-
     def showEnd(self) -> None:
         run = self.logic.followUp
         self._nodeModified()
-        self.showIdle()
+        self._view.showIdle()
         if run.study is not None:
             self._adopt(run.study)
-            self.ui.followUpProgressLabel.text = _("{number} nodules in {scans} scans.").format(
-                number=len(run.study.nodules), scans=len(run.study.scans)
-            )
-            self.say(run.warnings)
+            told = _("{number} nodules in {scans} scans.")
+            self._view.tell(told.format(number=len(run.study.nodules), scans=len(run.study.scans)))
+            self._view.say(run.warnings)
         elif run.state is State.CANCELLED:
-            self.ui.followUpProgressLabel.text = _("Cancelled; {done} of {total} registrations stay.").format(
-                done=run.done, total=run.total
-            )
+            told = _("Cancelled; {done} of {total} registrations stay.")
+            self._view.tell(told.format(done=run.done, total=run.total))
         else:
             unknown = (_("The run failed; Slicer's error log says why."),)
-            self.say([" ".join(run.error or unknown).strip()])
+            self._view.say([" ".join(run.error or unknown).strip()])
 
     def _adopt(self, study) -> None:
         node = self.node
+        before = cellSpots(node.followUpCells)
         tables = writeStudy(study, node.followUpTable, node.followUpCells, node.followUpGrowth)
+        self.nodules.readers.takeOver(sameNodules(before, cellSpots(tables.cells)))
         with slicer.util.NodeModify(node.parameterNode):
             node.followUpTable, node.followUpCells = tables.table, tables.cells
             node.followUpGrowth = tables.growth
+        self._table = tables.table
         self.nodules.show(node)

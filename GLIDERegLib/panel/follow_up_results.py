@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import qt
@@ -10,8 +11,14 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.evaluation.follow_up.study import Study
+from GLIDERegLib.panel.follow_up_readers import Readers
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.follow_up.curve import drawCurve
-from GLIDERegLib.scene.follow_up.results import Spot, exportTables, rowsOf, spotsOf
+from GLIDERegLib.scene.follow_up.decisions import Decision, shownTo
+from GLIDERegLib.scene.follow_up.export import exportStudy
+from GLIDERegLib.scene.follow_up.results import Spot, rowsOf, spotsOf
 from GLIDERegLib.scene.follow_up.scans import SceneScan
 from GLIDERegLib.scene.follow_up.views import DatesReading
 from GLIDERegLib.scene.views.sequence_views import showChart
@@ -22,14 +29,23 @@ SELECT = _("Select a nodule to see it in all scans.")
 class NoduleDates:
     """Shows the study that a parameter node holds. ui: the widgets of GLIDERegFollowUp.ui.
 
-    scans: called for the scans in order of time and the number of the reference. said: is called with what
-    became of saving.
+    scans: called for the scans in order of time and the number of the reference. study: called for the study
+    whose tables are shown, None where it was made in another session, and its warnings. said: is called with
+    what became of saving.
     """
 
-    def __init__(self, ui, scans: Callable[[], tuple[Sequence[SceneScan], int]], said: Callable[[str], None]):
-        self.ui, self._scans, self._said = ui, scans, said
+    def __init__(
+        self,
+        ui,
+        scans: Callable[[], tuple[Sequence[SceneScan], int]],
+        study: Callable[[], tuple[Study | None, Sequence[str]]],
+        said: Callable[[str], None],
+    ):
+        self.ui, self._scans, self._study, self._said = ui, scans, study, said
         self._node = None
         self._rows: list[list[str]] = []
+        self._header: list[str] = []
+        self.readers = Readers(ui, lambda: self.number, lambda: self.show(self._node))
         self._reading: DatesReading | None = None
         self._showing = False
         ui.followUpView.connect("itemSelectionChanged()", self._selected)
@@ -42,7 +58,11 @@ class NoduleDates:
         """Shows the study of a parameter node, or none."""
         self._node = node
         header, rows = rowsOf(node.followUpTable if node is not None else None)
-        if rows != self._rows:
+        self.readers.show(node)
+        if header:
+            names, cells = self.readers.columns()
+            header, rows = header + names, [row + cells(row[0]) for row in rows]
+        if (header, rows) != (self._header, self._rows):
             self._fill(header, rows)
         if node is None:
             self.showDates(False)
@@ -87,26 +107,36 @@ class NoduleDates:
             showChart(self._node.followUpChart)
 
     def export(self) -> None:
-        """Asks for a folder and writes the tables there."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the tables"))
+        """Asks for a folder and writes the report and the tables there."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save report and tables"))
         node = self._node
         # The scene may have been closed while the dialog was open.
         if not folder or node is None or node.followUpCells is None or node.followUpGrowth is None:
             return
+        decisions = [astuple(one) for one in self._visibleDecisions()]
+        study, warnings = self._study()
         try:
-            names = exportTables(Path(folder), node.followUpCells, node.followUpGrowth)
-        except OSError as error:
-            self._said(_("The tables cannot be written there ({reason}).").format(reason=error.strerror))
+            with slicer.util.WaitCursor():
+                names, left = exportStudy(
+                    Path(folder), node.followUpCells, node.followUpGrowth, decisions, study, warnings
+                )
+        except InputError as error:
+            self._said(said(error))
             return
-        self._said(_("Written: {names}.").format(names=", ".join(names)))
+        self._said("\n".join([_("Written: {names}.").format(names=", ".join(names)), *left]))
+
+    def _visibleDecisions(self) -> list[Decision]:
+        """What this reader may see."""
+        shown = shownTo(self.readers.decisions, self.readers.name)
+        return [one for found in shown.values() for one in found.values()]
 
     def close(self) -> None:
         """Gives the views back."""
         self.showDates(False)
 
     def _fill(self, header: list[str], rows: list[list[str]]) -> None:
-        view = self.ui.followUpView
-        self._rows, self._showing = rows, True
+        view, number = self.ui.followUpView, self.number
+        self._header, self._rows, self._showing = header, rows, True
         view.clearSelection()
         view.setColumnCount(len(header))
         view.setHorizontalHeaderLabels(header)
@@ -116,8 +146,13 @@ class NoduleDates:
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(text)
                 view.setItem(n, column, item)
+        selected = next((n for n, row in enumerate(rows) if row[0] == number), -1)
+        if selected >= 0:
+            view.selectRow(selected)
+        else:
+            self.ui.followUpDetailLabel.text = SELECT
         self._showing = False
-        self.ui.followUpDetailLabel.text = SELECT
+        self.readers.show(self._node)
 
     def _spots(self) -> list[Spot]:
         return spotsOf(self._node.followUpCells, self.number) if self._node is not None else []
@@ -131,6 +166,7 @@ class NoduleDates:
         self.ui.followUpDetailLabel.text = "\n".join(lines)
         self.showDates(True)
         self._moveTo(spots)
+        self.readers.show(self._node)
         self._enable()
 
     def _moveTo(self, spots: Sequence[Spot]) -> None:

@@ -14,12 +14,22 @@ from GLIDERegLib.panel.remedies import said
 
 
 class RunPage(Protocol):
-    """What a page shows of its run. node: the parameter node, None while a scene is closed or comes in."""
+    """What a page does with its run. node: the parameter node, None while a scene is closed or comes in."""
 
     node: Any
 
     def problem(self) -> str | None:
         """Why a run cannot start now; None where it can."""
+
+    def showEnd(self) -> None:
+        """The run's results, or why there are none."""
+
+    def enable(self) -> None:
+        """Whether a run can be started has changed."""
+
+
+class RunShown(Protocol):
+    """How far a run is, for the user; see `RunView`."""
 
     def showLooking(self) -> None:
         """It is found out whether all is installed."""
@@ -33,12 +43,6 @@ class RunPage(Protocol):
     def showRun(self) -> None:
         """How far the run is."""
 
-    def showEnd(self) -> None:
-        """The run's results, or why there are none."""
-
-    def enable(self) -> None:
-        """Whether a run can be started has changed."""
-
     def say(self, sentences: list[str]) -> None:
         """Tells the user."""
 
@@ -48,7 +52,7 @@ class RunController:
 
     registration: returns the run of the scene that is polled, such as a SceneRegistration. busy: whether
     anything is being registered, by whomever. alsoTick: called at every look; returns True while it must be
-    called again though nothing runs.
+    called again though nothing runs. view: shows the run; the page itself where it has no other.
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class RunController:
         registration: Callable[[], Any],
         busy: Callable[[], bool],
         alsoTick: Callable[[], bool] = lambda: False,
+        view: RunShown | None = None,
     ):
         self._page = page
+        self._view: RunShown = view or page
         self._prerequisites = prerequisites
         self._registration = registration
         self._busy = busy
@@ -92,7 +98,7 @@ class RunController:
         if self.occupied or self._page.problem():
             return
         self.starting = True
-        self._page.showLooking()
+        self._view.showLooking()
         self._prerequisites.whenReady(self._page.node, lambda: self.start(start), self.refuse)
 
     def start(self, start: Callable[[Any], None]) -> None:
@@ -112,19 +118,19 @@ class RunController:
             self.starting = False
         self.running = True
         self._timer.start()
-        self._page.showStarted()
+        self._view.showStarted()
 
     def refuse(self, reason: str) -> None:
         """The run will not start."""
         self.starting = False
-        self._page.showIdle()
-        self._page.say([reason])
+        self._view.showIdle()
+        self._view.say([reason])
 
     def abandon(self) -> None:
         """Ends the run at once, for its scene is being closed."""
         self.starting = self.running = False
         self._registration().close()
-        self._page.showIdle()
+        self._view.showIdle()
 
     def close(self) -> None:
         """Looks no more. To be called last when the page goes: another look would reach dead widgets."""
@@ -139,7 +145,7 @@ class RunController:
             registration = self._registration()
             registration.poll()
             if registration.active:
-                self._page.showRun()
+                self._view.showRun()
             else:
                 self.running = False
                 self._page.showEnd()

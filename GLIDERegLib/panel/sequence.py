@@ -14,6 +14,7 @@ from GLIDERegLib.panel.keys import STUDY, PageKeys
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.run import RunController
+from GLIDERegLib.panel.run_view import RunView
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
 from GLIDERegLib.scene.registration.identity import describeStudy, sequenceMismatch
 from GLIDERegLib.scene.sequence.nodes import (
@@ -44,11 +45,22 @@ class SequencePage:
         # What steps through the frames.
         self._browser: slicer.vtkMRMLSequenceBrowserNode | None = None
         self._browserTag = None
+        self._view = RunView(
+            ui.startButton,
+            ui.stopButton,
+            ui.studyProgressBar,
+            ui.studyProgressLabel,
+            ui.studyMessageLabel,
+            lambda: logic.sequenceRegistration,
+            sequenceRunningText,
+            self.enable,
+        )
         self._run = RunController(
             self,
             registrationPanel.prerequisites,
             lambda: logic.sequenceRegistration,
             lambda: logic.busy,
+            view=self._view,
         )
         self._reference = ChoiceBox(
             ui.referenceCombo, [], lambda n: self._binding.set("sequenceReference", int(n))
@@ -68,7 +80,7 @@ class SequencePage:
             {"overlay": ui.overlayButton, "plot": ui.plotButton},
             {"next": lambda: self._walk(1), "previous": lambda: self._walk(-1)},
         )
-        self.showIdle()
+        self._view.showIdle()
 
     # The parameter node
 
@@ -129,18 +141,10 @@ class SequencePage:
         ui, node, busy = self.ui, self.node, self._run.occupied
         self._run.look()
         problem = self.problem()
-        ui.startButton.enabled = problem is None and not busy
-        ui.startButton.toolTip = problem or _("Register every frame of the study to the reference frame.")
-        ui.stopButton.enabled = self.logic.sequenceRegistration.state is not State.CANCELLING
         ui.frameSlider.enabled = self._browser is not None
         ui.overlayButton.enabled = node is not None and self._shownOver() is not None
         ui.plotButton.enabled = node is not None and node.sequenceChart is not None
-        if not busy:
-            self.say([problem] if problem else [])
-
-    def say(self, sentences: list[str]) -> None:
-        self.ui.studyMessageLabel.text = "\n".join(sentences)
-        self.ui.studyMessageLabel.visible = bool(sentences)
+        self._view.enable(problem, busy, _("Register every frame of the study to the reference frame."))
 
     # The run
 
@@ -150,13 +154,13 @@ class SequencePage:
         if self._run.occupied or self.problem():
             return
         # The question lets events through.
-        if confirmOnePatient(sequenceMismatch(self._volumes()), self.say) and node is self.node:
+        if confirmOnePatient(sequenceMismatch(self._volumes()), self._view.say) and node is self.node:
             self._run.request(self.logic.startSequence)
 
     def cancel(self) -> None:
         """Ends the run; frames that are done are kept."""
         self.logic.sequenceRegistration.cancel()
-        self.showRun()
+        self._view.showRun()
 
     def abandon(self) -> None:
         """Ends the run at once, for its scene is being closed."""
@@ -170,43 +174,19 @@ class SequencePage:
 
     # What is shown of it
 
-    def showLooking(self) -> None:
-        self.ui.studyProgressLabel.text = _("Looking at what is installed...")
-        self.enable()
-
-    def showStarted(self) -> None:
-        self.say([])
-        self.showRun()
-
-    def showIdle(self) -> None:
-        ui = self.ui
-        ui.studyProgressBar.visible = ui.stopButton.visible = False
-        ui.startButton.visible = True
-        ui.studyProgressLabel.text = ""
-        self.enable()
-
-    def showRun(self) -> None:
-        registration, ui = self.logic.sequenceRegistration, self.ui
-        ui.startButton.visible = False
-        ui.studyProgressBar.visible = ui.stopButton.visible = True
-        ui.studyProgressBar.value = round(100 * registration.overall)
-        cancelling = registration.state is State.CANCELLING
-        ui.studyProgressLabel.text = _("Cancelling...") if cancelling else sequenceRunningText(registration)
-        self.enable()
-
     def showEnd(self) -> None:
         registration = self.logic.sequenceRegistration
-        self.showIdle()
+        self._view.showIdle()
         if registration.results is not None:
             self._adopt(registration.results)
             self.showOverlay()
-            self.ui.studyProgressLabel.text = sequenceSummary(registration)
-            self.say(registration.warnings)
+            self._view.tell(sequenceSummary(registration))
+            self._view.say(registration.warnings)
         elif registration.state is State.CANCELLED:
-            self.ui.studyProgressLabel.text = _("Cancelled; nothing was changed.")
+            self._view.tell(_("Cancelled; nothing was changed."))
         else:
             unknown = _("The results could not be put into the scene; Slicer's error log says why."), ""
-            self.say([" ".join(registration.error or unknown).strip()])
+            self._view.say([" ".join(registration.error or unknown).strip()])
 
     def _adopt(self, results: SequenceResults) -> None:
         node = self.node

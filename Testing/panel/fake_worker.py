@@ -38,6 +38,7 @@ def measure(points: Path, table: Path) -> None:
     sizes = {
         "volume_mm3": 250, "volume_low_mm3": 225, "volume_high_mm3": 275, "long_mm": 8.2, "short_mm": 7.4,
         "mean_mm": 7.8, "status": "measured", "mean_low_mm": 7.5, "mean_high_mm": 8.1,
+        "mean_hu": 40, "attenuation": "solid", "touches_vessel": "false", "touches_pleura": "false",
         "pixel_mm": 0.7, "slice_mm": 1.0, "noise_hu": 20,
     }  # fmt: skip
     comment, header, *rows = points.read_text(encoding="utf-8").splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from datetime import date
 
 import numpy as np
@@ -191,6 +192,17 @@ def test_each_nodule_has_one_row_and_a_click_shows_it_in_every_scan(
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * number and {row["date"] for row in rows} == set(DAYS)
     assert (tmp_path / "growth.csv").is_file()
+    page_ = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(day in page_ for day in DAYS) and "CT 2024" not in page_
+    workbook = importlib.util.find_spec("openpyxl") is not None
+    assert (tmp_path / "nodules.xlsx").is_file() == workbook
+    said = ui.followUpMessageLabel.text
+    assert ("XLSX" in said and "openpyxl" in said) == (not workbook) and "report.html" in said
+
+    readTwice(ui, node)
+    ui.followUpExportButton.click()
+    with (tmp_path / "decisions.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["Reader"] for row in csv.DictReader(file)] == ["Ada", "Ben"]
 
     slicerHost.saveScene(tmp_path / "scene.mrb")
     shown = cells(ui.followUpView)
@@ -199,6 +211,31 @@ def test_each_nodule_has_one_row_and_a_click_shows_it_in_every_scan(
     slicerHost.loadScene(tmp_path / "scene.mrb")
     assert cells(made.ui.followUpView) == shown
     assert [row[4] for row in cells(made.ui.followUpScansView)] == ["yes", "yes", "the others' reference"]
+
+
+def readTwice(ui, node):
+    """Two readers decide on the first nodule; neither sees the other before both are done."""
+
+    def columns():
+        view = ui.followUpView
+        headers = [view.horizontalHeaderItem(n).text() for n in range(view.columnCount)]
+        return {
+            headers[n]: view.item(0, n).text() for n in range(view.columnCount) if "Read by" in headers[n]
+        }
+
+    ui.followUpView.selectRow(0)
+    assert not ui.followUpDecisionCombo.enabled and columns() == {}
+    for name, other, decision in (("Ada", None, "grown"), ("Ben", "Ada", "unsure")):
+        ui.followUpReaderEdit.text = name
+        assert node.reader == name and ui.followUpDecisionCombo.enabled
+        ui.followUpDecisionCombo.currentIndex = ui.followUpDecisionCombo.findData(decision)
+        assert columns()[f"Read by {name}"].startswith(f"{decision} (20")
+        if other:
+            assert columns()[f"Read by {other}"] == "hidden until both readers are done"
+        ui.followUpDoneButton.click()
+    assert columns()["Read by Ada"].startswith("grown (20")
+    assert columns()["Read by Ben"].startswith("unsure (20")
+    assert not ui.followUpDecisionCombo.enabled and "stay" in ui.followUpReadersLabel.text
 
 
 def lookAtAllDates(module, made, dated):

@@ -257,7 +257,7 @@ def test_the_engine_knows_every_keyword_and_nothing_else_is_a_setting(fake, open
     settings = Settings.preset(**settingsOf(node)).as_dict()
     assert all(settings[keyword] == expected for _, keyword, expected in SETTINGS.values())
     parameters = typing.get_type_hints(module.python.GLIDERegParameterNode)
-    otherPages = ("check", "match", "days", "sequence", "followUp", "task")
+    otherPages = ("check", "match", "days", "sequence", "followUp", "task", "reader", "qa")
     ofThisPage = [name for name in parameters if name == "checkpoint" or not name.startswith(otherPages)]
     assert sorted(n for n in ofThisPage if parameters[n] in (str, int, float)) == sorted(SETTINGS)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import slicer
 
@@ -15,13 +16,14 @@ from GLIDERegLib.evaluation.follow_up.tables import (
     cell_rows,
     change_rows,
     grid_rows,
-    write_csv,
 )
 from GLIDERegLib.evaluation.follow_up.words import headline
 from GLIDERegLib.scene.mrml.geometry import pointsToRas
 from GLIDERegLib.scene.review.table import setColumns
 
 LAST, REMARKS = "Between the last two sizes (95 %)", "Remarks"
+# Places of one nodule in one scan, before and after another registration, lie this near.
+SAME_NODULE_MM = 3.0
 TABLES = ("nodules.csv", "growth.csv")
 
 
@@ -102,11 +104,29 @@ def spotsOf(cells: slicer.vtkMRMLTableNode | None, number: str) -> list[Spot]:
     return found
 
 
-def exportTables(folder: Path, cells: slicer.vtkMRMLTableNode, growth: slicer.vtkMRMLTableNode) -> list[str]:
-    """Writes nodules.csv and growth.csv, as the command line does, into a folder; returns their names."""
-    for name, node in zip(TABLES, (cells, growth), strict=True):
-        write_csv(folder / name, *rowsOf(node))
-    return list(TABLES)
+def cellSpots(cells: slicer.vtkMRMLTableNode | None) -> dict[str, list[Spot]]:
+    """Where all nodules are at each date, by their numbers."""
+    return {number: spotsOf(cells, number) for number in dict.fromkeys(row[0] for row in rowsOf(cells)[1])}
+
+
+def sameNodules(before: dict[str, list[Spot]], after: dict[str, list[Spot]]) -> dict[str, str]:
+    """The numbers of a study's nodules, by those that an earlier one gave them: of those within
+    SAME_NODULE_MM in one date's scan the nearest.
+    """
+    numbers = {}
+    for number, spots in before.items():
+        apart = {other: _apart(spots, found) for other, found in after.items()}
+        nearest = min(apart, key=apart.get, default="")
+        if nearest and apart[nearest] <= SAME_NODULE_MM:
+            numbers[number] = nearest
+    return numbers
+
+
+def _apart(one: Sequence[Spot], other: Sequence[Spot]) -> float:
+    """mm between two nodules in the date's scan where they are nearest."""
+    places = {spot.day: spot.point for spot in other}
+    distances = [math.dist(spot.point, places[spot.day]) for spot in one if spot.day in places]
+    return min(distances, default=math.inf)
 
 
 def _remarks(nodule, days: list[date]) -> str:

@@ -39,6 +39,12 @@ class SceneScan:
         return self.day.isoformat()
 
     @property
+    def stated(self) -> str:
+        """The date that DICOM has, where that is another one than `day`."""
+        found = identityOf(self.volume).date
+        return found.isoformat() if found is not None and found != self.day else ""
+
+    @property
     def patient(self) -> Patient:
         return identityOf(self.volume).patient
 
