@@ -11,7 +11,7 @@ import pytest
 from host.fixtures import slicer510  # noqa: F401
 from panel.support import ROOT, contents
 
-PAGES = ("GLIDEReg", "GLIDERegCheck", "GLIDERegNodules", "GLIDERegSequence", "GLIDERegFollowUp")
+PAGES = ("GLIDEReg", "GLIDERegCheck", "GLIDERegNodules", "GLIDERegSequence", "GLIDERegFollowUp", "GLIDERegQA")
 OUTPUTS = ("outputTransform", "outputVolume", "nodulesInFixed", "nodulesInMoving")
 
 

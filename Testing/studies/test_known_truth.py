@@ -186,9 +186,9 @@ def test_without_a_mask_points_lie_in_the_body_and_integer_scans_stay_integer(sm
     assert warped.moving_mask is None
     assert warped.moving.array.dtype == small_phantom.fixed.array.dtype
     i, j, k = np.rint(small_phantom.fixed.grid.to_index(warped.fixed_points)).astype(int).T
-    # What bears no label in the body is fat and muscle.
-    labels = small_phantom.fixed_labels.array
-    assert ((labels[k, j, i] > 0) | (small_phantom.fixed.array[k, j, i] > -300)).mean() > 0.98
+    # What bears no label in the body is fat and muscle; a voxel of 6 mm at an edge is mixed of both sides.
+    inside = (small_phantom.fixed_labels.array > 0) | (small_phantom.fixed.array > -300)
+    assert ndimage.binary_dilation(inside)[k, j, i].mean() > 0.98
 
 
 def test_what_lies_outside_the_scanners_field_of_view_does_not_ring(mask):
