@@ -135,8 +135,8 @@ def test_a_tolerance_of_no_number_is_refused_with_the_names_there_are():
 
 def test_whether_the_accuracy_wanted_is_reached_is_said_in_words(files):
     assert record_of(files).reached == (
-        "3 mm in the left lung, lower third is not reached: 95 % of the landmarks there are below 3.5 mm; "
-        "31 % of it have no landmark near."
+        "3 mm in the left lung, lower third is not reached where landmarks are (69 % of it): 95 % of the "
+        "landmarks there are below 3.5 mm; the rest is not known."
     )
     empty = record_of(files, request=Request("x", "left lung, upper third", 3.0))
     assert empty.reached.endswith("is not known: no landmark lies there.")

@@ -83,8 +83,10 @@ class Record:
         if error is None:
             return f"Whether {wanted} is reached is not known: no landmark lies there."
         word = "is reached" if error <= self.request.accuracy_mm else "is not reached"
-        hidden = f"; {unknown:.0f} % of it have no landmark near" if unknown else ""
-        return f"{wanted} {word}: 95 % of the landmarks there are below {error:.1f} mm{hidden}."
+        where, rest = "", ""
+        if unknown:
+            where, rest = f" where landmarks are ({100 - unknown:.0f} % of it)", "; the rest is not known"
+        return f"{wanted} {word}{where}: 95 % of the landmarks there are below {error:.1f} mm{rest}."
 
 
 @dataclass(frozen=True)
