@@ -115,7 +115,7 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
     lines = list(io.StringIO(text))
     start = 0
     while start < len(lines) and (lines[start].startswith("#") or not lines[start].strip()):
-        if match := re.match(r"#\s*(coordinatesystem|columns)\s*=(.*)", lines[start], re.IGNORECASE):
+        if match := re.match(r"#\s*(coordinate\s?system|columns)\s*[=:](.*)", lines[start], re.IGNORECASE):
             if match[1].lower() == "columns":
                 header = match[2].split(",")
             else:

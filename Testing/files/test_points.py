@@ -29,6 +29,14 @@ def rows(points, start=""):
     )
 
 
+@pytest.mark.parametrize(
+    "line", ["# coordinate system: RAS", "# CoordinateSystem: RAS", "#coordinatesystem=RAS"]
+)
+def test_a_comment_tells_the_coordinate_system_however_it_is_written(tmp_path, line):
+    read = read_points(a_file(tmp_path, f"{line}\nlabel,x,y,z\nA,1,2,3\n"))
+    assert read.points.tolist() == [[-1, -2, 3]]
+
+
 @pytest.mark.parametrize("system", ["LPS", "RAS", "0", "1", "LPS, mm", "ras"])
 def test_a_csv_is_read_in_the_coordinate_system_its_comment_names(tmp_path, system):
     stored = RAS if system in ("RAS", "ras", "0") else LPS
