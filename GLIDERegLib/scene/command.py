@@ -100,3 +100,27 @@ class SceneCommand:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+class SceneTask:
+    """One kind of command, run for a page. WHAT: its result, in messages. python: an interpreter that has the
+    engine.
+    """
+
+    WHAT = ""
+
+    def __init__(self, python: str):
+        self._command = SceneCommand(python, self.WHAT)
+
+    @property
+    def active(self) -> bool:
+        return self._command.active
+
+    @property
+    def failure(self) -> str:
+        """Why there is no result."""
+        return self._command.failure
+
+    def close(self) -> None:
+        """Ends what is running and removes what was temporary."""
+        self._command.close()

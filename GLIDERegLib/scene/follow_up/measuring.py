@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.files.points import write_points
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.follow_up.scans import SceneScan
 from GLIDERegLib.scene.registration.inputs import writeVolume
 
@@ -37,26 +37,19 @@ NUMBERS = (
 TRUE = "true"
 
 
-class ScanMeasuring:
+class ScanMeasuring(SceneTask):
     """Measures one list of scans at a time. python: an interpreter that has the engine.
 
     found: for each scan the measurements of its marks, in their order. done: number of scans measured.
     """
 
+    WHAT = "measurement"
+
     def __init__(self, python: str):
-        self._command = SceneCommand(python, "measurement")
+        super().__init__(python)
         self._waiting: list[int] = []
         self.found: list[list[NoduleMeasurement]] = []
         self.done = 0
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        """Why the nodules were not measured."""
-        return self._command.failure
 
     def start(self, scans: Sequence[SceneScan], temporaryFolder: str | None = None) -> None:
         """Starts with the first scan that has marks. Raises InputError for scans that cannot be written and

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import slicer
 
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.registration.dicom_objects import dicomFile, frameOf, refuseScan
 from GLIDERegLib.scene.registration.identity import identityOf
 from GLIDERegLib.scene.registration.pair import Pair
@@ -18,19 +18,10 @@ from GLIDERegLib.scene.registration.segments import segmentNames, writeSegments
 KINDS = {"seg": ("DICOM Segmentation", "segmentation"), "rtstruct": ("RT Structure Set", "structures")}
 
 
-class SceneContourExport:
+class SceneContourExport(SceneTask):
     """Writes one object at a time. python: an interpreter that has the engine."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "DICOM object")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "DICOM object"
 
     def start(
         self,
@@ -63,9 +54,6 @@ class SceneContourExport:
     def poll(self) -> Path | None:
         """The file once it is written; None before, and where `failure` says why it could not be."""
         return self._command.poll(lambda folder: self._path)
-
-    def close(self) -> None:
-        self._command.close()
 
 
 def describeContours(

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.quality.contour_nodes import LEAST_RANGE_MM, addScale, addSurface, readSegmentation
 from GLIDERegLib.scene.quality.locks import transformLock
 from GLIDERegLib.scene.quality.pair_texts import keepText, textsOf
@@ -24,19 +24,10 @@ SCANS = ("fixed", "moving")
 DIRECTIONS = ("fixed-to-moving", "moving-to-fixed")
 
 
-class SceneContours:
+class SceneContours(SceneTask):
     """Propagates segments of one pair at a time. python: an interpreter that has the engine."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "propagation")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "propagation"
 
     def start(
         self,
@@ -77,23 +68,11 @@ class SceneContours:
         """The new segmentation, and what the engine tells of each segment; None before, and without one."""
         return self._command.poll(lambda folder: takePropagated(*self._of, folder))
 
-    def close(self) -> None:
-        self._command.close()
 
-
-class SceneLungs:
+class SceneLungs(SceneTask):
     """Finds the lungs of both scans of one pair at a time."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "search for the lungs")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "search for the lungs"
 
     def start(self, pair: Pair, temporaryFolder: str | None = None) -> None:
         """Starts the search. Raises InputError while one goes on."""
@@ -116,9 +95,6 @@ class SceneLungs:
         volume = getattr(self._pair, scan)
         name = f"Lungs of {volume.GetName()}, found automatically, not reviewed"
         return readSegmentation(self._pair, scan, folder / f"{scan}_lungs.seg.nrrd", name)
-
-    def close(self) -> None:
-        self._command.close()
 
 
 def takePropagated(

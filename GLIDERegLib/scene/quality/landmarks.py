@@ -17,7 +17,7 @@ import slicer.util
 
 from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA
 from GLIDERegLib.files.points import read_points
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.mrml.geometry import mapPoints, pointsToRas
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.quality.landmark_nodes import (
@@ -41,21 +41,14 @@ from GLIDERegLib.scene.report.folder import ReportInputs, writeReportFolder
 WORST = 10
 
 
-class SceneLandmarks:
+class SceneLandmarks(SceneTask):
     """Finds the landmarks of one pair at a time. python: an interpreter that has the engine."""
 
+    WHAT = "search for landmarks"
+
     def __init__(self, python: str):
-        self._command = SceneCommand(python, "search for landmarks")
+        super().__init__(python)
         self._pair: Pair | None = None
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        """Why there are none; "" while it is not known."""
-        return self._command.failure
 
     @property
     def said(self) -> str:
@@ -80,10 +73,6 @@ class SceneLandmarks:
     def poll(self) -> list[Place] | None:
         """The landmarks, put into the scene, once they are found; None before, and where there are none."""
         return self._command.poll(lambda folder: takeLandmarks(self._pair, folder / "check"))
-
-    def close(self) -> None:
-        """Ends the search and removes what was temporary."""
-        self._command.close()
 
 
 def takeLandmarks(pair: Pair, folder: Path) -> list[Place]:

@@ -26,7 +26,7 @@ from GLIDERegLib.evaluation.record.record import (
     state_of,
     write_record,
 )
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import bodyOf, quietVtk, sampling
 from GLIDERegLib.scene.quality.landmark_nodes import COLUMNS, REJECTED, regionTable
@@ -80,19 +80,10 @@ def latest(pair: Pair) -> tuple[Record, State] | None:
     return record, state_of(record, locks(pair))
 
 
-class SceneRecord:
+class SceneRecord(SceneTask):
     """Writes a record's JSON and page into a folder, the page beside Slicer. python: one with the engine."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "page of the record")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "page of the record"
 
     def start(
         self, record: Record, state: State, goal: str | PathLike, temporaryFolder: str | None = None
@@ -134,9 +125,6 @@ class SceneRecord:
                 f"The record cannot be written into '{self._goal}' ({error.strerror}).", code="cannot-write"
             ) from error
         return self._goal / f"{self._name}.html"
-
-    def close(self) -> None:
-        self._command.close()
 
 
 def _landmarks(pair: Pair) -> dict | None:

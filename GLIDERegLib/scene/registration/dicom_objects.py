@@ -14,7 +14,7 @@ import slicer.util
 import vtk
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.mrml.geometry import gridFromMatrix
 from GLIDERegLib.scene.registration.identity import identityOf, patientMismatch
 from GLIDERegLib.scene.registration.inputs import writeTransform
@@ -25,19 +25,10 @@ UIDS, FRAME = "DICOM.instanceUIDs", "0020,0052"
 VOLUME = "vtkMRMLScalarVolumeNode"
 
 
-class SceneExport:
+class SceneExport(SceneTask):
     """Writes one registration object at a time. python: an interpreter that has the engine."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "DICOM object")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "DICOM object"
 
     def start(self, pair: Pair, path: str | PathLike, temporaryFolder: str | None = None) -> None:
         """Starts writing the pair's transform to a DICOM file.
@@ -62,23 +53,11 @@ class SceneExport:
         """The file once it is written; None before, and where `failure` says why it could not be."""
         return self._command.poll(lambda folder: self._path)
 
-    def close(self) -> None:
-        self._command.close()
 
-
-class SceneImport:
+class SceneImport(SceneTask):
     """Reads one registration object at a time into the scene."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "import")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "import"
 
     def start(self, path: str | PathLike, temporaryFolder: str | None = None) -> None:
         """Starts reading a file. Raises InputError while another is read."""
@@ -92,9 +71,6 @@ class SceneImport:
     def poll(self) -> tuple[slicer.vtkMRMLTransformNode, str] | None:
         """The transform, put into the scene, and what there is to say of it, once it is read; None before."""
         return self._command.poll(takeRegistration)
-
-    def close(self) -> None:
-        self._command.close()
 
 
 def scans(pair: Pair) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:

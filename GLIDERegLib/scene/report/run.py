@@ -11,23 +11,14 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.report.folder import ReportInputs, writeReportFolder
 
 
-class SceneReport:
+class SceneReport(SceneTask):
     """Makes one report at a time. python: an interpreter that has the engine. failure: why there is none."""
 
-    def __init__(self, python: str):
-        self._command = SceneCommand(python, "report")
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
+    WHAT = "report"
 
     def start(self, inputs: ReportInputs, page: str | PathLike, temporaryFolder: str | None = None) -> None:
         """Writes the nodes to files and starts the process that makes the page (.html) of them.
@@ -46,7 +37,3 @@ class SceneReport:
     def poll(self) -> Path | None:
         """The page once it is made; None before, and where `failure` says why it could not be."""
         return self._command.poll(lambda folder: self._page)
-
-    def close(self) -> None:
-        """Ends what is running and removes what was temporary."""
-        self._command.close()

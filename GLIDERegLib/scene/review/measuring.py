@@ -22,7 +22,7 @@ from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.points import PointSet, write_points
-from GLIDERegLib.scene.command import SceneCommand
+from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.follow_up.measuring import POINTS, SCAN, TABLE, readMeasured
 from GLIDERegLib.scene.mrml.geometry import gridFromMatrix, ijkToWorld, isRegularlyPlaced, pointsToLps
 from GLIDERegLib.scene.mrml.nrrd import writeNrrd
@@ -73,24 +73,18 @@ def original(pair: Pair, scan: str) -> Volume:
     return volume
 
 
-class NoduleMeasuring:
+class NoduleMeasuring(SceneTask):
     """Measures one scan's nodules at a time. python: an interpreter that has the engine.
 
     failure: why the nodules were not measured; what waited is then dropped.
     """
 
+    WHAT = "measurement"
+
     def __init__(self, python: str):
-        self._command = SceneCommand(python, "measurement")
+        super().__init__(python)
         self._waiting: list[Target] = []
         self._targets: list[Target] = []
-
-    @property
-    def active(self) -> bool:
-        return self._command.active
-
-    @property
-    def failure(self) -> str:
-        return self._command.failure
 
     @property
     def number(self) -> int:
