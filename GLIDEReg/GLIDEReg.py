@@ -195,7 +195,7 @@ class GLIDERegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = RegistrationPanel(self.ui, self.logic)
         self.pages = [
             self.panel,
-            CheckPage(self._addTab("GLIDERegCheck", _("Check")), self.logic),
+            CheckPage(self._addTab("GLIDERegCheck", _("Check")), self.logic, self.panel),
             NodulesPage(self._addTab("GLIDERegNodules", _("Nodules")), self.logic),
             SequencePage(self._addTab("GLIDERegSequence", _("4D study")), self.logic, self.panel),
             FollowUpPage(self._addTab("GLIDERegFollowUp", _("Follow-up")), self.logic, self.panel),

@@ -23,6 +23,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--fixed", type=Path, required=True, metavar="FILE", help="fixed image")
     add("--moving", type=Path, metavar="FILE", help="moving image, for the registration with both exchanged")
     add("--backward", type=Path, metavar="T", help="an independent transform, moving to fixed points")
+    add("--keep-backward", type=Path, metavar="T", help="keep the registration with both exchanged (.h5)")
     add("--second", type=Path, metavar="T", help="transform from moving points to a third scan's")
     add("--direct", type=Path, metavar="T", help="transform from fixed points to that third scan's")
     add("-o", "--output", type=Path, required=True, metavar="JSON", help="report to write")
@@ -39,8 +40,12 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(
             "Give --moving, to register with the scans exchanged, or --backward.", code="setting"
         )
+    registers = options.second is None and options.backward is None
+    if options.keep_backward is not None and not registers:
+        raise InputError("--keep-backward goes with a registration that is run here.", code="setting")
     given = (options.transform, options.fixed, options.moving, options.backward, options.second)
-    refuse_overwriting([path for path in (*given, options.direct) if path is not None], [options.output])
+    written = [path for path in (options.output, options.keep_backward) if path is not None]
+    refuse_overwriting([path for path in (*given, options.direct) if path is not None], written)
     with whole_file(options.output) as temporary:
         with progress_reporter(options.quiet) as progress:
             report = interruptible(lambda cancel: _report(options, progress, cancel))
@@ -58,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace, progress, cancel) -> dict:
     from GLIDERegLib.evaluation.consistency import inverse_consistency, transitivity
     from GLIDERegLib.evaluation.landmarks.regions import find_regions
-    from GLIDERegLib.files.transforms import read_transform
+    from GLIDERegLib.files.transforms import read_transform, write_transform
     from GLIDERegLib.files.volumes import read_volume
 
     transform = read_transform(options.transform)
@@ -76,4 +81,6 @@ def _report(options: argparse.Namespace, progress, cancel) -> dict:
         second = register(moving, fixed, settings_of(options), progress=progress, cancel=cancel)
         backward, by = second.transform, "registered with the scans exchanged"
     found = inverse_consistency(transform, backward, regions)
+    if options.keep_backward is not None:
+        write_transform(backward, options.keep_backward)
     return {"kind": "inverse consistency", "backward": by} | found.report(regions)

@@ -84,6 +84,8 @@ def test_consistency_registers_with_the_scans_exchanged(glidereg, pair, scans, t
         "local",
         "--spacing",
         "8",
+        "--keep-backward",
+        tmp_path / "back.h5",
     ]
     assert glidereg("consistency", *arguments, "-o", out, "--quiet")[0] == 0
     report = json.loads(out.read_text())
@@ -91,6 +93,10 @@ def test_consistency_registers_with_the_scans_exchanged(glidereg, pair, scans, t
     # A registration of a pair that only moved as a whole, computed on voxels of 8 mm.
     lungs = [values["median"] for name, values in report["regions_mm"].items() if "third" in name]
     assert max(lungs) < 4.0
+    # What was kept is the way back that was measured.
+    given = ["--transform", pair / "right.tfm", *scans[:2], "--backward", tmp_path / "back.h5"]
+    assert glidereg("consistency", *given, "-o", tmp_path / "again.json", "--quiet")[0] == 0
+    assert json.loads((tmp_path / "again.json").read_text())["residual_mm"] == report["residual_mm"]
 
 
 def test_consistency_without_a_second_way_is_refused(glidereg, pair, scans, tmp_path):
@@ -99,3 +105,6 @@ def test_consistency_without_a_second_way_is_refused(glidereg, pair, scans, tmp_
     assert status == 2 and "--backward" in error
     status, _, error = glidereg("consistency", *arguments, "--second", pair / "right.tfm")
     assert status == 2 and "--direct" in error
+    backward = ["--backward", pair / "right.tfm", "--keep-backward", tmp_path / "b.h5"]
+    status, _, error = glidereg("consistency", *arguments, *backward)
+    assert status == 2 and "--keep-backward" in error and not (tmp_path / "b.h5").exists()

@@ -29,8 +29,19 @@ def main(folder: Path, module: str, *arguments: str) -> None:
         Registration(folder, plan).run()
     elif module == "GLIDERegLib" and arguments[0] == "measure":
         measure(Path(arguments[3]), Path(arguments[5]))
+    elif module == "GLIDERegLib" and arguments[0] == "consistency":
+        consistency(folder, dict(zip(arguments[1::2], arguments[2::2], strict=True)))
     else:
         sys.exit(f"nobody planned {module}")
+
+
+def consistency(folder: Path, options: dict) -> None:
+    """Leaves the figures and the transform that a test has put into FOLDER, once it holds no file `hold`."""
+    (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
+    while (folder / "hold").exists():
+        time.sleep(0.02)
+    for option, name in (("-o", "consistency.json"), ("--keep-backward", "backward.h5")):
+        shutil.copy(folder / name, options[option])
 
 
 def measure(points: Path, table: Path) -> None:

@@ -354,4 +354,4 @@ def test_a_check_that_is_closed_while_its_views_are_laid_out_stays_closed(slicer
     page.ui.checkLayoutButton.checked = True
     slicerHost.processEvents(0.1)
     assert page.layoutNode.GetViewArrangement() == before
-    assert page.page._views is None and slicerHost.uncaught == []
+    assert page.page._look.views is None and slicerHost.uncaught == []

@@ -100,13 +100,13 @@ def test_the_next_overlay_of_the_list_comes_round_to_nothing(slicerHost):
     made = makePage(ROOT)
     made.page.setParameterNode(made.node)
     combo = made.ui.checkOverlayCombo
-    made.page.nextOverlay()
+    made.page._look.nextOverlay()
     assert combo.currentIndex == 0
     made.node.checkTransform = study["transform"]
-    made.page.nextOverlay()
+    made.page._look.nextOverlay()
     assert combo.currentData == "warped"
     combo.setCurrentIndex(combo.count - 1)
-    made.page.nextOverlay()
+    made.page._look.nextOverlay()
     assert combo.currentIndex <= 1
     made.page.close()
     made.widget.deleteLater()

@@ -94,7 +94,8 @@ def makePage(root) -> SimpleNamespace:
     ui = slicer.util.childWidgetVariables(widget)
     widget.setMRMLScene(slicer.mrmlScene)
     stored = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "Check")
-    return SimpleNamespace(page=CheckPage(ui, None), ui=ui, widget=widget, node=CheckParameterNode(stored))
+    page = CheckPage(ui, None, None)
+    return SimpleNamespace(page=page, ui=ui, widget=widget, node=CheckParameterNode(stored))
 
 
 def makeSegments(scene, name: str, arrays: dict, matrix):

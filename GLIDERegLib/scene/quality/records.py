@@ -29,6 +29,7 @@ from GLIDERegLib.evaluation.record.record import (
 from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import bodyOf, quietVtk, sampling
+from GLIDERegLib.scene.quality.consistency import backwardOf, consistencyOf
 from GLIDERegLib.scene.quality.landmark_nodes import COLUMNS, REJECTED, regionTable
 from GLIDERegLib.scene.quality.landmarks import places
 from GLIDERegLib.scene.quality.locks import locks
@@ -157,6 +158,8 @@ def _landmarks(pair: Pair) -> dict | None:
 
 def _consistency(pair: Pair) -> dict | None:
     """Of an independent transform back, where there is one: a computed inverse would tell nothing."""
+    if pair.back in (None, backwardOf(pair)) and (known := consistencyOf(pair)):
+        return known
     if pair.back is None:
         return None
     samples = sampling(pair.fixed)

@@ -1,0 +1,164 @@
+"""The section "Inverse consistency" of the page "Check": the exchanged scans registered beside Slicer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.scene.parameters import settingsOf
+from GLIDERegLib.scene.quality.consistency import SceneConsistency, consistencyOf
+from GLIDERegLib.scene.registration.pair import Pair
+
+POLL_MILLISECONDS = 200
+COLUMNS = (_("Region"), _("Mean"), _("95 %"), _("Largest"))
+WIDTHS = (180, 55, 55)
+START = _("Register the exchanged scans")
+FIGURES = ("mean", "p95", "max")
+
+
+class ConsistencySection:
+    """ui: the widgets of GLIDERegCheck.ui. pair: called for what is checked, None where nothing can be.
+    whenReady: calls its second argument as soon as the registration that its first, a parameter node,
+    describes can start, or its third with the reason why not.
+    """
+
+    def __init__(self, ui, pair: Callable[[], Pair | None], whenReady: Callable):
+        self.ui = ui
+        self._pair, self._whenReady = pair, whenReady
+        self._node = None
+        self._of: Pair | None = None
+        self._waiting = False
+        self._second = SceneConsistency(pythonExecutable())
+        view = ui.checkConsistencyView
+        view.setColumnCount(len(COLUMNS))
+        view.setHorizontalHeaderLabels(COLUMNS)
+        for column, width in enumerate(WIDTHS):
+            view.setColumnWidth(column, width)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.connect("timeout()", self._poll)
+        ui.checkConsistencyButton.connect("clicked()", self._clicked)
+        self.show(None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is asked for or goes on."""
+        return self._waiting or self._second.active
+
+    def show(self, node) -> None:
+        """What the scene has for the pair that a parameter node chooses; what runs for another pair ends."""
+        self._node, pair = node, self._pair()
+        if self.busy and (pair is None or not _same(pair, self._of)):
+            self.close()
+        if not self.busy:
+            self._fill(None if pair is None else consistencyOf(pair))
+        self._enable()
+
+    def forget(self) -> None:
+        """The transform has changed: what was found of it holds no more."""
+        if self._second.active:
+            self.close()
+            self._tell(_("The transform has changed; the second registration was stopped."))
+        else:
+            self._fill(None)
+
+    def close(self) -> None:
+        """Ends what is running; nothing stays of it."""
+        self._timer.stop()
+        self._second.close()
+        self._waiting = False
+        self._enable()
+
+    def _clicked(self) -> None:
+        if self.busy:
+            self.close()
+            self._fill(consistencyOf(pair) if (pair := self._pair()) is not None else None)
+            self._tell(_("Stopped by user."))
+            return
+        node, pair = self._node, self._pair()
+        if pair is None:
+            return
+        self._waiting, self._of = True, pair
+        self._tell(_("Looking at what is installed..."))
+        self._enable()
+        self._whenReady(node, lambda: self._start(node), self._refuse)
+
+    def _start(self, node) -> None:
+        if not self._waiting:
+            return
+        self._waiting = False
+        try:
+            with slicer.util.WaitCursor():
+                # The cursor lets events through, and the scene may have been closed.
+                if node is not self._node or self._pair() != self._of:
+                    self._refuse("")
+                    return
+                self._second.start(self._of, settingsOf(node), slicer.app.temporaryPath)
+        except InputError as error:
+            self._refuse(said(error))
+            return
+        self._tell(_("Registering the exchanged scans..."))
+        self._enable()
+        self._timer.start()
+
+    def _refuse(self, reason: str) -> None:
+        self._waiting = False
+        self._tell(reason)
+        self._enable()
+
+    def _poll(self) -> None:
+        try:
+            backward, failure = self._second.poll(), self._second.failure
+        except InputError as error:
+            backward, failure = None, said(error)
+        if self._second.active:
+            self._tell("\n".join(filter(None, [_("Registering the exchanged scans..."), self._second.said])))
+            return
+        self._timer.stop()
+        if backward is None:
+            self._tell(failure)
+        else:
+            # Its map and its share of the metrics are of this transform.
+            self._node.checkBack = backward
+            self._fill(consistencyOf(self._of))
+        self._enable()
+
+    def _fill(self, report: dict | None) -> None:
+        """The figures by region; None where nothing is known."""
+        view = self.ui.checkConsistencyView
+        view.visible = report is not None
+        if report is None:
+            self._tell("")
+            return
+        rows = {_("everywhere"): report["residual_mm"], **report["regions_mm"]}
+        view.setRowCount(len(rows))
+        for row, (region, figures) in enumerate(rows.items()):
+            for column, text in enumerate([region, *(f"{figures[name]:.2f}" for name in FIGURES)]):
+                view.setItem(row, column, qt.QTableWidgetItem(text))
+        whole = report["residual_mm"]
+        text = _("Both ways end {mean:.2f} mm apart on average (mm in the table), at {n} points.")
+        lines = [text.format(mean=whole["mean"], n=whole["n"])]
+        if report["left_out"]:
+            share = 100 * report["left_out"]
+            lines.append(_("{share:.0f} % of the points lie beyond a field.").format(share=share))
+        self._tell(" ".join(lines))
+
+    def _tell(self, text: str) -> None:
+        self.ui.checkConsistencyLabel.text = text
+        self.ui.checkConsistencyLabel.visible = bool(text)
+
+    def _enable(self) -> None:
+        button = self.ui.checkConsistencyButton
+        button.enabled = self._pair() is not None
+        button.text = _("Stop") if self.busy else START
+
+
+def _same(one: Pair, other: Pair) -> bool:
+    """Whether both are of the same scans and transform, whatever leads back."""
+    return (one.fixed, one.moving, one.transform) == (other.fixed, other.moving, other.transform)
