@@ -64,7 +64,12 @@ class FollowUpPage:
         self.keys = PageKeys(
             FOLLOW_UP,
             ui.followUpResultsSection,
-            {"dates": ui.followUpDatesButton, "plot": ui.followUpPlotButton},
+            {
+                "dates": ui.followUpDatesButton,
+                "plot": ui.followUpPlotButton,
+                "undo": ui.followUpUndoButton,
+                "redo": ui.followUpRedoButton,
+            },
             {"next": lambda: self.nodules.step(1), "previous": lambda: self.nodules.step(-1)},
         )
         ui.followUpStartButton.connect("clicked()", self.apply)

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import slicer
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.keys import FOLLOW_UP
+from GLIDERegLib.panel.undo import UndoButtons
 from GLIDERegLib.scene.follow_up.decisions import (
     BLIND,
     DONE,
@@ -26,18 +29,30 @@ from GLIDERegLib.scene.follow_up.decisions import (
     shownTo,
     writeDecisions,
 )
+from GLIDERegLib.scene.review.history import Step
 
 CHOICES = ("", GROWN, UNCHANGED, SHRUNK, NO_NODULE, UNSURE)
 
 
 class Readers:
     """ui: the widgets of GLIDERegFollowUp.ui. number: called for the number of the selected nodule, "" where
-    none is. changed: called after each change of what is shown.
+    none is. changed: called after each change of what is shown. select: selects a nodule by its number. said:
+    is called with the reason where something cannot be taken back.
     """
 
-    def __init__(self, ui, number: Callable[[], str], changed: Callable[[], None]):
-        self.ui, self._number, self._changed = ui, number, changed
+    def __init__(
+        self,
+        ui,
+        number: Callable[[], str],
+        changed: Callable[[], None],
+        select: Callable[[str], None],
+        said: Callable[[str], None],
+    ):
+        self.ui, self._number, self._changed, self._select = ui, number, changed, select
         self._node = None
+        # Of the steps that can be taken back: nobody takes back what another reader decided.
+        self._reader = ""
+        self._history = UndoButtons(FOLLOW_UP, ui.followUpUndoButton, ui.followUpRedoButton, said).history
         self._showing = False
         self._decision = ChoiceBox(
             ui.followUpDecisionCombo, [(one, one or _("not decided"), "") for one in CHOICES], self._decide
@@ -56,6 +71,9 @@ class Readers:
     def show(self, node) -> None:
         """Shows what the reader of a parameter node may see."""
         self._node = node
+        if self.name != self._reader:
+            self._reader = self.name
+            self._history.clear()
         ui, number, decisions = self.ui, self._number(), self.decisions
         own = shownTo(decisions, self.name).get(self.name, {}).get(number)
         self._decision.show(own.decision if own else "")
@@ -79,6 +97,7 @@ class Readers:
 
     def takeOver(self, numbers: dict[str, str]) -> None:
         """A new study numbers the nodules otherwise; numbers: old to new."""
+        self._history.clear()
         if self._node is not None and self.decisions:
             writeDecisions(self._node.followUpDecisions, renumbered(self.decisions, numbers))
 
@@ -103,8 +122,38 @@ class Readers:
         if node.followUpDecisions is None:
             name = slicer.mrmlScene.GenerateUniqueName(_("Readers' decisions"))
             node.followUpDecisions = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
-        writeDecisions(node.followUpDecisions, decided(self.decisions, new))
+        table, before = node.followUpDecisions, self.decisions
+        writeDecisions(table, decided(before, new))
+        after = self.decisions
+        if isOpen(after):
+            # From here on decisions stay.
+            self._history.clear()
+        else:
+            self._history.record(
+                Step(
+                    _described(new),
+                    (table,),
+                    undo=lambda: self._put(table, after, before, new.nodule),
+                    redo=lambda: self._put(table, before, after, new.nodule),
+                )
+            )
         self.show(node)
+        self._changed()
+
+    def _put(
+        self,
+        table: slicer.vtkMRMLTableNode,
+        expected: list[Decision],
+        wanted: list[Decision],
+        nodule: str,
+    ) -> None:
+        """Writes the decisions as they were, and shows the nodule that the step was about."""
+        if readDecisions(table) != expected:
+            raise InputError("The table of decisions was changed elsewhere.", "Decide anew.", code="scene")
+        writeDecisions(table, wanted)
+        if nodule:
+            self._select(nodule)
+        self.show(self._node)
         self._changed()
 
     def _state(self, decisions: list[Decision]) -> str:
@@ -122,6 +171,12 @@ class Readers:
         if isDone(decisions, self.name):
             lines.append(_("You are done; a change takes that back."))
         return " ".join(lines)
+
+
+def _described(one: Decision) -> str:
+    if not one.nodule:
+        return _("all nodules read")
+    return _("nodule {number} {what}").format(number=one.nodule, what=one.decision or _("not decided"))
 
 
 def _text(one: Decision | None) -> str:

@@ -45,7 +45,7 @@ class NoduleDates:
         self._node = None
         self._rows: list[list[str]] = []
         self._header: list[str] = []
-        self.readers = Readers(ui, lambda: self.number, lambda: self.show(self._node))
+        self.readers = Readers(ui, lambda: self.number, lambda: self.show(self._node), self.select, said)
         self._reading: DatesReading | None = None
         self._showing = False
         ui.followUpView.connect("itemSelectionChanged()", self._selected)
@@ -79,6 +79,12 @@ class NoduleDates:
         if self._rows:
             row = self.ui.followUpView.currentRow() + by
             self.ui.followUpView.selectRow(min(max(row, 0), len(self._rows) - 1))
+
+    def select(self, number: str) -> None:
+        """Selects a nodule by its number, where the study has it."""
+        numbers = [row[0] for row in self._rows]
+        if number in numbers:
+            self.ui.followUpView.selectRow(numbers.index(number))
 
     def showDates(self, shown: bool) -> None:
         """Shows every scan in a view of its own, or the user's own layout again."""

@@ -72,6 +72,8 @@ KEYS = [
     Key(FOLLOW_UP, "previous", "Alt+P", _("The nodule before")),
     Key(FOLLOW_UP, "dates", "Alt+S", _("All dates side by side, or your own layout")),
     Key(FOLLOW_UP, "plot", "Alt+G", _("Growth curve of the nodule")),
+    Key(FOLLOW_UP, "undo", "Alt+Z", _("Undo the last decision")),
+    Key(FOLLOW_UP, "redo", "Alt+Y", _("Redo what was undone last")),
     Key(QA, "propagate", "Alt+P", _("Propagate the chosen segments, or stop")),
     Key(QA, "sign", "Alt+S", _("Sign and lock a record")),
     Key(QA, "save", "Alt+R", _("Save the newest record")),

@@ -304,3 +304,72 @@ def test_the_curve_shows_volumes_with_their_interval(slicerHost):
     assert found == [[0, 100, 80, 125], [365, 200, 160, 250]]
     assert drawCurve(chart, "2", spots[:1]) is chart
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == len(LINES)
+
+
+def test_a_readers_own_decisions_are_taken_back_and_nobody_elses(slicerHost, fake, page):
+    import slicer
+
+    from GLIDERegLib.scene.follow_up.decisions import readDecisions
+    from GLIDERegLib.scene.review.table import setColumns
+
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    node.followUpTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Nodules")
+    setColumns(node.followUpTable, [("Nodule", ["1", "2"]), ("2024-03-10", ["8 mm", "9 mm"])], set())
+    made.nodules.show(node)
+    combo, undo, redo = ui.followUpDecisionCombo, ui.followUpUndoButton, ui.followUpRedoButton
+
+    def decide(row, decision):
+        ui.followUpView.selectRow(row)
+        combo.setCurrentIndex(combo.findData(decision))
+
+    def told():
+        return [(one.reader, one.nodule, one.decision) for one in readDecisions(node.followUpDecisions)]
+
+    ui.followUpReaderEdit.text = "Ada"
+    assert not undo.enabled and not redo.enabled
+    decide(0, "grown")
+    decide(0, "unsure")
+    decide(1, "shrunk")
+    when = readDecisions(node.followUpDecisions)
+    ui.followUpDoneButton.click()
+    assert undo.toolTip == "Undo: all nodules read (Alt+Z)"
+    ui.followUpView.selectRow(0)
+    undo.click()
+    assert readDecisions(node.followUpDecisions) == when and ui.followUpDoneButton.enabled
+    undo.click()
+    assert told() == [("Ada", "1", "unsure")] and ui.followUpView.currentRow() == 1
+    assert combo.currentData == "" and redo.toolTip == "Redo: nodule 2 shrunk (Alt+Y)"
+    undo.click()
+    assert told() == [("Ada", "1", "grown")] and combo.currentData == "grown"
+    redo.click()
+    assert told() == [("Ada", "1", "unsure")]
+    ui.followUpReaderEdit.text = "Ben"
+    assert not undo.enabled and not redo.enabled
+    decide(0, "grown")
+    ui.followUpDoneButton.click()
+    ui.followUpReaderEdit.text = "Ada"
+    decide(0, "grown")
+    assert undo.enabled
+    ui.followUpDoneButton.click()
+    # Both are done and see each other: decisions stay.
+    assert not undo.enabled and not combo.enabled
+
+
+def test_decisions_that_were_changed_in_the_table_are_not_overwritten_by_undo(slicerHost, fake, page):
+    import slicer
+
+    from GLIDERegLib.scene.review.table import setColumns
+
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    node.followUpTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Nodules")
+    setColumns(node.followUpTable, [("Nodule", ["1"])], set())
+    made.nodules.show(node)
+    ui.followUpReaderEdit.text = "Ada"
+    ui.followUpView.selectRow(0)
+    ui.followUpDecisionCombo.setCurrentIndex(ui.followUpDecisionCombo.findData("grown"))
+    node.followUpDecisions.GetTable().GetColumn(2).SetValue(0, "shrunk")
+    ui.followUpUndoButton.click()
+    assert "changed elsewhere" in ui.followUpMessageLabel.text
+    assert node.followUpDecisions.GetTable().GetColumn(2).GetValue(0) == "shrunk"
