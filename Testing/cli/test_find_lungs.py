@@ -34,11 +34,11 @@ def test_both_lungs_are_found_on_the_scans_own_grid(glidereg, tmp_path, chest):
         assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.9, segment.name
 
 
-def test_a_scan_without_lungs_is_told_and_nothing_is_left(glidereg, tmp_path):
-    # Too small to hold what counts as a lung.
-    array = np.full((20, 20, 20), -1000, np.int16)
+@pytest.mark.parametrize(("spacing", "air"), [(2.0, -1000), (10.0, -900)], ids=["small", "block in air"])
+def test_a_scan_without_lungs_is_told_and_nothing_is_left(glidereg, tmp_path, spacing, air):
+    array = np.full((20, 20, 20), air, np.int16)
     array[:, 3:17, 3:17] = 40
-    write_volume(Volume(array, Grid((20, 20, 20), (2.0, 2.0, 2.0))), tmp_path / "scan.nrrd")
+    write_volume(Volume(array, Grid((20, 20, 20), (spacing,) * 3)), tmp_path / "scan.nrrd")
     status, _, error = glidereg("find-lungs", tmp_path / "scan.nrrd", "-o", tmp_path / "out")
     assert status == 2 and "No lung was found in 'scan.nrrd'" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.lungs import ALONE, LEFT, RIGHT, find_lungs
+from GLIDERegLib.files.volumes import read_volume
 
 GRID = Grid((64, 48, 52), (5.0, 5.0, 5.0), (-157.5, -117.5, -127.5))
 
@@ -73,3 +74,48 @@ def test_a_lung_alone_is_not_said_to_be_of_a_side():
 
 def test_a_scan_without_lungs_has_none():
     assert parts(chest()) == {}
+
+
+def block(size, center, air):
+    """A block of tissue in air of some HU: no person."""
+    inside = np.all(np.abs(GRID.points() - np.asarray(center)) < np.asarray(size) / 2, axis=-1)
+    hu = np.where(inside, 40.0, air) + np.random.default_rng(1).normal(0, 15, GRID.shape)
+    return Volume(hu.astype(np.int16), GRID, "fixed")
+
+
+@pytest.mark.parametrize("air", [-1000, -960, -900, -800], ids="air {}".format)
+@pytest.mark.parametrize("center", [(0, 0, 0), (-90, 0, 0)], ids=["in the middle", "at a side"])
+@pytest.mark.parametrize(
+    "size", [(60, 60, 60), (120, 120, 120), (140, 600, 600)], ids=["small", "large", "wall"]
+)
+def test_the_air_beside_a_block_is_no_lung(size, center, air):
+    assert parts(block(size, center, air)) == {}
+
+
+@pytest.mark.parametrize("air", [-1000, -850])
+def test_the_air_between_two_walls_is_no_lung(air):
+    x = GRID.points()[..., 0]
+    hu = np.where(np.abs(x) > 100, 40.0, air) + np.random.default_rng(1).normal(0, 15, GRID.shape)
+    assert parts(Volume(hu.astype(np.int16), GRID, "fixed")) == {}
+
+
+def test_a_box_of_air_and_an_organ_full_of_gas_are_no_lungs():
+    assert parts(chest(air_box=ellipsoid((0, 0, 0), (120, 80, 90)))) == {}
+
+
+def test_a_lung_whose_outer_side_is_cut_off_by_the_scans_face_is_found():
+    whole = chest(left=lung(1), right=lung(-1))
+    cut = 44  # columns: the left lung's outermost 2 cm and the wall beside it are left out
+    size = (cut, *GRID.size[1:])
+    found = find_lungs(Volume(whole.array[..., :cut].copy(), Grid(size, GRID.spacing, GRID.origin), "fixed"))
+    assert set(found.names.values()) == {RIGHT, LEFT}
+
+
+@pytest.mark.parametrize("scan", ["baseline", "followup"])
+def test_one_cropped_lung_of_a_real_scan_is_found(shared_data, scan):
+    folder = shared_data / "lung_right"
+    volume = read_volume(folder / f"3DCT_lung_{scan}.mha", "scan")
+    mask = read_volume(folder / f"3DCT_lung_{scan}_mask.mha", "mask").array > 0
+    found = find_lungs(volume)
+    assert list(found.names.values()) == [ALONE]
+    assert dice(found.on(volume.grid) > 0, mask) > 0.92
