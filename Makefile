@@ -86,8 +86,9 @@ peers: .venv-peers/.installed ## install the methods to compare with into .venv-
 		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq plastimatch > /dev/null; fi
 	@touch $@
 
+# Stopped, it goes on; BENCHMARK='--families textured --methods greedy,glidereg-default' runs a part.
 benchmark: install peers ## compare registration methods, into the folder benchmark; takes hours
-	@$(BIN)/python Testing/tools/benchmark.py benchmark
+	@$(BIN)/python Testing/tools/benchmark.py benchmark $(BENCHMARK)
 
 # With options of one's own (make bench BENCH='--sizes 96,128') the committed figures stay.
 bench: install peers ## measure seconds and memory of every stage, into the folder benchmark/speed; half an hour

@@ -24,7 +24,8 @@ class Watched:
 
     peak: bytes, the largest resident memory seen of the process and its offspring together (what those do
     not share, for one just forked shares everything), and where the system tells it, the peak of the process
-    itself. end: `time.perf_counter()` at its end.
+    itself. end: `time.perf_counter()` at its end. cpu: seconds of the processor that it and all of its
+    offspring that it waited for took, user and system; None where the system does not tell.
     """
 
     def __init__(self, process: subprocess.Popen):
@@ -33,6 +34,7 @@ class Watched:
         self._tree_peak = self._own_peak = 0
         self._ended = threading.Event()
         self.end = 0.0
+        self.cpu: float | None = None
 
     @property
     def peak(self) -> int:
@@ -71,6 +73,7 @@ class Watched:
             self.end = time.perf_counter()
             self._process.returncode = os.waitstatus_to_exitcode(status)
             self._own_peak = _peak_of_child(usage)
+            self.cpu = usage.ru_utime + usage.ru_stime
         else:
             self._process.wait()
             self.end = time.perf_counter()

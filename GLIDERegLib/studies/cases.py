@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -47,7 +47,8 @@ class Task:
     """What every method gets: the same two NIfTI files on one grid, an empty folder of its own, threads.
 
     fixed_mask, moving_mask: uint8 NIfTI files on the same grid, or None. case: the case's name, by which a
-    method finds what was made for it elsewhere.
+    method finds what was made for it elsewhere. given, given_mask: the moving scan and its mask on their own
+    grid, for methods that take two grids; None where all get the scan resampled.
     """
 
     fixed: Path
@@ -57,6 +58,14 @@ class Task:
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
     case: str = ""
+    given: Path | None = None
+    given_mask: Path | None = None
+
+    def on_own_grid(self) -> Task:
+        """The task of a method that takes two grids."""
+        if self.given is None:
+            return self
+        return replace(self, moving=self.given, moving_mask=self.given_mask, given=None, given_mask=None)
 
 
 class Method(Protocol):

@@ -21,9 +21,10 @@ from GLIDERegLib.studies.benchmark import prepare as preparation
 from GLIDERegLib.studies.benchmark.about import about
 from GLIDERegLib.studies.benchmark.plots import write_plots
 from GLIDERegLib.studies.benchmark.prepare import prepare, task_of
-from GLIDERegLib.studies.benchmark.run import Plan, run_benchmark
+from GLIDERegLib.studies.benchmark.run import Plan, kept_results, run_benchmark
 from GLIDERegLib.studies.benchmark.tables import default_reference, table_text, write_tables
 from GLIDERegLib.studies.cases import Case
+from GLIDERegLib.studies.peers import choose_methods
 
 GRID = Grid((24, 22, 20), (2.0, 2.5, 3.0), (-20, 10, 5))
 SHIFT = (4.0, -2.5, 3.0)
@@ -152,6 +153,21 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(case, right, idle, t
     assert set(status(results).values()) == {"done"}
 
 
+def test_what_several_calls_and_a_stopped_one_left_comes_into_one_table(case, right, idle, tmp_path):
+    out = tmp_path / "out"
+    other = make_case(tmp_path / "inputs" / "two", "two", seed=1)
+    run_benchmark([other], [idle], out)
+    run_benchmark([case], [right], out, Plan(threads=2))
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark([case], [right, Interrupted("second", right.calls), idle], out)
+    kept = kept_results(out, ["one"], ["idle", "right"], Plan())
+    assert status(kept) == {("one", "right"): "done", ("two", "idle"): "done"}
+    assert (kept.cases, kept.methods) == (["one", "two"], ["idle", "right"])
+    text = table_text(kept, "right", CIRCUMSTANCES)
+    assert "| right | 1/2 |" in text and "| idle | 1/2 |" in text
+    assert kept_results(out, [], [], Plan(repeats=3)).records == []
+
+
 @pytest.mark.parametrize("change", ["version", "command", "threads", "repeats", "points", "record"])
 def test_only_what_has_changed_runs_again(case, right, idle, tmp_path, change):
     out = tmp_path / "out"
@@ -278,6 +294,32 @@ def test_scans_on_different_grids_come_to_all_methods_on_the_fixed_grid(right, t
     np.testing.assert_array_equal(read_volume(task.moving_mask).array, sitk.GetArrayFromImage(expected))
 
 
+def test_a_method_that_takes_two_grids_gets_the_moving_scan_as_it_is_given(right, tmp_path):
+    other = Grid((30, 28, 40), (2.2, 2.0, 1.9), (-26, 2, 0))
+    case = make_case(tmp_path / "inputs", "one", moving_grid=other)
+    mask = np.zeros(other.shape, np.uint8)
+    mask[:, 5:-5] = 1
+    write_volume(Volume(mask, other), tmp_path / "mask.nii.gz")
+    case = replace(case, moving_mask=tmp_path / "mask.nii.gz")
+    folder = tmp_path / "out"
+    prepare(case, folder)
+    task = task_of(case, folder, folder / "right", 1)
+    for path, given in zip(
+        (task.on_own_grid().moving, task.on_own_grid().moving_mask),
+        (case.moving, case.moving_mask),
+        strict=True,
+    ):
+        found, expected = read_volume(path), read_volume(given)
+        assert found.grid.matches(expected.grid)
+        np.testing.assert_array_equal(found.array, expected.array)
+    greedy, convexadam = choose_methods(["greedy", "convexadam"])
+    assert str(task.given) in greedy.command(task) and str(task.moving) in convexadam.command(task)
+    same = make_case(tmp_path / "same", "same")
+    assert task_of(same, folder, folder, 1).given is None
+    # An alignment is part of what all get, and it is in the resampled scan alone.
+    assert task_of(replace(case, align=True), folder, folder, 1).on_own_grid().moving == task.moving
+
+
 def test_the_initial_alignment_is_part_of_what_is_judged(case, right, tmp_path, monkeypatch):
     affine = sitk.AffineTransform(3)
     affine.SetMatrix((1.05, 0.04, 0, -0.03, 0.97, 0.02, 0, 0.01, 1.02))
@@ -367,6 +409,9 @@ def test_times_are_told_relative_to_convexadam(case, right, tmp_path):
     assert other == 1
     seconds = {record["method"]: record["seconds"] for record in results.records}
     assert own == pytest.approx(seconds["right"] / seconds["convexadam"], abs=0.006)
+    # Another load on the machine makes a method wait, but its own work no longer.
+    place = [cell.strip() for cell in header.split("|")].index("CPU / convexadam")
+    assert [float(row.split("|")[place]) for row in rows][1] == 1
 
 
 def test_weights_that_were_not_published_are_named_so(two_cases):

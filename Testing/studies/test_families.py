@@ -12,8 +12,8 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.points import PointSet, read_points, write_points
 from GLIDERegLib.files.transforms import map_points, read_transform
 from GLIDERegLib.files.volumes import read_volume, write_volume
+from GLIDERegLib.studies.benchmark.by_family import FAMILY_COLUMNS, family_tables
 from GLIDERegLib.studies.benchmark.run import Results
-from GLIDERegLib.studies.benchmark.tables import FAMILY_COLUMNS, family_tables
 from GLIDERegLib.studies.benchmark.truth import PLEURA_MM, Smoothness, regions_of, truth_error
 from GLIDERegLib.studies.datasets import families, find_cases
 from GLIDERegLib.studies.datasets.known_truth import write_vectors

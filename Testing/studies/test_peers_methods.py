@@ -14,6 +14,7 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import write_volume
 from GLIDERegLib.studies.cases import Task
+from GLIDERegLib.studies.code import own_version
 from GLIDERegLib.studies.peers import METHODS, choose_methods
 from GLIDERegLib.studies.peers.packages import PYTHON_VARIABLE, SCRIPTS, package_peers, peers_python
 from GLIDERegLib.studies.peers.runner import run_method
@@ -100,6 +101,17 @@ def test_glide_reg_uses_local_features_alone_without_a_checkpoint(task):
     (method,) = choose_methods(["glidereg-accurate"])
     assert "local" in method.command(task)
     assert "local features only" in method.version()
+
+
+def test_results_of_two_states_of_our_code_are_told_apart_and_other_files_do_not_matter(tmp_path):
+    for state, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        for folder in ("core", "registration/features", "panel"):
+            (tmp_path / state / folder).mkdir(parents=True)
+        (tmp_path / state / "registration/features/mind.py").write_text(text)
+        (tmp_path / state / "panel/page.py").write_text(state)
+    first, same, changed = (own_version(tmp_path / state) for state in "abc")
+    assert first == same != changed
+    assert own_version() in choose_methods(["glidereg-fast"])[0].version()
 
 
 # Writes a field of voxels along the axes of the NIfTI file, then prints what it was given.

@@ -77,6 +77,15 @@ def test_a_process_that_ends_well_is_done_and_logged(task):
     assert (task.folder / LOG).read_text() == "hello\n"
 
 
+def test_the_processors_time_of_all_its_processes_counts_and_waiting_does_not(task):
+    if not hasattr(os, "wait4"):
+        pytest.skip("this system does not tell")
+    work = "import time; end = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    script = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {work!r}]); time.sleep(1)"
+    run = run_method(Script(f"{work}\n{script}"), task)
+    assert 0.8 <= run.cpu_seconds < run.seconds - 0.5
+
+
 def test_the_threads_of_the_task_reach_the_libraries(task):
     run_method(Script(f"import os; print([os.environ[n] for n in {THREAD_VARIABLES}])"), task)
     assert (task.folder / LOG).read_text().strip() == str(["3"] * len(THREAD_VARIABLES))

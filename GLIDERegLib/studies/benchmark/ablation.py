@@ -9,7 +9,6 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.networks import network
 from GLIDERegLib.core.settings import Settings
@@ -17,6 +16,7 @@ from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.studies.benchmark.about import describe_checkpoint
 from GLIDERegLib.studies.cases import Task
+from GLIDERegLib.studies.code import own_version
 
 REDUCTIONS = ("pca", "static", "dynamic")
 # The two readings of the paper: each slice by itself, or conditioned on SAM2's memory of the earlier ones.
@@ -65,6 +65,7 @@ class Configuration:
         )
 
     def command(self, task: Task) -> list[str]:
+        task = task.on_own_grid()
         command = [sys.executable, "-m", "GLIDERegLib", "register", str(task.fixed), str(task.moving)]
         # The images are aligned already; an alignment here would be measured as part of the row.
         options = {
@@ -90,7 +91,7 @@ class Configuration:
         return read_transform(task.folder / "transform.h5")
 
     def version(self) -> str:
-        return f"GLIDE-Reg {__version__}"
+        return f"GLIDE-Reg {own_version()}"
 
 
 def configurations(

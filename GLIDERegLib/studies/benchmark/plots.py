@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.studies.benchmark.rows import case_row, landmark_errors
 from GLIDERegLib.studies.benchmark.run import Results
-from GLIDERegLib.studies.benchmark.tables import case_row, landmark_errors
 
 # Okabe and Ito (2008) without yellow, which is too light for lines, and grey for an eighth method.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#888888")

@@ -35,8 +35,9 @@ class Results:
     """One record (JSON-able) for every case and method, cases in the outer order.
 
     A record has case, family, method, made (date, processor), made_with, version, status ("done", "failed",
-    "missing" or "timeout"), reason, and where done seconds (median of the repeats), seconds_each, peak_bytes,
-    weights, structures ({label: name}) and metrics, the report of `Judge`.
+    "missing" or "timeout"), reason, and where done seconds (median of the repeats), seconds_each,
+    cpu_seconds (median, None where the system does not tell), peak_bytes, weights, structures
+    ({label: name}) and metrics, the report of `Judge`.
     """
 
     cases: list[str]
@@ -101,6 +102,23 @@ def run_benchmark(
             fraction = len(records) / (len(cases) * len(methods))
             progress(Progress("benchmark", fraction, f"{case.name}, {record['method']}: {told}"))
     return Results(*names, records)
+
+
+def kept_results(out: Path, cases: Sequence[str], methods: Sequence[str], plan: Plan) -> Results:
+    """All that a folder of results holds of a plan's threads and repeats, whichever calls made it.
+
+    cases, methods: names that come first, in this order; what else is there follows.
+    """
+    found = [record for path in sorted((out / "records").glob("*/*.json")) if (record := _read(path))]
+    wanted = {"threads": plan.threads, "repeats": plan.repeats}
+    found = [record for record in found if record["made_with"] == record["made_with"] | wanted]
+    orders = []
+    for key, first in (("case", cases), ("method", methods)):
+        there = dict.fromkeys(record[key] for record in found)
+        orders.append([*(name for name in first if name in there), *(n for n in there if n not in first)])
+    cases, methods = orders
+    found.sort(key=lambda record: (cases.index(record["case"]), methods.index(record["method"])))
+    return Results(cases, methods, found)
 
 
 def _run_case(case: Case, methods: Sequence[Method], out: Path, plan: Plan) -> Iterator[tuple[dict, str]]:
@@ -176,7 +194,7 @@ def _run(method: Method, task: Task, plan: Plan, judge: Callable[[sitk.Transform
     except Exception as error:
         reason = str(error) if isinstance(error, GlideRegError) else f"{type(error).__name__}: {error}"
         return {"status": "failed", "reason": f"Its result cannot be judged. {reason}"}
-    weights = _weights(task.folder)
+    weights, cpu = _weights(task.folder), [run.cpu_seconds for run in runs]
     if not plan.keep:
         _remove_results(task.folder)
     return {
@@ -184,6 +202,7 @@ def _run(method: Method, task: Task, plan: Plan, judge: Callable[[sitk.Transform
         "reason": "",
         "seconds": statistics.median(run.seconds for run in runs),
         "seconds_each": [run.seconds for run in runs],
+        "cpu_seconds": None if None in cpu else statistics.median(cpu),
         "peak_bytes": max(run.peak_bytes for run in runs),
         "weights": weights,
         "metrics": metrics,

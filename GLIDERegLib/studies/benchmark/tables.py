@@ -10,32 +10,20 @@ import numpy as np
 
 from GLIDERegLib.files.outputs import whole_file, write_json
 from GLIDERegLib.studies.benchmark.about import describe_weights
+from GLIDERegLib.studies.benchmark.by_family import family_tables
+from GLIDERegLib.studies.benchmark.rows import (
+    GIB,
+    SLOW_PEER,
+    case_row,
+    landmark_errors,
+    markdown,
+    share_of_time,
+)
 from GLIDERegLib.studies.benchmark.run import Results
 from GLIDERegLib.studies.benchmark.statistics import compare, mean_interval
 
-OURS, SLOW_PEER = "glidereg-default", "convexadam"
-GIB = 2**30
+OURS = "glidereg-default"
 MOST_CASES_SHOWN = 12
-# A landmark this far off is lost, not imprecise: TRE of the best published methods lies around 1 mm.
-FAR_MM = 5.0
-FAMILY_COLUMNS = (
-    "cases",
-    "mean",
-    "median",
-    "95 %",
-    "worst",
-    f"beyond {FAR_MM:g} mm (%)",
-    "body",
-    "lungs",
-    "lungs, 95 %",
-    "near the pleura",
-    "SD of log J, lungs / truth",
-    "body / truth",
-    "folding (%)",
-    "Dice",
-    "time (s)",
-    "GiB",
-)
 # What methods are tested by: the column of a case's row, and its name.
 TESTED = (
     ("tre_mean", "target registration error, mean of a case (mm)"),
@@ -51,56 +39,14 @@ NOTES = """\
 - Dice: mean of the cases; structures are warped with nearest neighbour.
 - Folding: voxels of the mask or body, at the fixed scan's resolution, whose raw Jacobian determinant is not
   positive; mean of the cases.
-- Time: wall clock of the whole process, reading and writing files included, mean of the cases. GiB: the most
-  memory its processes took together in any case.
+- Time: wall clock of the whole process, reading and writing files included, mean of the cases. CPU: seconds
+  of the processor that it took, user and system, which another load on the machine changes less. GiB: the
+  most memory its processes took together in any case.
 - A method that did not finish every case is summed up over those it did."""
 NOTE_ON_TESTS = """\
 p: two-sided Wilcoxon signed-rank test with cases as samples, by their means, over the cases both methods
 finished; Holm's correction for the number of methods. Landmarks of one case are not independent and are not
 used as samples."""
-
-
-def case_row(record: dict) -> dict[str, float | str | None]:
-    """A record as one flat row: lengths in mm, Dice 0 to 1, folded voxels in %, memory in GiB."""
-    row = {name: record.get(name) for name in ("case", "family", "method", "version", "status", "reason")}
-    # Zero is what methods without a process have.
-    row["seconds"] = record.get("seconds") or None
-    row["peak_gib"] = record.get("peak_bytes", 0) / GIB or None
-    if record["status"] != "done":
-        return row
-    metrics = record["metrics"]
-    if error := metrics.get("target_registration_error"):
-        row |= {"landmarks": error["final"]["n"], "tre_initial_mean": error["initial"]["mean"]}
-        row |= {f"tre_{key}": value for key, value in error["final"].items() if key != "n"}
-        matching = metrics["centre_point_matching"]["final"]
-        row |= {f"share_{limit}": share for limit, share in matching.items()}
-    if snapped := metrics.get("snapped_error"):
-        row |= {f"tre_snapped_{key}": value for key, value in snapped["final"].items() if key != "n"}
-    if truth := metrics.get("truth_error"):
-        row |= {f"truth_{key}": truth["final"][key] for key in ("mean", "median", "p95", "max")}
-    for region, error in metrics.get("truth_by_region", {}).items():
-        row |= {f"truth_{region}_{key}": error["final"][key] for key in ("mean", "p95")}
-    for region, found in metrics.get("log_jacobian", {}).items():
-        row |= {f"log_jacobian_{region}": found["std_log"]}
-        row |= {f"log_jacobian_{region}_truth": found["truth_std_log"]}
-    if dice := metrics.get("dice"):
-        names = record["structures"]
-        labels = dice["final"]["per_label"].items()
-        row |= {f"dice_{names.get(label, f'label {label}')}": value for label, value in labels}
-        row["dice_mean"] = dice["final"]["mean"]
-    jacobian = metrics["jacobian"]
-    row |= {"folded_percent": 100 * jacobian["share_not_positive"]}
-    row |= {f"jacobian_{key}": jacobian[key] for key in ("min", "max", "std_log")}
-    row |= {f"round_trip_{key}": metrics["inverse_consistency"][key] for key in ("mean_mm", "p95_mm")}
-    for when in ("initial", "final"):
-        row |= {f"{name}_{when}": value for name, value in metrics["similarity"][when].items()}
-    return row
-
-
-def landmark_errors(records: list[dict]) -> list[np.ndarray]:
-    """The errors (mm) of the landmarks of each record that has landmarks."""
-    reports = [record["metrics"].get("target_registration_error") for record in records]
-    return [np.array([each["final_mm"] for each in report["each"]]) for report in reports if report]
 
 
 def default_reference(methods: list[str]) -> str:
@@ -147,7 +93,6 @@ def _main_table(results: Results, methods: list[str]) -> str:
     rows = {name: [case_row(record) for record in results.done(name)] for name in methods}
     errors = {name: landmark_errors(results.done(name)) for name in methods}
     pooled = {name: np.concatenate(found) for name, found in errors.items() if found}
-    slow = {row["case"]: row["seconds"] for row in rows.get(SLOW_PEER, [])}
 
     def mean(key: str, digits: int, factor: float = 1) -> Callable[[str], str | None]:
         def cell(name: str) -> str | None:
@@ -166,10 +111,8 @@ def _main_table(results: Results, methods: list[str]) -> str:
         found = mean_interval(errors[name]) if errors[name] else None
         return f"{found[0]:.2f} to {found[1]:.2f}" if found else None
 
-    def ratio(name: str) -> str | None:
-        times = [(row["seconds"], slow.get(row["case"])) for row in rows[name]]
-        own, other = np.sum([pair for pair in times if all(pair)] or [(0, 0)], axis=0)
-        return f"{own / other:.2f}" if other else None
+    def ratio(key: str) -> Callable[[str], str | None]:
+        return lambda name: share_of_time(rows[name], rows.get(SLOW_PEER, []), key)
 
     def memory(name: str) -> str | None:
         found = max((row["peak_gib"] or 0 for row in rows[name]), default=0)
@@ -194,7 +137,9 @@ def _main_table(results: Results, methods: list[str]) -> str:
         **{f"Dice {key[5:].replace('_', ' ')}": mean(key, 3) for key in structures},
         "folding (%)": mean("folded_percent", 4),
         "time (s)": mean("seconds", 1),
-        f"time / {SLOW_PEER}": ratio,
+        f"time / {SLOW_PEER}": ratio("seconds"),
+        "CPU (s)": mean("cpu_seconds", 1),
+        f"CPU / {SLOW_PEER}": ratio("cpu_seconds"),
         "GiB": memory,
     }
     cells = {title: [cell(name) for name in methods] for title, cell in columns.items()}
@@ -202,60 +147,6 @@ def _main_table(results: Results, methods: list[str]) -> str:
     return markdown(
         ["method", *shown], [[name, *row] for name, *row in zip(methods, *shown.values(), strict=True)]
     )
-
-
-def family_tables(results: Results, methods: list[str], reference: str) -> list[str]:
-    """A table for each family of cases where there are several, that in which the reference is worst
-    first."""
-    families = list(dict.fromkeys(r["family"] for r in results.records if r.get("family")))
-    if len(families) < 2:
-        return []
-    done = {
-        (family, name): [r for r in results.done(name) if r.get("family") == family]
-        for family in families
-        for name in methods
-    }
-
-    def behind(family: str) -> float:
-        """The reference's mean error over the best of the others'."""
-        means = {n: np.concatenate(e).mean() for n in methods if (e := landmark_errors(done[family, n]))}
-        others = [mean for name, mean in means.items() if name != reference]
-        return means[reference] / min(others) if reference in means and others else 0.0
-
-    tables = []
-    for family in sorted(families, key=behind, reverse=True):
-        rows = [[name, *_family_row(done[family, name])] for name in methods if done[family, name]]
-        title = f"Family {family}: landmarks (mm), distance from the truth by region (mm), smoothness"
-        tables.append(f"{title}\n\n{markdown(['method', *FAMILY_COLUMNS], rows)}")
-    return tables
-
-
-def _family_row(records: list[dict]) -> list[str | None]:
-    """The cells of `FAMILY_COLUMNS` over the cases of one family."""
-    rows, errors = [case_row(record) for record in records], landmark_errors(records)
-
-    def mean(key: str, digits: int = 2) -> str | None:
-        values = [row[key] for row in rows if row.get(key) is not None]
-        return f"{np.mean(values):.{digits}f}" if values else None
-
-    pooled = np.concatenate(errors) if errors else None
-    cells = [str(len(rows))] + (
-        [None] * 5
-        if pooled is None
-        else [
-            f"{pooled.mean():.2f}",
-            f"{np.median(pooled):.2f}",
-            f"{np.percentile(pooled, 95):.2f}",
-            f"{pooled.max():.1f}",
-            f"{100 * (pooled > FAR_MM).mean():.1f}",
-        ]
-    )
-    cells += [mean(f"truth_{region}") for region in ("body_mean", "lungs_mean", "lungs_p95", "pleura_mean")]
-    for region in ("lungs", "body"):
-        found, truth = mean(f"log_jacobian_{region}", 3), mean(f"log_jacobian_{region}_truth", 3)
-        cells.append(f"{found} / {truth}" if found else None)
-    cells += [mean("folded_percent", 4), mean("dice_mean", 3), mean("seconds", 1), mean("peak_gib")]
-    return cells
 
 
 def _case_table(results: Results, methods: list[str]) -> list[str]:
@@ -335,10 +226,3 @@ def _circumstances(results: Results, about: dict) -> str:
         *([about["weights"]] if about.get("weights") else weights or ["weights: none"]),
     ]
     return "\n".join(f"- {line}" for line in lines)
-
-
-def markdown(header: list[str], rows: list[list[str | None]]) -> str:
-    """A Markdown table; None becomes a dash."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    cells = [["–" if cell is None else cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 
 import SimpleITK as sitk
 
-from GLIDERegLib import __version__
 from GLIDERegLib.core.networks import network
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.files import checkpoints
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.studies.cases import Task
+from GLIDERegLib.studies.code import own_version
 
 RESULT = "transform.h5"
 
@@ -48,6 +48,7 @@ class Affine:
         return None
 
     def command(self, task: Task) -> Sequence[str]:
+        task = task.on_own_grid()
         masks = [f"{path or ''}" for path in (task.fixed_mask, task.moving_mask)]
         module = "GLIDERegLib.studies.peers.affine"
         return [
@@ -84,6 +85,7 @@ class GlideReg:
         return None
 
     def command(self, task: Task) -> Sequence[str]:
+        task = task.on_own_grid()
         command = [
             sys.executable,
             "-m",
@@ -106,7 +108,7 @@ class GlideReg:
     def version(self) -> str:
         encoder = Settings.preset(self.preset).encoder
         features = f"local features and {encoder}" if self._features() == "both" else "local features only"
-        return f"glidereg {__version__}, preset {self.preset}, {features}"
+        return f"glidereg {own_version()}, preset {self.preset}, {features}"
 
     def _options(self) -> Sequence[str]:
         return ["--features", self._features()]
@@ -142,7 +144,7 @@ class DinoReg(GlideReg):
         return None
 
     def version(self) -> str:
-        return f"glidereg {__version__}, preset {self.preset}, {self.encoder} reduced by PCA"
+        return f"glidereg {own_version()}, preset {self.preset}, {self.encoder} reduced by PCA"
 
     def _options(self) -> Sequence[str]:
         return ["--features", "global", "--encoder", self.encoder, "--reduction", "pca"]

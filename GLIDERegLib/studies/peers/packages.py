@@ -34,7 +34,8 @@ class PackagePeer:
     """A Python package, run by a script here in the peers' own Python.
 
     result: the file the script writes; convention: what is in it (`conversion.CONVENTIONS`). masks: whether
-    the script takes masks, which it gets where both images have one.
+    the script takes masks, which it gets where both images have one. two_grids: whether the
+    moving scan may lie on a grid of its own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PackagePeer:
     convention: str
     python: Path
     masks: bool = True
+    two_grids: bool = True
 
     def missing(self) -> str | None:
         if not self.python.exists():
@@ -55,6 +57,7 @@ class PackagePeer:
         return None
 
     def command(self, task: Task) -> Sequence[str]:
+        task = task.on_own_grid() if self.two_grids else task
         # Isolated, so that neither this folder nor the user's own packages get among the peer's imports.
         parts = [self.python, "-I", SCRIPTS / self.script, task.fixed, task.moving, task.folder, task.threads]
         if self.masks and task.fixed_mask and task.moving_mask:
@@ -93,7 +96,14 @@ def package_peers(python: Path) -> list[PackagePeer]:
         PackagePeer("greedy", "picsl_greedy", "run_greedy.py", "displacement.mha", "mm-lps", python),
         PackagePeer("niftyreg", "niftyreg", "run_niftyreg.py", "displacement.nii.gz", "mm-ras", python),
         PackagePeer(
-            "convexadam", "convexAdam", "run_convexadam.py", "displacement.mha", "voxels-zyx", python, False
+            "convexadam",
+            "convexAdam",
+            "run_convexadam.py",
+            "displacement.mha",
+            "voxels-zyx",
+            python,
+            masks=False,
+            two_grids=False,
         ),
         Plastimatch(
             "plastimatch",

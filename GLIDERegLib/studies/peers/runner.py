@@ -31,12 +31,14 @@ class Run:
     status: "done" (the process ended well; whether a usable result is there, `Method.transform` tells),
     "failed", "missing" (not installed) or "timeout". reason: one sentence where it is not "done", else empty.
     seconds: wall time of the process. peak_bytes: largest memory of the process and all it started.
+    cpu_seconds: what they took of the processor, user and system; None where the system does not tell.
     """
 
     status: str
     reason: str
     seconds: float
     peak_bytes: int
+    cpu_seconds: float | None = None
 
 
 def run_method(method: Method, task: Task, timeout: float | None = None) -> Run:
@@ -45,7 +47,7 @@ def run_method(method: Method, task: Task, timeout: float | None = None) -> Run:
     timeout: seconds after which the process and all it started are killed; they are killed too when the
     caller is interrupted. Libraries that heed an environment variable keep to the task's threads.
 
-    Memory is that of `Watched.peak`.
+    Memory is that of `Watched.peak`, the processor's time that of `Watched.cpu`.
     """
     if reason := method.missing():
         return Run("missing", reason, 0.0, 0)
@@ -78,7 +80,7 @@ def run_method(method: Method, task: Task, timeout: float | None = None) -> Run:
         return Run("timeout", f"{method.name} was stopped after {timeout:g} s.", seconds, watched.peak)
     if process.returncode != 0:
         return Run("failed", _failure(method.name, process.returncode, log), seconds, watched.peak)
-    return Run("done", "", seconds, watched.peak)
+    return Run("done", "", seconds, watched.peak, watched.cpu)
 
 
 def _failure(name: str, status: int, log: Path) -> str:
