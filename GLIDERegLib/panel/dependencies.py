@@ -10,17 +10,19 @@ show only with torch.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 
 from GLIDERegLib.panel import packages
 from GLIDERegLib.panel.child import PYTHON_VARIABLE, Child, pythonExecutable
-from GLIDERegLib.panel.packages import MEGABYTES, REQUIREMENTS
+from GLIDERegLib.panel.packages import EXTRAS, MEGABYTES, REQUIREMENTS
 
 TITLE = "GLIDE-Reg"
 PROBE_COMMAND = ("-m", "GLIDERegLib.worker.probe")
@@ -115,12 +117,33 @@ def ensureInstalled(findings: dict, globalFeatures: bool) -> bool:
     something cannot be installed. Installs nothing in a Slicer that is under test or has no window, and never
     changes Slicer's numpy, SimpleITK and VTK.
     """
-    global _installing
-    import slicer
-
     missing = missingPackages(findings, globalFeatures)
     if not missing:
         return True
+    optional = [name for name in findings["missing_optional"] if name in REQUIREMENTS]
+    return _installed(missing, optional, lambda: packages.install(missing, optional, TITLE))
+
+
+def ensureExtra(name: str) -> bool:
+    """Whether a package that one button alone needs is there, after installing it if the user agrees; else as
+    `ensureInstalled`. What a Python of the user's own has is not asked: its process tells.
+    """
+    if os.environ.get(PYTHON_VARIABLE) or importlib.util.find_spec(name) is not None:
+        return True
+
+    def install() -> bool:
+        packages.installExtra(name, TITLE)
+        importlib.invalidate_caches()
+        return True
+
+    return _installed([name], [], install)
+
+
+def _installed(missing: list[str], optional: list[str], install: Callable[[], bool]) -> bool:
+    """Whether `install` has done it, once the user has agreed; tells why not."""
+    global _installing
+    import slicer
+
     if _installing:  # Slicer 5.10 handles clicks while pip runs
         return False
     if slicer.app.testingEnabled() or slicer.util.mainWindow() is None:
@@ -129,14 +152,13 @@ def ensureInstalled(findings: dict, globalFeatures: bool) -> bool:
     if obstacle := _obstacle(missing):
         slicer.util.errorDisplay(obstacle, windowTitle=TITLE)
         return False
-    optional = [name for name in findings["missing_optional"] if name in REQUIREMENTS]
     if not slicer.util.confirmOkCancelDisplay(_question(missing, optional), windowTitle=TITLE):
         return False
     output = _Tee()
     _installing = True
     try:
         with redirect_stdout(output):
-            return packages.install(missing, optional, TITLE)
+            return install()
     except Exception as error:
         logging.exception("GLIDE-Reg's dependencies could not be installed.")
         sentence = explainFailure(f"{output.text}\n{error}")
@@ -161,7 +183,7 @@ def _obstacle(missing: list[str]) -> str | None:
             f"{pythonExecutable()} lacks {', '.join(missing)}; install them there, or unset "
             f"{PYTHON_VARIABLE} and restart Slicer to use Slicer's own Python."
         )
-    unknown = [name for name in missing if name not in (*REQUIREMENTS, "torch", "sam2")]
+    unknown = [name for name in missing if name not in (*REQUIREMENTS, *EXTRAS, "torch", "sam2")]
     if unknown:
         return f"Slicer's own {', '.join(unknown)} cannot be imported; install Slicer again."
     if "torch" not in missing:
@@ -189,7 +211,8 @@ def _question(missing: list[str], optional: list[str]) -> str:
     others = [name for name in (*missing, *optional) if name != "torch"]
     if others:
         size = sum(MEGABYTES.get(name, 1) for name in others)
-        names = ", ".join("SAM2" if name == "sam2" else REQUIREMENTS[name].split(">")[0] for name in others)
+        known = {**REQUIREMENTS, **EXTRAS, "sam2": "SAM2"}
+        names = ", ".join(known[name].split(">")[0] for name in others)
         lines.append(f"{names}: about {size} MB")
     return "\n\n".join(
         (

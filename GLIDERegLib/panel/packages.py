@@ -27,9 +27,13 @@ REQUIREMENTS = {
     "iopath": "iopath>=0.1.10",
     "PIL": "pillow>=9.4",
 }
+# What one button alone needs.
+EXTRAS = {"highdicom": "highdicom>=0.28,<1"}
 # Megabytes to download, dependencies included, where it is more than about one.
-MEGABYTES = {"numba": 65, "scipy": 40, "matplotlib": 20, "PIL": 7}
+MEGABYTES = {"numba": 65, "scipy": 40, "matplotlib": 20, "PIL": 7, "highdicom": 5}
 SLICERS_OWN = ("numpy", "SimpleITK", "vtk")
+# Kept as it is wherever it is, for Slicer's own DICOM modules are written for that version.
+DICOM = "pydicom"
 TORCH = ("torch", "torchvision")
 TORCH_REQUIREMENT = ">=2.5.1"
 SAM2_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements-sam2.txt"
@@ -54,6 +58,20 @@ def install(needed: list[str], optional: list[str], requester: str) -> bool:
                 _pip([REQUIREMENTS[name]], requester)
             except Exception:
                 logging.warning("%s could not be installed; registrations work without it.", name)
+    return True
+
+
+def installExtra(name: str, requester: str) -> None:
+    """Installs a package of EXTRAS. Raises whatever pip raises."""
+    with pipKeeps((*SLICERS_OWN, *TORCH, *([DICOM] if _isThere(DICOM) else []))):
+        _pip([EXTRAS[name]], requester)
+
+
+def _isThere(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
     return True
 
 

@@ -10,11 +10,13 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.dependencies import ensureExtra
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.contour_export import SceneContourExport, describeContours
 from GLIDERegLib.scene.registration.pair import Pair
 
 POLL_MILLISECONDS = 200
+SEG_PACKAGE = "highdicom"
 # The pair, which scan the segmentation is of, the segmentation, and the IDs of the chosen segments.
 Chosen = tuple[Pair, str, slicer.vtkMRMLSegmentationNode, list[str]]
 
@@ -47,6 +49,14 @@ class ContourDicomButtons:
         chosen = self._chosen()
         if chosen is None:
             return
+        if kind == "seg" and not ensureExtra(SEG_PACKAGE):
+            self._tell(
+                _("DICOM SEG needs the Python package highdicom, which is not installed; RTSTRUCT does not.")
+            )
+            return
+        # The question and pip let events through.
+        if (chosen := self._chosen()) is None:
+            return
         pair, scan, segmentation, ids = chosen
         try:
             shown = describeContours(kind, getattr(pair, scan), segmentation, ids)
@@ -74,5 +84,11 @@ class ContourDicomButtons:
         if self._export.active:
             return
         self._timer.stop()
-        self._tell(_("Written: {path}").format(path=path) if path else self._export.failure)
+        failure = self._export.failure
+        if SEG_PACKAGE in failure:
+            # The command's remedy is for its own options.
+            failure = _("DICOM SEG needs the Python package highdicom in {python}; install it there.").format(
+                python=pythonExecutable()
+            )
+        self._tell(_("Written: {path}").format(path=path) if path else failure)
         self.enable()

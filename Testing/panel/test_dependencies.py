@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -233,6 +234,49 @@ def test_a_second_click_during_an_installation_does_nothing(slicer):
     assert dependencies.ensureInstalled(FRESH_SLICER, True), "the next one may install again"
 
 
+# What one button needs.
+
+
+@pytest.fixture
+def withoutHighdicom(monkeypatch):
+    find = dependencies.importlib.util.find_spec
+    monkeypatch.setattr(
+        dependencies.importlib.util, "find_spec", lambda name: None if name == "highdicom" else find(name)
+    )
+
+
+def test_what_a_button_needs_is_installed_if_the_user_agrees_and_slicers_pydicom_stays(
+    slicer, withoutHighdicom
+):
+    slicer.answer = False
+    assert not dependencies.ensureExtra("highdicom") and slicer.installed == slicer.errors == []
+    assert "highdicom: about 5 MB" in slicer.questions[0]
+    slicer.answer = True
+    assert dependencies.ensureExtra("highdicom")
+    ((requirements, constraints, _),) = slicer.installed
+    (asked,) = requirements
+    assert asked.startswith("highdicom") and {">=0.28", "<1"} == set(
+        asked.removeprefix("highdicom").split(",")
+    )
+    kept = {re.split("[=<]", line)[0] for line in constraints.split()}
+    has = importlib.util.find_spec("pydicom") is not None
+    assert kept >= {"numpy", "SimpleITK", "vtk", "torch"} and ("pydicom" in kept) == has
+
+
+def test_a_button_whose_package_cannot_be_installed_says_why(slicer, withoutHighdicom):
+    slicer.failing, slicer.pipSays = "highdicom", "ERROR: ResolutionImpossible"
+    assert not dependencies.ensureExtra("highdicom")
+    ((sentence, _),) = slicer.errors
+    assert "no version of the packages fits this Slicer" in sentence
+
+
+def test_nothing_is_asked_of_a_python_of_the_users_own_or_where_it_is_there(slicer, monkeypatch):
+    assert dependencies.ensureExtra("json")
+    monkeypatch.setenv("GLIDEREG_PYTHON", "/my/python")
+    assert dependencies.ensureExtra("highdicom")
+    assert slicer.questions == slicer.installed == []
+
+
 # What is installed, and how.
 
 
@@ -265,6 +309,8 @@ def test_no_requirement_names_what_slicer_comes_with_and_all_are_lower_bounds(sl
 def test_requirements_are_those_of_the_library():
     listed = re.findall(r'^    "(.+)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert set(packages.REQUIREMENTS.values()) <= set(listed)
+    text = (ROOT / "pyproject.toml").read_text()
+    assert all(f'"{requirement}"' in text for requirement in packages.EXTRAS.values())
 
 
 def test_what_speeds_up_is_done_without_where_it_does_not_fit(slicer):

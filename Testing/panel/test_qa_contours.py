@@ -304,6 +304,20 @@ def test_contours_are_written_as_a_segmentation_bit_by_bit(slicerHost, dicom, tm
     assert data.pixel_array.sum() == dicom.mask.sum() and data.SegmentSequence[0].SegmentLabel == "Organ"
 
 
+def test_a_segmentation_without_its_package_is_told_in_the_panels_words(slicerHost, dicom, monkeypatch):
+    import qt
+
+    from GLIDERegLib.panel import dependencies
+
+    monkeypatch.delenv("GLIDEREG_PYTHON")
+    monkeypatch.setattr(dependencies.importlib.util, "find_spec", lambda name: None)
+    slicerHost.dialogs.answers.append(qt.QMessageBox.Cancel)
+    dicom.ui.qaSegButton.click()
+    (shown,) = slicerHost.dialogs.shown
+    assert "highdicom: about 5 MB" in shown.text
+    assert "RTSTRUCT does not" in dicom.ui.qaContoursLabel.text and "pip" not in dicom.ui.qaContoursLabel.text
+
+
 def test_contours_of_a_scan_that_is_no_dicom_are_refused_before_a_question(slicerHost, opened, study):
     opened.node.qaSegmentation = study.fixedStructures
     opened.ui.qaSegButton.click()
