@@ -12,6 +12,7 @@ from GLIDERegLib.evaluation.record.record import LEVELS, NO_LOGIN, Record, Reque
 from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.hashing import Hashing
 from GLIDERegLib.panel.keys import QA, PageKeys
 from GLIDERegLib.panel.qa_contours import ContoursSection
 from GLIDERegLib.panel.qa_tables import WARNING_COLOR, QaTables, siteTolerances
@@ -19,7 +20,7 @@ from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.quality.contours import compared
 from GLIDERegLib.scene.quality.landmark_nodes import regionTable
 from GLIDERegLib.scene.quality.looked import seen, worstSeen
-from GLIDERegLib.scene.quality.records import SceneRecord, latest, numbers, sign
+from GLIDERegLib.scene.quality.records import SceneRecord, hasRecord, latest, numbers, sign
 from GLIDERegLib.scene.registration.dicom_objects import direction
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem
 
@@ -54,6 +55,7 @@ class QaPage:
         buttons = {"propagate": ui.qaPropagateButton, "sign": ui.qaSignButton, "save": ui.qaSaveButton}
         self.keys = PageKeys(QA, ui.qaPairSection, buttons)
         ui.qaNoteLabel.text = _(NO_LOGIN)
+        self._hashing = Hashing()
         self._saving = SceneRecord(pythonExecutable())
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -81,6 +83,7 @@ class QaPage:
     def abandon(self) -> None:
         """Ends what is being written, for the scene is being closed."""
         self._timer.stop()
+        self._hashing.close()
         self._saving.close()
         self._contours.close()
 
@@ -136,7 +139,19 @@ class QaPage:
         )
 
     def _showState(self) -> None:
-        """Whether the newest record still holds."""
+        """Whether the newest record still holds, as soon as the scans are compared with it."""
+        pair, self._latest = self._shown, None
+        if pair is None or not hasRecord(pair):
+            self._hashing.close()
+            self._tellState()
+            return
+        self._hashing.whenKnown(pair, self._tellState)
+        if self._hashing.active:
+            self.ui.qaStateLabel.text = _("Comparing the scans with the record...")
+            self.ui.qaStateLabel.setStyleSheet("")
+            self.ui.qaSignButton.enabled = self.ui.qaSaveButton.enabled = False
+
+    def _tellState(self) -> None:
         ui, pair = self.ui, self._shown
         self._latest, text, wrong = None, _("No record yet."), False
         if pair is not None:
@@ -200,17 +215,18 @@ class QaPage:
         ):
             return
         request = Request(node.qaPurpose, node.qaRegion, node.qaAccuracy)
-        name = self.ui.qaNameEdit.text
+        level, name = int(self._level.value), self.ui.qaNameEdit.text
+        decision = (request, self._numbers, level, node.qaRemarks, name)
+        self._say(_("Reading the scans for the record..."))
+        self._hashing.whenKnown(pair, lambda: self._seal(pair, decision))
+
+    def _seal(self, pair: Pair, decision: tuple) -> None:
         try:
-            with slicer.util.WaitCursor():
-                # The cursor lets events through, and the scene may have been closed.
-                if self._pair() != pair:
-                    return
-                record = sign(pair, request, self._numbers, int(self._level.value), node.qaRemarks, name)
+            record = sign(pair, *decision)
         except InputError as error:
             self._say(said(error))
-            return
-        self._say(record.reached)
+        else:
+            self._say(record.reached)
         self._showState()
 
     def save(self) -> None:

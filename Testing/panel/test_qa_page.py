@@ -287,3 +287,54 @@ def test_closing_the_scene_leaves_an_empty_page(slicerHost, opened):
     slicer.mrmlScene.Clear(0)
     assert opened.ui.qaLookedView.rowCount == 0 and not opened.ui.qaSignButton.enabled
     assert "page Check" in opened.ui.qaPairLabel.text
+
+
+def test_large_scans_are_compared_between_slicers_events(slicerHost, opened, study, monkeypatch):
+    from GLIDERegLib.panel import hashing
+    from GLIDERegLib.scene.quality import locks
+
+    look(slicerHost, opened)
+    request(opened)
+    monkeypatch.setattr(hashing, "STEP_SECONDS", 0)
+    monkeypatch.setattr(locks, "PIECE_BYTES", 1 << 14)
+    opened.ui.qaSignButton.click()
+    assert opened.ui.qaMessageLabel.text.startswith("Reading the scans")
+    slicerHost.waitUntil(lambda: "Holds" in opened.ui.qaStateLabel.text, seconds=20)
+    study.moving.GetImageData().Modified()
+    enter(opened)
+    assert opened.ui.qaStateLabel.text.startswith("Comparing") and not opened.ui.qaSignButton.enabled
+    slicerHost.waitUntil(lambda: "Holds" in opened.ui.qaStateLabel.text, seconds=20)
+    assert opened.ui.qaSignButton.enabled
+
+
+def test_a_scan_that_changes_while_it_is_read_is_read_again(slicerHost, study, monkeypatch):
+    import slicer
+
+    from GLIDERegLib.scene.quality import locks
+    from GLIDERegLib.scene.registration.pair import makePair
+
+    pair = makePair(study.fixed, study.moving, study.transform)
+    monkeypatch.setattr(locks, "PIECE_BYTES", 1 << 14)
+    work = locks.locking(pair)
+    next(work)
+    slicer.util.arrayFromVolume(study.fixed)[0, 0, 0] += 1
+    slicer.util.arrayFromVolumeModified(study.fixed)
+    for _ in work:
+        pass
+    found = locks.locks(pair)
+    monkeypatch.setattr(locks, "_known", {})
+    assert locks.locks(pair) == found
+
+
+def test_another_scan_while_one_is_read_gets_no_record(slicerHost, opened, study, monkeypatch):
+    from GLIDERegLib.panel import hashing
+    from GLIDERegLib.scene.quality import locks
+
+    look(slicerHost, opened)
+    request(opened)
+    monkeypatch.setattr(hashing, "STEP_SECONDS", 0)
+    monkeypatch.setattr(locks, "PIECE_BYTES", 1 << 14)
+    opened.ui.qaSignButton.click()
+    opened.node.checkMoving = None
+    slicerHost.processEvents(0.3)
+    assert opened.ui.qaStateLabel.text == "No record yet." and not opened.ui.qaSignButton.enabled

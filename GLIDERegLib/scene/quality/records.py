@@ -69,6 +69,10 @@ def sign(pair: Pair, request: Request, found: list[Number], level: int, text: st
     return record
 
 
+def hasRecord(pair: Pair) -> bool:
+    return bool(textsOf(pair, KIND))
+
+
 def latest(pair: Pair) -> tuple[Record, State] | None:
     """The pair's newest record, and whether it still holds; None without one.
 
