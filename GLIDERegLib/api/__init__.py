@@ -22,7 +22,7 @@ from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.files.feature_cache import FeatureCache
-from GLIDERegLib.files.transforms import field_grid, map_points
+from GLIDERegLib.files.transforms import check_invertible, field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import rigid_nodules, scale, small_mask
 from GLIDERegLib.registration.features.encoding import SliceEncoder
@@ -100,6 +100,8 @@ def register_inputs(
     asked = settings or Settings.preset("default")
     for volume in pair.scans:
         check_volume(volume)
+    if pair.initial is not None:
+        check_invertible(pair.initial, "The initial transform")
     begin = time.perf_counter()
     device = choose_device(asked.device)
     factor = magnification(pair.fixed.grid)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from GLIDERegLib.core.errors import Cancelled
+from GLIDERegLib.core.errors import Cancelled, one_line
 
 if TYPE_CHECKING:
     from GLIDERegLib.registration.progress import CancelToken, Progress, ProgressCallback
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **keywords})
 
     def error(self, message: str):
-        self.exit(2, f"glidereg: error: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"glidereg: error: {one_line(message)}; see `{self.prog} --help`\n")
 
 
 def own_streams() -> None:
@@ -199,4 +199,4 @@ def comparison(rows: list[Row]) -> str:
 
 def print_warnings(warnings: list[str]) -> None:
     for text in warnings:
-        print("Warning:", text)
+        print("Warning:", one_line(text))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
 from GLIDERegLib.core.errors import GlideRegError
 
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     for text, chosen in doubts.items():
         if chosen.any():
             labels = [label for label, shown in zip(propagated.labels, chosen, strict=True) if shown]
-            print(f"Warning: {len(labels)} points are {text}: {', '.join(labels)}.")
+            print_warnings([f"{len(labels)} points are {text}: {', '.join(labels)}."])
 
 
 def image_grids(options: argparse.Namespace) -> dict[str, Grid]:

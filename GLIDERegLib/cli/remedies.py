@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from GLIDERegLib.core.errors import GlideRegError, one_sentence
+from GLIDERegLib.core.errors import GlideRegError, one_line, one_sentence
 
 # By the error's code; the facts of the error fill the braces.
 REMEDIES = {
@@ -33,4 +33,4 @@ def worded(error: GlideRegError) -> str:
     except KeyError:
         # Raised without what this wording needs: its own hint is still right.
         remedy = ""
-    return " ".join(one_sentence(error.message, remedy or error.hint).split())
+    return one_line(one_sentence(error.message, remedy or error.hint))

@@ -91,6 +91,12 @@ def shortened(text: str, most: int = 120) -> str:
     return text if len(text) <= most else f"{text[: most - 30]}...{text[-27:]}"
 
 
+def one_line(text: str) -> str:
+    """The text without line breaks or letters that would move the cursor, as names of files may hold them."""
+    line = " ".join(part.strip() for part in text.splitlines())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
 def one_sentence(message: str, hint: str = "") -> str:
     """What is wrong and what to do, in one sentence; the message as it is where there is no hint."""
     if not hint:

@@ -18,7 +18,8 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
+from GLIDERegLib.files.header_places import check_place, unit_in_mm
+from GLIDERegLib.files.headers import check_data, is_nrrd, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
@@ -58,13 +59,17 @@ def read_field(path: Path) -> sitk.Transform:
     kind, ras, inverted = DISPLACEMENTS, False, False
     with as_nifti1(path, named) if nifti else nullcontext(path) as readable:
         if nifti:
-            check_nifti(readable, named)
+            check_nifti(readable, named, "Compute it again.")
             kind, ras = _nifti_kind(read_nifti_header(readable), named)
         else:
             fields = read_header(path)
             check_data(path, fields, named)
-            inverted = _is_modeling(fields, named)
-        with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
+            check_place(path, fields, named)
+            if unit_in_mm(path, fields, named) != 1.0:
+                raise InputError(f"{named} is not in mm.", "Save it in mm.", code="units")
+            inverted = is_nrrd(path) and _is_modeling(fields, named)
+        failure = f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."
+        with itk_calls(failure, named=named):
             image = sitk.ReadImage(str(readable))
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
         raise InputError(
@@ -155,8 +160,6 @@ def _is_modeling(fields: dict[str, str], named: str) -> bool:
             "Save it in left-posterior-superior (LPS).",
             code="field-space",
         )
-    if nrrd_unit(fields, named) != 1.0:
-        raise InputError(f"{named} is not in mm.", "Save it in mm.", code="units")
     if frame := fields.get("measurement frame"):
         try:
             matrix = [float(n) for n in frame.replace("(", " ").replace(")", " ").replace(",", " ").split()]

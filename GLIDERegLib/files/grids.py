@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.headers import nrrd_unit, read_header
+from GLIDERegLib.files.header_places import unit_in_mm
+from GLIDERegLib.files.headers import read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti2 import as_nifti1
@@ -41,7 +42,7 @@ def read_grid(path: str | PathLike, role: str = "fixed") -> Grid:
     n = len(size)
     if n < 3 or min(spacing[:3]) <= 0:
         raise InputError(f"{named} tells of no 3-D image", "Give a 3-D volume.", code="not-3d")
-    unit = 1.0 if nifti else nrrd_unit(read_header(path), named)
+    unit = 1.0 if nifti else unit_in_mm(path, read_header(path), named)
     rows = [reader.GetDirection()[n * row : n * row + 3] for row in range(3)]
     return Grid(
         tuple(size[:3]),

@@ -1,4 +1,4 @@
-"""Headers of NRRD and MetaImage as text: what ITK does not tell, and what it believes without looking.
+"""Headers of NRRD and MetaImage as text, and whether their voxels are all there, which ITK believes.
 
 NRRD: http://teem.sourceforge.net/nrrd/format.html. MetaImage: https://itk.org/Wiki/MetaIO/Documentation.
 """
@@ -23,12 +23,14 @@ NRRD_BYTES = {
     **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t", "double"), 8),
     **dict.fromkeys(("ulonglong", "unsigned long long", "uint64", "uint64_t"), 8),
 }
+TEXT_ENCODINGS = ("ascii", "text", "txt", "hex")
 META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
 META_BYTES |= {"LONG": 4, "ULONG": 4, "LONG_LONG": 8, "ULONG_LONG": 8}
-# Lengths that NRRD's `space units` may name, in mm; what SI writes for micro is one of two letters.
-MM = {"mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "": 1.0, "???": 1.0}
-MM |= {"m": 1e3, "meter": 1e3, "metre": 1e3, "cm": 10.0, "centimeter": 10.0, "nm": 1e-6}
-MM |= {"um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3}
+
+
+def is_nrrd(path: Path) -> bool:
+    """By its name; else MetaImage."""
+    return path.name.lower().endswith((".nrrd", ".nhdr"))
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -37,7 +39,7 @@ def read_header(path: Path) -> dict[str, str]:
     """
     with path.open("rb") as stream:
         head = stream.read(LONGEST_HEADER)
-    nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
+    nrrd = is_nrrd(path)
     fields: dict[str, str] = {}
     place = 0
     while place < len(head):
@@ -66,7 +68,7 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
     Nothing is allocated for this, so that a damaged size in a small file takes no memory.
     """
     try:
-        nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
+        nrrd = is_nrrd(path)
         size = [int(n) for n in fields["sizes" if nrrd else "DimSize"].split()]
         if nrrd:
             each = NRRD_BYTES.get(fields["type"].lower())
@@ -101,7 +103,13 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
         there = path.stat().st_size - int(fields[""])
     encoding = fields.get("encoding", "raw").lower()
     packed = encoding.startswith("gz") if nrrd else fields.get("CompressedData", "").lower() == "true"
-    if encoding in ("bzip2", "bz2", "ascii", "text", "txt", "hex") or each is None:
+    if nrrd and each != 1 and encoding not in TEXT_ENCODINGS and "endian" not in fields:
+        raise InputError(
+            f"{named} does not say the order of its bytes (the field endian).",
+            "Write endian: little, or big, into its header.",
+            code="endian",
+        )
+    if encoding in ("bzip2", "bz2", *TEXT_ENCODINGS) or each is None:
         return
     if not nrrd and fields.get("BinaryData", "True").lower() == "false":
         return
@@ -113,19 +121,3 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
             "Copy or export it again.",
             code="file-incomplete",
         )
-
-
-def nrrd_unit(fields: dict[str, str], named: str) -> float:
-    """The length in mm that a step of 1 means in an NRRD's spacing and origin; ITK takes all for mm.
-
-    Raises InputError for units it does not know or that differ by axis.
-    """
-    units = [unit.strip() for unit in fields.get("space units", "").split('"')[1::2]]
-    found = {MM[unit.lower()] for unit in units if unit.lower() in MM}
-    if len(found) > 1 or any(unit.lower() not in MM for unit in units):
-        raise InputError(
-            f"{named} has the space units {', '.join(units)}, which are not lengths of one kind.",
-            "Save it in mm.",
-            code="units",
-        )
-    return found.pop() if found else 1.0

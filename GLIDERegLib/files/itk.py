@@ -10,7 +10,13 @@ from contextlib import contextmanager, suppress
 
 import SimpleITK as sitk
 
-from GLIDERegLib.core.errors import InputError, OutOfMemoryError
+from GLIDERegLib.core.errors import InputError, OutOfMemoryError, shortened
+
+REASONS = {
+    "determinant is 0": "two of its axes have the same direction, or one has none",
+    "Zero-valued spacing": "the spacing along one of its axes is zero",
+    "ScalarWithSpace": "it has spacings and a space, where NRRD asks for space directions",
+}
 
 
 class _Silence:
@@ -51,9 +57,9 @@ _silence = _Silence()
 
 
 @contextmanager
-def itk_calls(failure: str, hint: str = "", code: str = "file-damaged") -> Iterator[None]:
+def itk_calls(failure: str, hint: str = "", code: str = "file-damaged", named: str = "") -> Iterator[None]:
     """Runs SimpleITK calls without a word on standard error; their errors become an InputError of this text,
-    hint and code.
+    hint and code; of a file that is `named`, with the reason where ITK gives one that a user understands.
 
     Raises OutOfMemoryError when ITK could not allocate memory.
     """
@@ -67,6 +73,19 @@ def itk_calls(failure: str, hint: str = "", code: str = "file-damaged") -> Itera
             raise OutOfMemoryError(
                 "There is not enough memory to hold the image.", "Close other programs."
             ) from error
+        if named and (reason := _reason(str(error))):
+            failure = f"{named} cannot be read: {reason}."
         raise InputError(failure, hint, code=code) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _reason(said: str) -> str:
+    """What ITK says of a header that it cannot use, in a user's words; empty where that is of no use."""
+    for text, reason in REASONS.items():
+        if text in said:
+            return reason
+    # NrrdIO tells its calls from the outermost in, a line each, and the fault last.
+    lines = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("[nrrd] ")]
+    last = "".join(letter if letter.isprintable() else " " for letter in lines[-1]).strip() if lines else ""
+    return f"its header is wrong ({shortened(last)})" if last else ""

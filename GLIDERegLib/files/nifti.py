@@ -23,6 +23,8 @@ FLOATS = {16: "f4", 64: "f8"}
 # Lengths in mm by the lowest three bits of xyzt_units; ITK does as much and takes all others for mm.
 UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 SIZE_OF_HEADER = 348
+# By how much the square of a unit quaternion in float32 may exceed 1, with room for four decimals in text.
+ROUNDED = 1e-3
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     return NiftiHeader(intent, text(328, 16), p1, text(148, 80), UNITS.get(header[123] & 7, 1.0))
 
 
-def check_nifti(path: Path, what: str) -> None:
+def check_nifti(path: Path, what: str, mend: str) -> None:
     """Raises InputError for what ITK passes over: a cut-off file, NaN (read as 0), zero spacing (read as 1).
 
-    `what` names the file at the start of messages. NIfTI-2, which ITK does not read: see `as_nifti1`.
+    `what` names the file at the start of messages, `mend` is the hint for NaN. NIfTI-2, which ITK does not
+    read: see `as_nifti1`.
     """
     try:
         start = _header(path)[0]
@@ -64,7 +67,8 @@ def check_nifti(path: Path, what: str) -> None:
     if SIZE_OF_HEADER in size and start[40:42] in (b"\0\0", b""):
         raise InputError(f"{what} has a damaged header.", "Copy or export it again.", code="file-damaged")
     with itk_calls(
-        f"{what} cannot be read; its header is damaged or its axes are skewed.", "Export it again."
+        f"{what} cannot be read; its header is damaged, or its axes are skewed or lie in one plane.",
+        "Export it again.",
     ):
         complete, bad = _scan(path)
     if not complete:
@@ -72,7 +76,7 @@ def check_nifti(path: Path, what: str) -> None:
     if bad:
         raise InputError(
             f"{what} holds {bad} voxels that are NaN or infinite.",
-            "Replace them by air (-1024).",
+            mend,
             code="not-finite",
         )
     header, order = _header(path)
@@ -82,6 +86,28 @@ def check_nifti(path: Path, what: str) -> None:
             raise InputError(
                 f"{what} has a voxel spacing of zero or NaN.", "Mend its header.", code="not-finite"
             )
+        _check_numbers(header, order, what)
+
+
+def _check_numbers(header: bytes, order: str, what: str) -> None:
+    """Raises InputError for a qform that is no rotation, which ITK makes one, and for an offset of the values
+    without a slope, which ITK adds though the standard has both left out.
+    """
+    qform_code, sform_code = struct.unpack_from(f"{order}hh", header, 252)
+    length = sum(part * part for part in struct.unpack_from(f"{order}3f", header, 256))
+    if qform_code > 0 and sform_code <= 0 and not length <= 1 + ROUNDED:
+        raise InputError(
+            f"{what} has a qform that is no rotation (its quaternion is longer than 1 or NaN).",
+            "Export it again.",
+            code="geometry",
+        )
+    slope, offset = struct.unpack_from(f"{order}2f", header, 112)
+    if slope == 0 and offset != 0 and math.isfinite(offset):
+        raise InputError(
+            f"{what} has an offset of its values (scl_inter {offset:g}) without a slope (scl_slope 0).",
+            "Write the slope 1, or no offset, into its header.",
+            code="values",
+        )
 
 
 def is_complete(path: Path) -> bool:

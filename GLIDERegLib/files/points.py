@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -16,12 +15,9 @@ import numpy as np
 
 from GLIDERegLib.core.errors import InputError, shortened, system_refusals
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.files.point_tables import FCSV_COLUMNS, parse_table, position, system_of
 
 SUFFIXES = (".csv", ".mrk.json", ".fcsv")
-RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
-# Slicer wrote numbers into .fcsv files up to version 4.10.
-SYSTEMS = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
-FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
@@ -57,7 +53,8 @@ def read_points(path: str | PathLike) -> PointSet:
     """Reads points from .csv, .mrk.json or .fcsv and turns them into LPS mm; empty labels become P1, P2, ...
 
     CSV: a header with x, y, z (or Slicer's l, p, s or r, a, s) and, if wished, label; further columns are
-    ignored. LPS, unless a line `# CoordinateSystem = RAS` before the header says otherwise.
+    ignored. Commas, semicolons (with decimal commas, as spreadsheets write them), tabs or spaces between
+    them. LPS mm, unless a line `# CoordinateSystem = RAS` before the header says otherwise.
     Raises InputError when the file cannot be read, holds no point, or a point has no valid position.
     """
     path = Path(path)
@@ -76,7 +73,7 @@ def read_points(path: str | PathLike) -> PointSet:
             f"The points file '{name}' cannot be read: {reason}.", "Copy or export it again.", code="points"
         ) from error
     labels, points = (
-        _parse_json(text, path) if path.name.lower().endswith(".json") else _parse_table(text, path)
+        _parse_json(text, path) if path.name.lower().endswith(".json") else parse_table(text, path)
     )
     if not labels:
         raise InputError(f"The points file '{path}' holds no points.", "Mark some first.", code="points")
@@ -108,60 +105,6 @@ def write_points(
     )
 
 
-def _parse_table(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Labels and LPS points of a CSV or .fcsv file: comment lines, a header in CSV, one point a line."""
-    slicer = path.name.lower().endswith(".fcsv")
-    system, header = ("RAS", FCSV_COLUMNS.split(",")) if slicer else ("LPS", [])
-    lines = list(io.StringIO(text))
-    start = 0
-    while start < len(lines) and (lines[start].startswith("#") or not lines[start].strip()):
-        if match := re.match(r"#\s*(coordinate\s?system|columns)\s*[=:](.*)", lines[start], re.IGNORECASE):
-            if match[1].lower() == "columns":
-                header = match[2].split(",")
-            else:
-                system = _system(match[2].split(",")[0], path)
-        start += 1
-    rows = csv.reader(lines[start:])
-    try:
-        header = [name.strip().lower() for name in (next(rows, []) if not slicer else header)]
-        columns, system = _coordinate_columns(header, system, path)
-        labels, points = [], []
-        for row in rows:
-            if any(cell.strip() for cell in row):
-                where = f"line {start + rows.line_num} of the points file '{path}'"
-                _refuse_unplaced(row, header, where)
-                points.append(_position([row[c] if c < len(row) else "" for c in columns], system, where))
-                label = header.index("label") if "label" in header else len(row)
-                labels.append(row[label] if label < len(row) else "")
-    except csv.Error as error:
-        raise InputError(
-            f"The points file '{path}' is no valid CSV: {error}.", "Save it as CSV again.", code="points"
-        ) from error
-    return labels, points
-
-
-def _coordinate_columns(header: list[str], system: str, path: Path) -> tuple[list[int], str]:
-    """Where the coordinates stand, and their system: the columns of Slicer's tables name it themselves."""
-    for names, named_system in (("xyz", system), ("lps", "LPS"), ("ras", "RAS")):
-        if all(name in header for name in names):
-            return [header.index(name) for name in names], named_system
-    missing = ", ".join(name for name in "xyz" if name not in header)
-    raise InputError(
-        f"The points file '{path}' lacks the column(s) {missing}.",
-        "Write label,x,y,z as its first line that is no comment.",
-        code="labels",
-    )
-
-
-def _refuse_unplaced(row: list[str], header: list[str], where: str) -> None:
-    """Slicer keeps points that were never placed: 0 under `defined`, not 2 in column 15 of .fcsv."""
-    undefined = "defined" in header and row[header.index("defined") :][:1] == ["0"]
-    if undefined or ("associatednodeid" in header and len(row) > 14 and row[14].strip() not in ("", "2")):
-        raise InputError(
-            f"The point in {where} was never placed.", "Place or delete it in Slicer.", code="points"
-        )
-
-
 def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
     """Labels and LPS points of all lists in a Slicer markups file."""
     try:
@@ -169,10 +112,10 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
         labels: list[str] = []
         points: list[np.ndarray] = []
         for markup in lists:
-            system = _system(str(markup.get("coordinateSystem", "LPS")), path)
+            system = system_of(str(markup.get("coordinateSystem", "LPS")), path)
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
                 raise InputError(
-                    f"The points file '{path}' is in {markup['coordinateUnits']}.",
+                    f"The points file '{path}' is in {shortened(str(markup['coordinateUnits']))}.",
                     "Save it in mm.",
                     code="points",
                 )
@@ -185,7 +128,7 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
                         "Place or delete it in Slicer.",
                         code="points",
                     )
-                points.append(_position(point.get("position"), system, where))
+                points.append(position(point.get("position"), system, where))
                 labels.append(str(point.get("label") or ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -194,34 +137,6 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
             code="points",
         ) from error
     return labels, points
-
-
-def _system(text: str, path: Path) -> str:
-    try:
-        return SYSTEMS[text.strip().upper()]
-    except KeyError:
-        raise InputError(
-            f"The points file '{path}' is in the unknown coordinate system '{text.strip()}'.",
-            "Use LPS or RAS.",
-            code="points",
-        ) from None
-
-
-def _position(values: Any, system: str, where: str) -> np.ndarray:
-    """Three numbers in the given system as LPS mm."""
-    numbers = []
-    for value in values if isinstance(values, list) else []:
-        try:
-            numbers.append(float(value))
-        except (TypeError, ValueError):
-            raise InputError(
-                f"'{value}' in {where} is not a number.", "Write coordinates like -12.5.", code="points"
-            ) from None
-    if len(numbers) != 3 or not np.all(np.isfinite(numbers)):
-        raise InputError(
-            f"The position in {where} is not three finite numbers.", "Mend or delete it.", code="not-finite"
-        )
-    return np.array(numbers) * (RAS_TO_LPS if system == "RAS" else 1.0)
 
 
 def _text(value: Any) -> str:

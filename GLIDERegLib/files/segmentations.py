@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.header_places import check_place, put_in_mm, unit_in_mm
 from GLIDERegLib.files.headers import check_data, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
@@ -63,9 +64,13 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
     details: dict[int, dict[str, str]] = {}
     if path.name.lower().endswith((".nrrd", ".nhdr")):
         refuse_mistaken(path, named)
-        check_data(path, read_header(path), named)
-        with itk_calls(f"{named} cannot be read; the file is damaged or not of the type its name says."):
+        fields = read_header(path)
+        check_data(path, fields, named)
+        check_place(path, fields, named)
+        failure = f"{named} cannot be read; the file is damaged or not of the type its name says."
+        with itk_calls(failure, named=named):
             image = sitk.ReadImage(str(path))
+        put_in_mm(image, unit_in_mm(path, fields, named))
         if image.GetDimension() != 3:
             raise InputError(f"{named} is no 3-D segmentation.", "Give a label map.", code="file-kind")
         array = sitk.GetArrayFromImage(image)

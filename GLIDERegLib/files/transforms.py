@@ -35,6 +35,8 @@ FOREIGN = re.compile(rb"((?:Inverse\w+|\w*KernelTransform\w*?|\w*Oriented\w*?))_
 PLAIN_MATRIX = re.compile(rb"\s*(?:[-+.\deE]+[ \t]+){3}[-+.\deE]+\s*(?:\n[-+.\deE \t\r]+){2,3}\s*")
 # Nodes along each axis of a field's grid where the search for an inverse may start.
 START_NODES = 12
+# A choice: no registration shrinks a length to a millionth.
+SINGULAR = 1e-6
 
 
 @system_refusals()
@@ -48,6 +50,29 @@ def read_transform(path: str | PathLike) -> sitk.Transform:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"The transform '{path}' does not exist.", "Check the path.", code="file-missing")
+    transform = _read(path)
+    check_invertible(transform, f"The transform '{path}'")
+    return transform
+
+
+def check_invertible(transform: sitk.Transform, named: str) -> None:
+    """Raises InputError where a linear part maps all of space to a plane, a line or a point."""
+    for part in _parts(transform):
+        if not part.IsLinear():
+            continue
+        ends = map_points(part, np.vstack([np.zeros(3), np.eye(3)]))
+        singular = np.linalg.svd(ends[1:] - ends[0], compute_uv=False)
+        if not singular[-1] > SINGULAR * max(1.0, singular[0]):
+            raise InputError(
+                f"{named} has a singular matrix: it maps different points to the same place, and has no "
+                "inverse.",
+                "Compute it again.",
+                code="singular",
+            )
+
+
+def _read(path: Path) -> sitk.Transform:
+    """What `read_transform` returns, of a file that is there."""
     if path.name.lower().endswith(FIELD_SUFFIXES):
         return read_field(path)
     if not path.name.lower().endswith(TRANSFORM_SUFFIXES):

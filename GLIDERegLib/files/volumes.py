@@ -16,7 +16,8 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.headers import check_data, nrrd_unit, read_header
+from GLIDERegLib.files.header_places import check_place, notes, put_in_mm, unit_in_mm
+from GLIDERegLib.files.headers import check_data, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
@@ -32,6 +33,7 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 # Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
 ROUNDING, LARGEST_SKEW = 1e-6, 1e-3
+BACKGROUND = "the background's value (in CT -1024)"
 DAMAGED = "{} cannot be read; the file is damaged or not of the type its name says."
 
 
@@ -86,7 +88,7 @@ def check_volume(volume: Volume) -> None:
         if bad:
             raise InputError(
                 f"{what} holds {bad} voxels that are NaN or infinite.",
-                "Replace them by air (-1024).",
+                f"Replace them by {BACKGROUND}.",
                 code="not-finite",
             )
     if volume.array.min() == volume.array.max():
@@ -180,9 +182,10 @@ def _read(path: Path, what: str) -> Volume:
     named = f"The {what} '{path}'"
     if path.is_file() and has_suffix(path, READABLE):
         refuse_mistaken(path, named)
-        image, note = (
-            _read_nifti(path, named) if has_suffix(path, NIFTI) else (_read_text_headed(path, named), "")
-        )
+        # What stands for nothing is 0 in a mask, the background in an image.
+        fill = "0" if what.endswith(("mask", "label map")) else BACKGROUND
+        nifti = has_suffix(path, NIFTI)
+        image, told = _read_nifti(path, what, named, fill) if nifti else _read_text_headed(path, what, named)
     elif is_dicom(path):
         array, grid, notes, acquisition = load_dicom().read_dicom(path, what)
         return Volume(array, grid, what, notes, acquisition)
@@ -192,30 +195,30 @@ def _read(path: Path, what: str) -> Volume:
             f"Give {_any_of(READABLE)} or DICOM.",
             code="file-kind",
         )
-    read = from_sitk(_as_scalar_3d(image, named), what)
-    return replace(read, notes=(note,)) if note else read
+    return replace(from_sitk(_as_scalar_3d(image, named), what), notes=told)
 
 
-def _read_nifti(path: Path, named: str) -> tuple[sitk.Image, str]:
+def _read_nifti(path: Path, what: str, named: str, fill: str) -> tuple[sitk.Image, tuple[str, ...]]:
     """The image of a NIfTI file of either version, and what to say of its place."""
     with as_nifti1(path, named) as readable:
-        check_nifti(readable, named)
-        with itk_calls(DAMAGED.format(named)):
+        check_nifti(readable, named, f"Replace them by {fill}.")
+        with itk_calls(DAMAGED.format(named), named=named):
             image = sitk.ReadImage(str(readable))
-    return image, place_note(image, named)
+    # Notes become part of reports, which hold no path.
+    note = place_note(image, named).replace(named, f"The {what}")
+    return image, (note,) if note else ()
 
 
-def _read_text_headed(path: Path, named: str) -> sitk.Image:
-    """The image of an NRRD or MetaImage file, in mm."""
+def _read_text_headed(path: Path, what: str, named: str) -> tuple[sitk.Image, tuple[str, ...]]:
+    """The image of an NRRD or MetaImage file, in mm, and what to say of its place."""
     fields = read_header(path)
     check_data(path, fields, named)
+    check_place(path, fields, named)
     _refuse_sequence(fields, named)
-    with itk_calls(DAMAGED.format(named)):
+    with itk_calls(DAMAGED.format(named), named=named):
         image = sitk.ReadImage(str(path))
-    if (unit := nrrd_unit(fields, named)) != 1.0:
-        image.SetSpacing([unit * n for n in image.GetSpacing()])
-        image.SetOrigin([unit * n for n in image.GetOrigin()])
-    return image
+    put_in_mm(image, unit_in_mm(path, fields, named))
+    return image, notes(image, path, fields, f"The {what}")
 
 
 def is_dicom(path: Path) -> bool:
@@ -290,7 +293,14 @@ def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{what} holds complex numbers.", "Give a scalar image.", code="values")
     axes = np.reshape(image.GetDirection(), (3, 3))
-    skew = np.abs(axes.T @ axes - np.eye(3)).max()
+    product = axes.T @ axes
+    skew = np.abs(product - np.eye(3)).max()
+    if not np.abs(np.diag(product) - 1).max() <= LARGEST_SKEW:
+        raise InputError(
+            f"{what} has directions of its axes that are not of length 1.",
+            "Put the lengths into the spacing.",
+            code="geometry",
+        )
     if not skew <= LARGEST_SKEW:
         raise InputError(
             f"{what} has skewed axes (a sheared grid), which is not supported.",

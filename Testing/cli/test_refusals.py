@@ -234,3 +234,13 @@ def test_scans_of_different_patients_are_refused_without_their_names_unless_allo
     dates = {"fixed": "2024-03-10", "moving": "2024-03-10"}
     assert study_dates(PairFiles(one, other), any_patient=True) == dates
     assert study_dates(PairFiles(one, one), any_patient=False) == dates
+
+
+def test_a_line_break_in_a_name_makes_no_second_line(glidereg, images, tmp_path):
+    for arguments in (("register", *images, "-o", tmp_path / "out", "not\nknown\rhere"),
+                      ("register", tmp_path / "a\nb\u2028c\x1b[2J.nii", images[1], "-o", tmp_path / "out"),
+                      ("propagate", "a\nb.csv", "--transform", "t", "--direction", "x\ny", "-o", "o"),
+                      ("paint\nit",)):  # fmt: skip
+        status, _, errors = glidereg(*arguments)
+        assert status == 2 and errors.count("\n") == 1 and len(errors.splitlines()) == 1
+        assert errors.rstrip("\n").isprintable()

@@ -1,5 +1,7 @@
 """Where a NIfTI file says that it lies: sform against qform, neither, units, both versions of the format."""
 
+import struct
+
 import nibabel
 import numpy as np
 import pytest
@@ -119,3 +121,37 @@ def test_a_nifti_2_with_an_axis_that_is_too_long_is_refused(tmp_path):
     nibabel.save(image, tmp_path / "a.nii")
     with pytest.raises(InputError, match="40000 voxels"):
         read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("quaternion", [(1.0, 1.0, 1.0), (np.nan, 0.0, 0.0)])
+def test_a_qform_that_is_no_rotation_is_refused(tmp_path, quaternion):
+    save(tmp_path / "a.nii", (TURNED, 0), (TURNED, 1))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<3f", data, 256, *quaternion)
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(InputError, match="no rotation"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_half_a_turn_whose_quaternion_was_rounded_is_read(tmp_path):
+    half = np.diag([3.0, -3.0, 4.0, 1.0])
+    half[:3, :3] = TURNED[:3, :3] @ np.diag([1.0, -1.0, -1.0])
+    assert lies_at(save(tmp_path / "a.nii", (half, 0), (half, 1)), half)
+
+
+@pytest.mark.parametrize("slope, offset, given", [(2.0, -5.0, lambda v: 2 * v - 5), (0.0, 0.0, lambda v: v)])
+def test_values_are_scaled_as_the_header_says(tmp_path, slope, offset, given):
+    np.testing.assert_allclose(scaled(tmp_path, slope, offset).array, given(VALUES.T.astype(float)))
+
+
+def test_an_offset_without_a_slope_is_refused(tmp_path):
+    with pytest.raises(InputError, match="scl_inter 5"):
+        scaled(tmp_path, 0.0, 5.0)
+
+
+def scaled(folder, slope, offset):
+    save(folder / "a.nii", (TURNED, 1), (TURNED, 1))
+    data = bytearray((folder / "a.nii").read_bytes())
+    struct.pack_into("<2f", data, 112, slope, offset)
+    (folder / "a.nii").write_bytes(data)
+    return read_volume(folder / "a.nii")

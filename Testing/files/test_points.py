@@ -148,11 +148,33 @@ def test_unusable_markups_are_refused(tmp_path, document, reason):
         ("label,x,y,z\nA,1,nan,3\n", "line 2"),
         ("label,x,y,z\nA,1,inf,3\n", "line 2"),
         ("# CoordinateSystem = IJK\nlabel,x,y,z\nA,1,2,3\n", "IJK"),
-        ("label;x;y;z\nA;1;2;3\n", "lacks the column(s)"),
+        ("label|x|y|z\nA|1|2|3\n", "lacks the column(s)"),
+        ("label,x,y,z\nA,1,2,3,4\n", "more cells in line 2"),
+        ("label,x,y,z\nA,1,5,2,5,3,5\n", "decimal point"),
+        ("label;x;y;z\nA;1,5;2.5;3\n", "'1,5'"),
+        ("label,x,y,z,x\nA,1,2,3,4\n", "x twice"),
+        ("# Units: voxels\nlabel,x,y,z\nA,1,2,3\n", "in voxels"),
     ],
 )
 def test_unusable_csv_files_are_refused_with_the_place(tmp_path, text, reason):
     assert reason in refusal(a_file(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label;x;y;z\nA;1,5;-2,25;3\n",
+        "sep=;\nlabel;x;y;z\nA;1.5;-2.25;3\n",
+        "label\tx\ty\tz\nA\t1.5\t-2.25\t3\n",
+        "x y z label\n1.5 -2.25   3 A\n",
+        "label,x (mm),y (mm),z (mm)\nA,1.5,-2.25,3\n",
+        "# CoordinateSystem = RAS\n# units = mm\nlabel;x_mm;y_mm;z_mm\nA;-1,5;2,25;3;\n",
+        "label,x,y,z,\nA,1.5,-2.25,3,,\n",
+    ],
+)
+def test_tables_of_spreadsheets_are_read(tmp_path, text):
+    points = read_points(a_file(tmp_path, text))
+    assert points.labels == ["A"] and points.points.tolist() == [[1.5, -2.25, 3.0]]
 
 
 def test_unreadable_files_are_refused(tmp_path):

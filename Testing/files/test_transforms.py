@@ -119,6 +119,40 @@ def test_a_field_that_is_cut_off_or_not_finite_is_refused(tmp_path):
         assert "NaN" in refusal(tmp_path / name)
 
 
+FLAT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["a.tfm", "a.h5", "a.mat", "composite.tfm", "scale.tfm", "elastix.txt"])
+def test_a_transform_that_flattens_space_is_refused(tmp_path, name):
+    affine = an_affine(matrix=(1.0, 1.0, 0.0, 1.0, 1.0, 1e-9, 0.0, 0.0, 1.0))
+    scale = sitk.ScaleTransform(3, (1.0, 1.0, 1e-9))
+    whole = {"composite.tfm": sitk.CompositeTransform([sitk.Euler3DTransform(), affine]), "scale.tfm": scale}
+    path = tmp_path / name
+    if name == "elastix.txt":
+        path.write_text(
+            '(Transform "AffineTransform")\n(NumberOfParameters 12)\n(CenterOfRotationPoint 1 2 3)\n'
+            f"(TransformParameters {' '.join(map(str, FLAT))} 4 5 6)\n"
+        )
+    else:
+        sitk.WriteTransform(whole.get(name, affine), str(path))
+    with pytest.raises(InputError, match="singular"):
+        read_transform(path)
+
+
+def test_a_transform_between_metres_and_millimetres_is_no_singular_one(tmp_path):
+    sitk.WriteTransform(an_affine(matrix=tuple(1e-3 * np.eye(3).ravel())), str(tmp_path / "a.tfm"))
+    assert read_transform(tmp_path / "a.tfm").TransformPoint((0.0, 0.0, 1000.0))[2] == pytest.approx(11.0)
+
+
+def test_nan_in_a_field_is_not_told_to_be_air(tmp_path):
+    vectors = np.zeros((4, 5, 6, 3))
+    vectors[1, 2, 3] = np.nan
+    for name in ("f.nii.gz", "f.nrrd", "f.mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(vectors, isVector=True), str(tmp_path / name))
+        with pytest.raises(InputError, match="compute it again"):
+            read_transform(tmp_path / name)
+
+
 def test_a_text_file_with_several_loose_transforms_is_refused(tmp_path):
     sitk.WriteTransform(an_affine(), str(tmp_path / "t.txt"))
     header, body = (tmp_path / "t.txt").read_text().split("\n", 1)

@@ -69,7 +69,7 @@ def _read_vectors(path: Path) -> tuple[np.ndarray, Grid | None, str]:
     """Vectors (z, y, x, 3), their grid where they are a 3-D vector image, and NIfTI's intent code."""
     what = f"The displacement field '{path}'"
     if path.name.lower().endswith(NIFTI):
-        check_nifti(path, what)
+        check_nifti(path, what, "Compute it again.")
     with itk_calls(f"{what} cannot be read; it is damaged or of a type that ITK does not know."):
         image = sitk.ReadImage(str(path))
     intent = image.GetMetaData("intent_code") if image.HasMetaDataKey("intent_code") else ""
