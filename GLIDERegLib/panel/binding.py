@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import slicer
 import vtk
@@ -47,7 +47,14 @@ class ParameterBinding:
             self._tag = node.parameterNode.AddObserver(event, lambda *_: self._changed())
 
 
-def showTable(view: slicer.qMRMLTableView, tableNode: slicer.vtkMRMLTableNode | None) -> None:
-    """Shows a table in a qMRMLTableView; where it is shown already, the column widths stay the user's."""
+def showTable(
+    view: slicer.qMRMLTableView, tableNode: slicer.vtkMRMLTableNode | None, widths: Sequence[int] = ()
+) -> None:
+    """Shows a table in a qMRMLTableView; where it is shown already, the column widths stay the user's.
+
+    widths: of the first columns, pixels, so that they fit into the panel beside each other.
+    """
     if view.mrmlTableNode() is not tableNode:
         view.setMRMLTableNode(tableNode)
+        for column, width in enumerate(widths):
+            view.setColumnWidth(column, width)

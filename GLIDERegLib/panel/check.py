@@ -19,6 +19,9 @@ from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem, registeredVolumes
 
+# Of quantity, region, value and unit; where they are usual and who says so stands to the right.
+WIDTHS = (120, 62, 56, 66)
+
 
 class CheckPage:
     """Keeps the page's widgets, the parameter node and what is shown in step.
@@ -103,7 +106,7 @@ class CheckPage:
                 node.checkFixed, node.checkMoving = fixed or node.checkFixed, moving or node.checkMoving
         self._look.setNode(node)
         self._fillSegments()
-        showTable(self.ui.checkTableView, node.checkTable)
+        showTable(self.ui.checkTableView, node.checkTable, WIDTHS)
         self._landmarks.show()
         self._consistency.show(node)
         self._dicom.show()

@@ -33,6 +33,7 @@ from GLIDERegLib.scene.views.review_views import showNodule
 POLL_MILLISECONDS = 200
 COLUMNS = (_("Landmark"), _("Error"), _("Decision"), _("Region"))
 WIDTHS = (72, 62, 78)
+REGION_WIDTHS = (92, 30, 44, 44, 52, 52)
 WORDS = {UNDECIDED: "", CONFIRMED: _("confirmed"), REJECTED: _("rejected")}
 
 
@@ -85,7 +86,7 @@ class LandmarksSection:
             self.close()
         self._shown = pair
         self._fill(places(pair) if pair is not None else [])
-        showTable(self.ui.checkRegionsView, regionTable(pair) if pair is not None else None)
+        showTable(self.ui.checkRegionsView, regionTable(pair) if pair is not None else None, REGION_WIDTHS)
 
     def refresh(self) -> None:
         """The errors of the transform as it is now."""
@@ -163,7 +164,7 @@ class LandmarksSection:
             return
         self.history.forget([pointList(self._of, scan) for scan in ROLES])
         self._fill(found)
-        showTable(self.ui.checkRegionsView, regionTable(self._of))
+        showTable(self.ui.checkRegionsView, regionTable(self._of), REGION_WIDTHS)
         self._onFound()
 
     def _fill(self, found: list[Place]) -> None:

@@ -38,9 +38,12 @@ def computeMetrics(pair: Pair, node) -> list[str]:
         except InputError as error:
             problems.append(said(error))
     showMaps(pair, measures)
-    if node.checkTable is None:
+    table = node.checkTable
+    if table is None:
         scene = pair.transform.GetScene()
         name = scene.GenerateUniqueName(f"Numbers of {pair.transform.GetName()}")
-        node.checkTable = scene.AddNewNodeByClass(TABLE, name)
-    fillTable(node.checkTable, rows, pair, measures)
+        table = scene.AddNewNodeByClass(TABLE, name)
+    fillTable(table, rows, pair, measures)
+    # Once it is filled, for a view gives widths to the columns that it has.
+    node.checkTable = table
     return problems

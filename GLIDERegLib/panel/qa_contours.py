@@ -18,8 +18,9 @@ from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.registration.segments import scanOf, segmentNames
 
 POLL_MILLISECONDS = 200
-COLUMNS = (_("Segment"), _("ml before"), _("ml after"), _("Mean mm"), _("95 % mm"), _("Hausdorff"), _("Dice"))
-WIDTHS = (95, 74, 66, 72, 66, 78)
+COLUMNS = (_("Segment"), _("ml"), _("Mean"), _("95 %"), _("Hausdorff"), _("Dice"))
+TIPS = ("", _("Before and after"), *[_("Distance of the surfaces, mm")] * 3, "")
+WIDTHS = (66, 84, 42, 42, 62)
 FIGURES = ("mean_mm", "p95_mm", "hausdorff_mm", "dice")
 
 
@@ -41,6 +42,8 @@ class ContoursSection:
         view = ui.qaSegmentsView
         view.setColumnCount(len(COLUMNS))
         view.setHorizontalHeaderLabels(COLUMNS)
+        for column, tip in enumerate(TIPS):
+            view.horizontalHeaderItem(column).setToolTip(tip)
         for column, width in enumerate(WIDTHS):
             view.setColumnWidth(column, width)
         self._timer = qt.QTimer()
@@ -163,8 +166,7 @@ class ContoursSection:
         view.setRowCount(len(self._names))
         for row, name in enumerate(self._names.values()):
             told, figures = volumes.get(name, {}), self._report.get("compared", {}).get(name, {})
-            cells = [name]
-            cells += [f"{told[key]:.2f}" if key in told else "" for key in ("before_ml", "after_ml")]
+            cells = [name, f"{_ml(told['before_ml'])} \u2192 {_ml(told['after_ml'])}" if told else ""]
             cells += [f"{figures[key]:.2f}" if key in figures else "" for key in FIGURES]
             for column, text in enumerate(cells):
                 view.setItem(row, column, qt.QTableWidgetItem(text))
@@ -187,3 +189,7 @@ class ContoursSection:
     def _toWrite(self):
         pair, of = self._pair(), self._node.qaSegmentation if self._node else None
         return None if pair is None or of is None or not self._names else (pair, self.origin, of, self.chosen)
+
+
+def _ml(volume: float) -> str:
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.2f}"

@@ -39,7 +39,7 @@ class QaTables:
         self._filling = False
         for view, heads, widths in (
             (ui.qaLookedView, LOOKED, (205,)),
-            (ui.qaNumbersView, NUMBERS, (190, 65, 70)),
+            (ui.qaNumbersView, NUMBERS, (136, 62, 64)),
         ):
             view.setColumnCount(len(heads))
             view.setHorizontalHeaderLabels(heads)

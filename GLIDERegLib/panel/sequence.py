@@ -29,6 +29,7 @@ from GLIDERegLib.scene.views.sequence_views import showChart, showFrames
 from GLIDERegLib.worker.job import State
 
 AUTOMATIC = "0"
+AMPLITUDE_WIDTHS = (62, 54, 54, 54, 86)
 
 
 class SequencePage:
@@ -98,7 +99,7 @@ class SequencePage:
             self._fillReferences()
             self._preset.show(node.preset)
         showTable(self.ui.tracksView, node and node.sequenceTable)
-        showTable(self.ui.amplitudeView, node and node.sequenceAmplitude)
+        showTable(self.ui.amplitudeView, node and node.sequenceAmplitude, AMPLITUDE_WIDTHS)
         self._showIdentity()
         self.enable()
 

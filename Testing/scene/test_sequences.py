@@ -197,6 +197,15 @@ def test_every_frame_but_the_reference_is_registered_with_the_settings(finished,
     assert len(finished.warnings) == len(set(finished.warnings))
 
 
+def test_a_warning_names_the_frames_that_it_is_of_unless_these_are_all(plan, tmp_path):
+    from GLIDERegLib.scene.sequence.run import SequenceRegistration
+
+    run = SequenceRegistration(None)
+    run.done = 3
+    run._told = {"Local features only.": ["phase 0 %", "phase 50 %", "phase 75 %"], "Odd.": ["phase 50 %"]}
+    assert run.warnings == ["Local features only.", "phase 50 %: Odd."]
+
+
 def test_transforms_have_the_index_values_of_the_volumes_and_map_the_reference_to_each_frame(finished, study):
     transforms = finished.results.transforms
     assert [transforms.GetNthIndexValue(n) for n in range(4)] == list(PHASES)

@@ -19,6 +19,9 @@ FIELD_MM = 9.0
 LUNGS = (1, 2, 7, 8)
 # For landmarks, which need finer voxels: size, spacing, and an error of 8 mm in the left lung (LPS mm).
 SIZE_FOUND, SPACING_FOUND = (120, 100, 110), 3.0
+FOUND_MM = 170.0  # that the views of the landmarks show
+SCANS = ("fixed", "warped", "moving, as scanned")
+DRAWN = (("fixed", "grid and lungs"), ("warped", "grid and lungs of fixed"), ("moving", "as scanned"))
 PLANTED = ((70.0, 0.0, 20.0), (5.0, 0.0, -6.2))
 
 
@@ -49,20 +52,18 @@ def draw(folder: Path) -> None:
         ui.checkLayoutButton.checked = True
         place = slicer.util.arrayFromMarkupsControlPoints(study["pair"].fixedNodules)[3]
 
-        def row(**options) -> np.ndarray:
-            return _row(view, place, **options)
-
-        rows = [row(first=True)]
+        rows = [_row(view, place, first=True, titles=SCANS)]
         _choose(ui.checkDrawingCombo, "grid")
         ui.checkOutlineCheck.checked = True
-        rows.append(row())
+        rows.append(_row(view, place, titles=tuple(f"{scan}, {drawn}" for scan, drawn in DRAWN)))
         _save(folder / "check-side-by-side.png", np.concatenate(rows))
         host.screenshot(made.widget, folder / "check-panel.png", width=PANEL_WIDTH)
         _choose(ui.checkDrawingCombo, "")
         ui.checkOutlineCheck.checked = False
         node.checkOpacity = 50
         shown = []
-        for mode in ("displacement", "jacobian", "consistency", "subtract"):
+        # The legends tell what they are.
+        for mode in ("displacement", "jacobian", "difference", "density"):
             _choose(ui.checkOverlayCombo, mode)
             shown.append(view("GLIDERegWarpedCoronal").grab())
         _save(
@@ -71,9 +72,9 @@ def draw(folder: Path) -> None:
         )
         shown = []
         _choose(ui.checkOverlayCombo, "two colors")
-        for before in (True, False):
+        for before, title in ((True, "fixed orange, moving blue"), (False, "fixed orange, warped blue")):
             ui.checkBeforeCheck.checked = before
-            shown.append(view("GLIDERegWarpedCoronal").grab())
+            shown.append(titled(view("GLIDERegWarpedCoronal").grab(), title))
         _save(folder / "check-two-colours.png", np.concatenate(shown, 1))
         page.close()
         made.widget.deleteLater()
@@ -104,10 +105,13 @@ def _drawLandmarks(host, view, path: Path) -> None:
     shown = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
     for one in shown:
         one.resize(VIEW, VIEW)
+        section = one.mrmlSliceNode()
+        section.SetFieldOfView(FOUND_MM, FOUND_MM, section.GetFieldOfView()[2])
     ui.checkNextButton.click()
     host.screenshot(made.widget, path, width=PANEL_WIDTH)
     panel = _load(path)
-    views = np.concatenate([one.grab() for one in shown], axis=0)
+    titles = ("fixed", "warped, with the error expected between landmarks", "moving, as scanned")
+    views = np.concatenate([titled(one.grab(), t) for one, t in zip(shown, titles, strict=True)], axis=0)
     height = max(len(panel), len(views))
     sides = [
         np.pad(side, ((0, height - len(side)), (0, 0), (0, 0)), constant_values=255)
@@ -118,7 +122,7 @@ def _drawLandmarks(host, view, path: Path) -> None:
     made.widget.deleteLater()
 
 
-def _row(view, place, first: bool = False) -> np.ndarray:
+def _row(view, place, titles, first: bool = False) -> np.ndarray:
     """Fixed, warped and moving view side by side, at the same anatomy."""
     views = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
     if first:
@@ -132,7 +136,8 @@ def _row(view, place, first: bool = False) -> np.ndarray:
         # As Shift and mouse do.
         views[0].mrmlSliceNode().JumpSliceByOffsetting(*map(float, place))
         slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(*map(float, place))
-    return np.concatenate([shown.grab() for shown in views], axis=1)
+    pictures = [titled(shown.grab(), title) for shown, title in zip(views, titles, strict=True)]
+    return np.concatenate(pictures, axis=1)
 
 
 def _study(size=SIZE, spacing: float = SPACING, planted=None) -> dict:
@@ -180,6 +185,15 @@ def _study(size=SIZE, spacing: float = SPACING, planted=None) -> dict:
     lungs["movingLungs"].GetDisplayNode().SetVisibility(False)
     lungs["fixedLungs"].GetDisplayNode().SetVisibility(False)
     return {"pair": pair, "transform": transform, **lungs}
+
+
+def titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """A picture with what it shows at its top; Slicer itself writes the names of the scans into its views."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture)
+    ImageDraw.Draw(image).text((8, 6), title, fill="white", font_size=15, stroke_width=2, stroke_fill="black")
+    return np.asarray(image)
 
 
 def _choose(combo, value: str) -> None:

@@ -32,6 +32,8 @@ def draw(folder: Path) -> None:
     study = check_pictures._study(
         check_pictures.SIZE_FOUND, check_pictures.SPACING_FOUND, check_pictures.PLANTED
     )
+    # A view that is younger than a legend takes no notice of it.
+    _view().grab()
     node, tabs = module.logic.getParameterNode(), module.widget.tabs
     check, qa = (module.widget.pages[n].ui for n in (1, 5))
     node.checkTransform = study["transform"]
@@ -65,25 +67,32 @@ def draw(folder: Path) -> None:
     slicer.mrmlScene.Clear(0)
 
 
+def _view():
+    """The 3D view, without box and labels; its first picture makes its camera."""
+    import slicer
+
+    view = slicer.app.layoutManager().threeDWidget(0).threeDView()
+    view.mrmlViewNode().SetBoxVisible(False)
+    view.mrmlViewNode().SetAxisLabelsVisible(False)
+    view.resize(VIEW, VIEW)
+    return view
+
+
 def _surface() -> np.ndarray:
     """The lungs with their distances, from the patient's front and from the left."""
     import slicer
+    from check_pictures import titled
 
     for kind in ("vtkMRMLSegmentationNode", "vtkMRMLMarkupsFiducialNode", "vtkMRMLVolumeNode"):
         for node in slicer.util.getNodesByClass(kind):
             if node.GetDisplayNode():
                 node.GetDisplayNode().SetVisibility(False)
-    view = slicer.app.layoutManager().threeDWidget(0).threeDView()
-    view.mrmlViewNode().SetBoxVisible(False)
-    view.mrmlViewNode().SetAxisLabelsVisible(False)
-    view.resize(VIEW, VIEW)
-    view.grab()  # which makes its camera
-    pictures = []
+    view, pictures = _view(), []
     camera = slicer.util.getNodesByClass("vtkMRMLCameraNode")[0]
-    for direction in (camera.Anterior, camera.Left):
+    for direction, title in ((camera.Anterior, "from the front"), (camera.Left, "from the left")):
         camera.RotateTo(direction)
         view.resetFocalPoint()
-        pictures.append(view.grab())
+        pictures.append(titled(view.grab(), title))
     return np.concatenate(pictures, axis=1)
 
 

@@ -22,7 +22,8 @@ def draw(folder: Path) -> None:
     host = start()
     import numpy as np
     import slicer
-    from PIL import Image, ImageDraw
+    from check_pictures import titled
+    from PIL import Image
 
     slicer.mrmlScene.Clear(0)
     module = host.loadModule(ROOT / "GLIDEReg" / "GLIDEReg.py")
@@ -46,20 +47,16 @@ def draw(folder: Path) -> None:
         browser.GetProxyNode(sequence) for sequence in (results.tracks, results.warped, volumes)
     )
     tracks.GetDisplayNode().SetVisibility(False)
-    titled = []
+    pictures = []
     for title, over in (("Phase 0 % over end-exhale", shown), ("The same, warped", warped)):
         composite.SetForegroundVolumeID(over.GetID())
         view.fitSliceToBackground()
-        picture = Image.fromarray(view.grab())
-        ImageDraw.Draw(picture).text(
-            (8, 6), title, fill="white", font_size=15, stroke_width=2, stroke_fill="black"
-        )
-        titled.append(np.asarray(picture))
+        pictures.append(titled(view.grab(), title))
     ui.studyRunSection.collapsed = True
     with tempfile.TemporaryDirectory() as scratch:
         host.screenshot(module.panel, f"{scratch}/page.png", width=PANEL_WIDTH)
         page = np.asarray(Image.open(f"{scratch}/page.png").convert("RGB"))[: VIEW + PLOT[1]]
-    column = np.concatenate([np.concatenate(titled, axis=1), plot(results.chart)], axis=0)
+    column = np.concatenate([np.concatenate(pictures, axis=1), plot(results.chart)], axis=0)
     height = max(len(page), len(column))
     padded = [
         np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), constant_values=part[-1, -1, 0])
@@ -119,6 +116,8 @@ def plot(chart):
         line.SetLabel(series.GetName())
     drawn.SetTitle(chart.GetTitle())
     drawn.SetShowLegend(True)
+    # Where the reference is, and the lines are low.
+    drawn.GetLegend().SetHorizontalAlignment(vtk.vtkChartLegend.CENTER)
     drawn.GetAxis(vtk.vtkAxis.BOTTOM).SetTitle(chart.GetXAxisTitle())
     drawn.GetAxis(vtk.vtkAxis.LEFT).SetTitle(chart.GetYAxisTitle())
     window.Render()

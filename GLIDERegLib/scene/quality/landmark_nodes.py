@@ -26,7 +26,8 @@ SEPARATOR = "; "
 UNKNOWN, HATCH, LARGEST_MM = -1.0, -0.5, 1e4
 # Samples, about 4 mm each, from one stripe of the hatch to the next.
 STRIPES = 4
-COLUMNS = ("Region", "Landmarks", "Mean (mm)", "95 % (mm)", "Largest (mm)", "Without a landmark (%)")
+# Errors are mm; the last one is the share of the region without a landmark within 15 mm.
+COLUMNS = ("Region", "n", "Mean", "95 %", "Largest", "Gaps, %")
 # Each list only where its scan lies as it was scanned: elsewhere its points are at no place of what is seen.
 _FIXED_VIEWS = ("Red", "Yellow", "Green", "Red+", "Yellow+", "Green+", "Slice4")
 _VIEWS = {
@@ -110,15 +111,19 @@ def writeTable(pair: Pair, uncovered: dict[str, float], counting: Sequence[Place
         errors = np.array([place.error for place in counting if region in place.regions])
         of = (errors.mean(), np.percentile(errors, 95), errors.max()) if len(errors) else (np.nan,) * 3
         columns[0].InsertNextValue(region)
-        for column, value in zip(columns[1:], (len(errors), *of, share), strict=True):
-            column.InsertNextValue(float(f"{value:.3g}"))
+        of = tuple(round(float(value), 2) for value in of)
+        for column, value in zip(columns[1:], (len(errors), *of, round(share, 1)), strict=True):
+            column.InsertNextValue(value)
     with slicer.util.NodeModify(table):
         table.RemoveAllColumns()
         for column in columns:
             table.AddColumn(column)
         table.SetUseColumnTitleAsColumnHeader(True)
         table.SetLocked(True)
-        table.SetDescription("Without a landmark within 15 mm, rejected ones counted. For checking by eye.")
+        table.SetDescription(
+            "Errors in mm. Gaps: share of the region without a landmark within 15 mm, rejected ones counted. "
+            "For checking by eye."
+        )
 
 
 def writeMap(pair: Pair, counting: Sequence[Place]) -> None:

@@ -22,6 +22,9 @@ from GLIDERegLib.scene.registration.pair import Pair
 
 TG132 = "AAPM TG-132: Brock et al., Med Phys 2017, doi 10.1002/mp.12256"
 COLUMNS = ("Quantity", "Region", "Value", "Unit", "Usual value", "Source")
+MM, VOLUMES = "mm", "moving / fixed"
+# Decimals that a value is told with, by its unit: below them lies no knowledge.
+DECIMALS = {MM: 2, VOLUMES: 2}
 PERCENTILES = ((5, "5th percentile"), (50, "median"), (95, "95th percentile"), (99, "99th percentile"))
 # A property of the field: folds are smoothed away, so it tells nothing of accuracy.
 POSITIVE = "positive everywhere; tells nothing of accuracy"
@@ -58,7 +61,7 @@ def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
     rows = []
     quantities = [
         ("Displacement", measures.displacement[inside], "mm", UNJUDGED, ""),
-        ("Jacobian determinant", jacobian, "moving / fixed volume", POSITIVE, TG132),
+        ("Jacobian determinant", jacobian, VOLUMES, POSITIVE, TG132),
     ]
     if measures.consistency is not None:
         quantities.append(("Inverse consistency error", measures.consistency[inside], "mm", *RETURNING))
@@ -73,7 +76,7 @@ def fieldRows(measures: Measures, region: str, inside: np.ndarray) -> list[Row]:
             "Jacobian determinant, minimum",
             region,
             float(jacobian.min()),
-            "moving / fixed volume",
+            VOLUMES,
             POSITIVE,
             TG132,
         )
@@ -167,7 +170,14 @@ def fillTable(table: slicer.vtkMRMLTableNode, rows: Sequence[Row], pair: Pair, m
     for column, name in zip(columns, COLUMNS, strict=True):
         column.SetName(name)
     for row in rows:
-        cells = (row.quantity, row.region, float(f"{row.value:.4g}"), row.unit, row.usual, row.source)
+        cells = (
+            row.quantity,
+            row.region,
+            round(row.value, DECIMALS.get(row.unit, 3)),
+            row.unit,
+            row.usual,
+            row.source,
+        )
         for column, cell in zip(columns, cells, strict=True):
             column.InsertNextValue(cell)
     with slicer.util.NodeModify(table):

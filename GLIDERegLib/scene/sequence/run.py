@@ -69,7 +69,8 @@ class SequenceRegistration:
         self.results: SequenceResults | None = None
         self.failures: dict[str, str] = {}
         self.error: tuple[str, str] | None = None
-        self.warnings: list[str] = []
+        # Each with the frames it was told of, in words.
+        self._told: dict[str, list[str]] = {}
         self._frames: dict[int, Frame] = {}
         self._waiting: list[int] = []
         self._number: int | None = None
@@ -81,6 +82,14 @@ class SequenceRegistration:
     @property
     def active(self) -> bool:
         return self.state in (State.RUNNING, State.CANCELLING)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was told of all frames once, else after the frames that it is of."""
+        return [
+            text if len(frames) > 1 and len(frames) == self.done else f"{', '.join(frames)}: {text}"
+            for text, frames in self._told.items()
+        ]
 
     @property
     def frame(self) -> str:
@@ -218,7 +227,8 @@ class SequenceRegistration:
     def _takeFrame(self) -> None:
         """Keeps the result of the frame that has ended, or why it has none."""
         registration = self._registration
-        self.warnings += [text for text in registration.warnings if text not in self.warnings]
+        for text in registration.warnings:
+            self._told.setdefault(text, []).append(self.frame)
         if registration.results is None:
             self._fail(" ".join(registration.error or ("It was cancelled.",)).strip())
             return
