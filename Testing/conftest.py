@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-# As the command line and the worker do; it is read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from GLIDERegLib.processes.loading import THREAD_VARIABLES
+
+# As the command line and the worker do; they are read when torch and NumPy are loaded.
+for name, value in THREAD_VARIABLES.items():
+    os.environ.setdefault(name, value)
 # Tests send interrupts, which shells make background jobs ignore.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

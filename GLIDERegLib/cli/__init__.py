@@ -36,12 +36,13 @@ from GLIDERegLib.cli.console import (
 )
 from GLIDERegLib.cli.remedies import worded
 from GLIDERegLib.core.errors import Cancelled, GlideRegError, InputError, OutOfMemoryError, of_the_system
+from GLIDERegLib.processes.loading import THREAD_VARIABLES
 
 
 def run() -> None:
     """Runs the command line of this process and leaves with its exit status."""
-    # Threads that spin while they wait lose several times the time beside any other busy program.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in THREAD_VARIABLES.items():
+        os.environ.setdefault(name, value)
     own_streams()
     heed_signals()
     try:

@@ -13,6 +13,7 @@ from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, p
 from GLIDERegLib.cli.options import complete, settings_of, settings_options
 from GLIDERegLib.core.tasks import task_of
 from GLIDERegLib.files.pair_files import PairFiles
+from GLIDERegLib.processes.loading import uncollected
 
 if TYPE_CHECKING:
     from GLIDERegLib.api import Registration
@@ -131,7 +132,8 @@ def register_files(
     with ThreadPoolExecutor(2) as pool:
         preparing, reading = pool.submit(prepare_kernels, settings), pool.submit(inputs.read)
         # To load the packages takes longer than to read a scan.
-        from GLIDERegLib.api import register_inputs
+        with uncollected():
+            from GLIDERegLib.api import register_inputs
 
         pair = reading.result()
         preparing.result()

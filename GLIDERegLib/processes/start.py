@@ -7,6 +7,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from GLIDERegLib.processes.loading import THREAD_VARIABLES
+
 ROOT = Path(__file__).resolve().parents[2]
 WINDOWS = os.name == "nt"
 # Names a Python of the user's own, which must not meet the libraries that Slicer's launcher points to.
@@ -29,8 +31,7 @@ def start_process(command: list[str]) -> subprocess.Popen:
         **inherited,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUTF8": "1",
-        # Threads that spin while they wait would take the processor from the views.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **THREAD_VARIABLES,
         "PYTHONIOENCODING": "utf-8",
     }
     flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0

@@ -19,6 +19,7 @@ from GLIDERegLib.core.errors import (
     OutOfMemoryError,
     WeightsError,
 )
+from GLIDERegLib.processes.loading import uncollected
 from GLIDERegLib.worker.channel import Channel
 from GLIDERegLib.worker.messages import (
     DEPENDENCY_HINT,
@@ -119,7 +120,8 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     Raises what `register` and the readers of files raise.
     """
     # Here, so that a missing package is an error that can be told.
-    from GLIDERegLib.api import choose_device, correct, register_inputs
+    with uncollected():
+        from GLIDERegLib.api import choose_device, correct, register_inputs
     from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import read_transform
     from GLIDERegLib.registration.progress import CancelToken, Progress

@@ -13,6 +13,8 @@ import sys
 import time
 from contextlib import suppress
 
+from GLIDERegLib.processes.loading import uncollected
+
 # A choice: to load packages takes seconds, to hold them memory.
 IDLE_SECONDS = 600.0
 LOOK_SECONDS = 2.0
@@ -50,10 +52,11 @@ def load() -> None:
 
     Raises ImportError where a package is missing.
     """
-    import GLIDERegLib.api  # noqa: F401
-    from GLIDERegLib.registration.backends import prepare_kernels
+    with uncollected():
+        import GLIDERegLib.api  # noqa: F401
+        from GLIDERegLib.registration.backends import prepare_kernels
 
-    prepare_kernels()
+        prepare_kernels()
 
 
 def may_stay() -> bool:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# As the command line does; it is read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from GLIDERegLib.processes.loading import THREAD_VARIABLES
+
+# As the command line does; they are read when torch and NumPy are loaded.
+os.environ.update({**THREAD_VARIABLES, **os.environ})
 
 import numpy as np
 import torch
