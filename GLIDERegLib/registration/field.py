@@ -1,4 +1,7 @@
-"""Step 7: the result, a displacement field in mm that knows where it is."""
+"""Step 7: the result, a displacement field in mm that knows where it is.
+
+torch is loaded by what needs it: files and points are read and written sooner without.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
-import torch
-import torch.nn.functional as F
 
 from GLIDERegLib.core.geometry import Grid, apply_affine, triple
 from GLIDERegLib.registration.backends import backend_for
-from GLIDERegLib.registration.sampling import sample
 
 # A choice, far below a voxel; where the iteration does not contract it ends after so many, its residual told.
 INVERSE_TOLERANCE_MM = 1e-3
@@ -19,7 +19,6 @@ INVERSE_ITERATIONS = 100
 LONGEST_FADE = 40  # nodes
 # Slices at a time, for memory's sake.
 SLAB = 32
-CPU = torch.device("cpu")
 
 
 @dataclass
@@ -60,6 +59,10 @@ class DisplacementField:
         return np.asarray(points, float) + self.at(points)
 
     def _interpolate(self, vectors: np.ndarray, points: np.ndarray) -> np.ndarray:
+        import torch
+
+        from GLIDERegLib.registration.sampling import sample
+
         index = np.moveaxis(self.grid.to_index(points), -1, 0).astype(np.float32)
         image = torch.from_numpy(np.moveaxis(vectors, -1, 0).astype(np.float32))
         return np.moveaxis(sample(image, torch.from_numpy(index)).numpy(), 0, -1)
@@ -76,13 +79,15 @@ class DisplacementField:
         grid: where it is wanted, in moving space; by default over all points this field reaches, at its own
         spacing.
         """
+        import torch
+
         linear = np.linalg.inv(self.background)
         grid = grid or self._reached()
         # In index units of this field and in single precision an iteration is quick.
         to_index = self.grid.inverse_matrix
         deformation = (self.beyond_background() @ to_index[:3, :3].T).astype(np.float32)
         start = apply_affine(to_index @ linear, grid.points()).astype(np.float32)
-        offset, largest = backend_for(CPU).inverted(
+        offset, largest = backend_for(torch.device("cpu")).inverted(
             torch.from_numpy(np.ascontiguousarray(deformation)),
             torch.from_numpy(start),
             torch.tensor(self.grid.spacing, dtype=torch.float32),
@@ -115,6 +120,9 @@ class DisplacementField:
         """The same field on nodes at most `spacing` mm apart, or `most` times as many along an axis; the
         present nodes are among them.
         """
+        import torch
+        import torch.nn.functional as F
+
         ratio = [min(most, max(1, int(np.ceil(s / spacing - 1e-6)))) for s in self.grid.spacing]
         size = triple((n - 1) * r + 1 for n, r in zip(self.grid.size, ratio, strict=True))
         grid = Grid.of(size, np.divide(self.grid.spacing, ratio), self.grid.origin, self.grid.direction)

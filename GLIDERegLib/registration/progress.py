@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from GLIDERegLib.core.errors import Cancelled
 
 if TYPE_CHECKING:
+    import torch
+
     from GLIDERegLib.registration.field import DisplacementField
 
 
@@ -103,6 +104,8 @@ class Stages:
         self.step(0.0)
         cuda = self._device.type == "cuda"
         if cuda:
+            import torch
+
             torch.cuda.reset_peak_memory_stats(self._device)
         start = time.perf_counter()
         with _PeakMemory() as memory:

@@ -55,3 +55,11 @@ def test_the_collector_is_left_alone_where_the_packages_are_there_already(monkey
     finally:
         gc.enable()
     assert frozen == []
+
+
+def test_files_points_and_measures_are_read_without_torch():
+    needed = ("files.transforms", "files.checkpoints", "evaluation.evaluate", "evaluation.measuring.measure")
+    source = "import sys\nfrom GLIDERegLib import read_volume\n"
+    source += "".join(f"import GLIDERegLib.{name}\n" for name in needed) + "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
