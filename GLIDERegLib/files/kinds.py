@@ -69,6 +69,22 @@ def kind_of(path: Path) -> str | None:
     return next((kind for mark, kind in SIGNATURES.items() if head.startswith(mark)), None)
 
 
+def unknown(path: Path, named: str, readable: str) -> InputError:
+    """The refusal of a file of a type that is not read, with what it is where that is known here."""
+    kind = kind_of(path) if path.is_file() else None
+    hint = f"Give {readable}."
+    if kind == "":
+        said, hint = "is empty", "Copy or download it again."
+    elif path.name.lower().endswith((".hdr", ".img")):
+        said = "is one half of an Analyze or NIfTI pair (.hdr, .img), which is not read"
+    elif kind is None:
+        said = "is of a type that is not supported, or damaged"
+    else:
+        said = f"is {kind}, which is not read here"
+        hint = "Unpack it first." if "archive" in kind or "packed" in kind else hint
+    return InputError(f"{named} {said}.", hint, code="file-kind")
+
+
 def refuse_mistaken(path: Path, named: str) -> None:
     """Raises InputError where the file is empty or plainly something else than its name says.
 

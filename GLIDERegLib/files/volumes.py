@@ -19,7 +19,7 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.header_places import check_place, notes, put_in_mm, unit_in_mm
 from GLIDERegLib.files.headers import check_data, read_header
 from GLIDERegLib.files.itk import itk_calls
-from GLIDERegLib.files.kinds import refuse_mistaken
+from GLIDERegLib.files.kinds import refuse_mistaken, unknown
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.nifti import check_nifti, is_complete, place_note
 from GLIDERegLib.files.nifti2 import as_nifti1
@@ -33,6 +33,8 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 # Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
 ROUNDING, LARGEST_SKEW = 1e-6, 1e-3
+# A choice: atlases of the brain have up to 200 labels, an image of bytes 256 values.
+MOST_LABELS = 250
 BACKGROUND = "the background's value (in CT -1024)"
 DAMAGED = "{} cannot be read; the file is damaged or not of the type its name says."
 
@@ -113,10 +115,20 @@ def read_labels(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.nda
 def read_mask(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
     """Reads a mask that lies on `grid` (its image's grid): True where the file is not zero, bool (z, y, x).
 
-    Raises InputError when the grids differ, a value is not a whole number, or no voxel is inside.
+    Raises InputError when the grids differ, a value is not a whole number, no voxel is inside, or the values
+    are those of an image.
     """
     volume = _read(Path(path), f"{role} mask")
-    mask = _labels_on(volume, grid) != 0
+    labels = _labels_on(volume, grid)
+    mask = labels != 0
+    values = np.unique(labels)
+    if values[0] < 0 or len(values) > MOST_LABELS or (mask.all() and len(values) > 1):
+        raise InputError(
+            f"The {role} mask '{path}' looks like an image, not like a mask: its values are {values[0]} to "
+            f"{values[-1]}, and it counts wherever it is not zero.",
+            "Give one that is 0 outside the region to register.",
+            code="mask",
+        )
     if not mask.any():
         raise InputError(
             f"The {role} mask '{path}' is empty.",
@@ -160,8 +172,7 @@ def _cast(array: np.ndarray, dtype: np.dtype | type | None) -> np.ndarray:
 def _labels_on(volume: Volume, grid: Grid) -> np.ndarray:
     if not volume.grid.matches(grid, tolerance=0.01):
         raise InputError(
-            f"The {volume.name} does not lie on its image's grid (size {_times(volume.grid.size)} against "
-            f"{_times(grid.size)}, or another spacing, origin or direction).",
+            f"The {volume.name} does not lie on its image's grid ({_apart(volume.grid, grid)}).",
             "Resample it onto the image.",
             code="geometry",
         )
@@ -190,11 +201,7 @@ def _read(path: Path, what: str) -> Volume:
         array, grid, notes, acquisition = load_dicom().read_dicom(path, what)
         return Volume(array, grid, what, notes, acquisition)
     else:
-        raise InputError(
-            f"{named} is of a type that is not supported, or damaged.",
-            f"Give {_any_of(READABLE)} or DICOM.",
-            code="file-kind",
-        )
+        raise unknown(path, named, f"{_any_of(READABLE)} or DICOM")
     return replace(from_sitk(_as_scalar_3d(image, named), what), notes=told)
 
 
@@ -313,6 +320,15 @@ def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
     return image
 
 
+def _apart(one: Grid, other: Grid) -> str:
+    """The first thing in which two grids differ, in words."""
+    for what in ("size", "spacing", "origin"):
+        a, b = getattr(one, what), getattr(other, what)
+        if not np.allclose(a, b, rtol=1e-4, atol=0.01 * min(other.spacing) if what == "origin" else 0):
+            return f"{what} {_times(a)} against {_times(b)}"
+    return "another direction of its axes"
+
+
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes)
 
@@ -321,5 +337,5 @@ def _any_of(suffixes: tuple[str, ...]) -> str:
     return ", ".join(suffixes[:-1]) + " or " + suffixes[-1]
 
 
-def _times(size: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in size)
+def _times(size: tuple[float, ...]) -> str:
+    return " x ".join(f"{n:.6g}" for n in size)

@@ -90,6 +90,11 @@ PHASES = {
     "respiratory phase": lambda t: {
         "RespiratorySynchronizationSequence": group(NominalPercentageOfRespiratoryPhase=50.0 * t)
     },
+    "tube voltage": lambda t: {"CTXRayDetailsSequence": group(KVP=80.0 + 60 * t)},
+    "frame type": lambda t: {
+        "MRImageFrameTypeSequence": group(FrameType=["ORIGINAL", "FAT WATER".split()[t]])
+    },
+    "comment": lambda t: {"FrameContentSequence": group(FrameComments=f"echo {t}")},
     "b-value": lambda t: {"MRDiffusionSequence": group(DiffusionBValue=500.0 * t)},
 }
 
@@ -102,6 +107,18 @@ def test_phases_in_one_object_are_listed(tmp_path, name):
     message = refusal(tmp_path)
     assert "same place" in message and f"2 images of the volume, by {name}" in message
     assert message.count("5 slices") == 2
+
+
+def test_stacks_apart_in_one_object_are_listed_and_not_taken_for_a_gap(tmp_path):
+    positions = np.concatenate([places(5), places(5) + [0, 0, 40]])
+    save(multiframe(hu(10), positions, frame=lambda k: PHASES["stack"](k // 5)), tmp_path / "a.dcm")
+    message = refusal(tmp_path)
+    assert "2 images of the volume, by stack" in message and "misses" not in message
+
+
+def test_stacks_that_continue_each_other_are_one_scan(tmp_path):
+    save(multiframe(hu(10), places(10), frame=lambda k: PHASES["stack"](k // 5)), tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_volume(tmp_path).array, hu(10))
 
 
 def test_one_object_a_phase_is_chosen_by_its_file(tmp_path):

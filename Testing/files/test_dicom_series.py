@@ -1,5 +1,6 @@
 """Where the slices of DICOM series lie, which series a path stands for, and what is refused."""
 
+import gzip
 import os
 import shutil
 
@@ -293,3 +294,33 @@ def test_what_the_tags_say_of_the_scan_is_told(tmp_path):
     patient, date = scan_identity(folder)
     assert patient == info.patient and date == "2024-03-10"
     assert dicom_info(tmp_path / "none.nii") is None
+
+
+def test_slices_of_two_modalities_are_no_scan(tmp_path):
+    a_series(tmp_path / "ct", hu(), each=lambda k: {"Modality": "PT"} if k == 3 else {})
+    assert "2 modalities" in refusal(tmp_path / "ct")
+
+
+def test_a_ct_in_another_unit_than_hu_is_told(tmp_path):
+    assert "US (RescaleType)" in read_volume(a_series(tmp_path / "a", hu(), RescaleType="US")).notes[0]
+    assert read_volume(a_series(tmp_path / "b", hu(), RescaleType="HU")).notes == ()
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("scan.dcm", b"\xff\xd8\xff\xe0" + bytes(300), "'scan.dcm' in the folder"),
+        ("scan.dcm", b"\xff\xd8\xff\xe0" + bytes(300), "is a JPEG picture"),
+    ],
+)
+def test_a_picture_named_as_a_slice_is_told_for_what_it_is(tmp_path, name, content, said):
+    a_series(tmp_path / "ct", hu())
+    (tmp_path / "ct" / name).write_bytes(content)
+    message = refusal(tmp_path / "ct")
+    assert said in message and "damaged" not in message
+
+
+@pytest.mark.parametrize("name, said", [("a.dcm.gz", "packed with gzip"), ("a.nii.gz", "is NIfTI")])
+def test_a_folder_of_other_files_is_told_by_what_they_are(tmp_path, name, said):
+    (tmp_path / name).write_bytes(gzip.compress(bytes(1000)))
+    assert said in refusal(tmp_path)

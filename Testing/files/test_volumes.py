@@ -189,6 +189,16 @@ def test_what_is_no_image_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     assert "does not exist" in refusal(tmp_path / "none.nii.gz")
     assert "not supported" in refusal(tmp_path / "notes.txt")
+    kinds = {
+        "a.zip": (b"PK\x03\x04", "a zip archive"),
+        "a.mgz": (b"\x1f\x8b\x08", "packed with gzip"),
+        "a.pdf": (b"%PDF-1.4", "a PDF"),
+        "a.img": (b"12345678", "Analyze"),
+        "a.x": (b"", "is empty"),
+    }
+    for name, (start, said) in kinds.items():
+        (tmp_path / name).write_bytes(start + bytes(600) if start else b"")
+        assert said in refusal(tmp_path / name)
     refusal(tmp_path / "empty.nii.gz")
     assert "is empty" in refusal(tmp_path / "folder")
     (tmp_path / "folder" / "notes.txt").write_text("hello")
@@ -290,6 +300,13 @@ def test_unusable_masks_are_refused(tmp_path):
     assert "empty" in mask_refusal(ones * 0)
     assert "grid" in mask_refusal(ones[1:], Grid((6, 7, 7), volume.grid.spacing))
     assert "grid" in mask_refusal(ones, shifted)
+    assert "size 6 x 7 x 7 against 6 x 7 x 8" in mask_refusal(ones[1:], Grid((6, 7, 7), volume.grid.spacing))
+    assert "origin -120 x" in mask_refusal(ones, shifted)
+    stretched = Grid(volume.grid.size, (0.7, 0.8, 2.6), volume.grid.origin, volume.grid.direction)
+    assert "spacing 0.7 x 0.8 x 2.6 against" in mask_refusal(ones, stretched)
+    assert "direction" in mask_refusal(ones, Grid(volume.grid.size, volume.grid.spacing, volume.grid.origin))
+    assert "looks like an image" in mask_refusal(volume.array)
+    assert "looks like an image" in mask_refusal(np.abs(volume.array).astype(np.int16) + 1)
     assert "whole numbers" in mask_refusal(ones * np.float32(0.5))
     assert "NaN" in mask_refusal(ones * np.float32(np.nan))
 

@@ -118,6 +118,7 @@ def _one_patient_and_frame(slices: list[Slice], name: str) -> list[Slice]:
         ("PatientID", "patients"),
         ("StudyInstanceUID", "studies"),
         ("FrameOfReferenceUID", "frames of reference"),
+        ("Modality", "modalities"),
     ):
         values = {item.header.texts[key] for item in slices} - {""}
         if len(values) > 1:

@@ -183,6 +183,9 @@ def _notes(slices: list[Slice]) -> list[str]:
         notes.append(f"The slices ask to be shown inverted (MONOCHROME1); their values {done}.")
     if header.texts["Modality"] == "CT" and header.pixels.lut is None and slices[0].frame.slope is None:
         notes.append("The CT says no RescaleSlope and RescaleIntercept; its values may not be HU.")
+    kind = header.texts["RescaleType"]
+    if header.texts["Modality"] == "CT" and kind not in ("", "HU"):
+        notes.append(f"The CT says that its values are {kind} (RescaleType), not HU.")
     if header.pixels.padding is not None and header.texts["Modality"] != "CT":
         notes.append("Pixels outside the scanned field (PixelPaddingValue) were read as the lowest value.")
     return notes

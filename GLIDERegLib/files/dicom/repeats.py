@@ -16,6 +16,8 @@ from GLIDERegLib.files.dicom.scan import LISTED, Slice
 
 # mm and share of the mean spacing: positions are written to two decimals at least, those of a mouse finer.
 SAME_PLACE, SAME_SHARE = 0.01, 0.05
+# Of the distance between slices: more between two stacks is no step of one stack.
+GAP = 1.5
 
 
 def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | None, name: str) -> list[Slice]:
@@ -98,14 +100,17 @@ def _repeated(slices: list[Slice], normal: np.ndarray) -> float | None:
 
 
 def _tells_apart(groups: dict[str, list[Slice]], normal: np.ndarray, repeats: bool) -> bool:
-    """Whether these are volumes of their own: two slices each, no place twice, and in each other's range."""
+    """Whether these are volumes of their own: two slices each, no place twice, and in each other's range or
+    with a gap between them.
+    """
     if len(groups) < 2 or min(len(group) for group in groups.values()) < 2:
         return False
     if any(_repeated(group, normal) is not None for group in groups.values()):
         return False
     ranges = sorted((float(p[0]), float(p[-1])) for g in groups.values() for p in [_places(g, normal)])
-    overlap = any(after[0] < before[1] for before, after in zip(ranges, ranges[1:], strict=False))
-    return overlap or repeats
+    step = max(float(np.median(np.diff(_places(group, normal)))) for group in groups.values())
+    between = [after[0] - before[1] for before, after in zip(ranges, ranges[1:], strict=False)]
+    return repeats or min(between) < 0 or max(between) > GAP * step
 
 
 def _without_copies(slices: list[Slice]) -> list[Slice]:

@@ -12,6 +12,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.frames import Frame
 from GLIDERegLib.files.dicom.tags import Header, is_file, read_header
 from GLIDERegLib.files.dicom.values import DamagedDicom
+from GLIDERegLib.files.kinds import kind_of
 
 # Choices: a whole disk searched by mistake would take hours; what a list shows can be read.
 MOST_FILES, DEEPEST = 100_000, 40
@@ -150,8 +151,10 @@ def _series_in(folder: Path, what: str) -> list[Series]:
         )
     series = _grouped(_headers(files, folder, what))
     if not series:
+        kind = _kind(files[0])
         raise InputError(
-            f"The folder '{folder}' of the {what} holds no DICOM images",
+            f"The folder '{folder}' of the {what} holds no DICOM images"
+            + (f" (the file '{files[0].name}' is {kind})" if kind else ""),
             "Give the folder of the slices.",
             code="file-damaged",
         )
@@ -179,12 +182,24 @@ def _headers(files: Iterable[Path], folder: Path, what: str) -> list[Header]:
 def _damaged(files: list[Path], what: str, folder: Path | None = None) -> InputError:
     name = files[0].relative_to(folder) if folder else files[0]
     place = f" in the folder '{folder}'" if folder else ""
+    kind = _kind(files[0])
     return InputError(
-        f"The DICOM file '{name}'{place} of the {what} is damaged or incomplete"
-        + (f" ({len(files)} such files)" if folder else ""),
-        "Copy or export the series again.",
+        f"The DICOM file '{name}'{place} of the {what} is {kind or 'damaged or incomplete'}"
+        + (f" ({len(files)} such files)" if folder and not kind else ""),
+        "Take it away, or export the series again." if kind else "Copy or export the series again.",
         code="dicom-damaged",
     )
+
+
+def _kind(file: Path) -> str:
+    """What a file is that is no sound DICOM; empty where that is not known."""
+    try:
+        kind = kind_of(file)
+    except InputError:
+        return ""
+    if kind == "packed with gzip" and file.name.lower().endswith(".nii.gz"):
+        return "NIfTI"
+    return "" if kind in (None, "", "a DICOM file", "a file that starts with zeros") else kind
 
 
 def _grouped(headers: list[Header]) -> list[Series]:
