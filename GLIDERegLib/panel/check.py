@@ -20,7 +20,7 @@ from GLIDERegLib.scene.quality.maps import KINDS, LANDMARK_ERROR, findMap
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem, registeredVolumes
 
 # Of quantity, region, value and unit; where they are usual and who says so stands to the right.
-WIDTHS = (120, 62, 56, 66)
+WIDTHS = (138, 54, 50, 62)
 
 
 class CheckPage:
