@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -62,22 +63,25 @@ def run() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status (0 done, 2 input, 3 memory, 4 weights, 130 cancelled)."""
+    fail = _fail
     try:
         options = _parser().parse_args(arguments)
+        if options.json_errors:
+            fail = _fail_for_programs
         options.run(options)
     except KeyboardInterrupt:
-        return _fail(Cancelled("Cancelled; nothing was written."))
+        return fail(Cancelled("Cancelled; nothing was written."))
     except GlideRegError as error:
-        return _fail(error)
+        return fail(error)
     except BrokenPipeError:
         # Who closed the pipe, as `head` does, has read enough.
         return 0
     except OSError as error:
-        return _fail(of_the_system(error))
+        return fail(of_the_system(error))
     except Exception as error:
         if (message := describe_memory_error(error)) is None:
             raise
-        return _fail(OutOfMemoryError(message))
+        return fail(OutOfMemoryError(message))
     return 0
 
 
@@ -87,6 +91,11 @@ def _parser() -> Parser:
         description="Deformable registration of CT scans. Research software, not a diagnostic device.",
     )
     parser.add_argument("--version", action="version", version=f"glidereg {__version__}")
+    parser.add_argument(
+        "--json-errors",
+        action="store_true",
+        help="tell an error as one line of JSON (message, hint, code), for programs that run glidereg",
+    )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for module in _commands():
         module.add_parser(commands)
@@ -136,4 +145,11 @@ def _flushed(status: int) -> int:
 
 def _fail(error: GlideRegError) -> int:
     print("glidereg: error:", worded(error), file=sys.stderr)
+    return error.exit_status
+
+
+def _fail_for_programs(error: GlideRegError) -> int:
+    """The remedy is the library's: whoever runs this words it in its own terms, by the code."""
+    fields = {"message": error.message, "hint": error.hint, "code": error.code}
+    print(json.dumps(fields), file=sys.stderr)
     return error.exit_status

@@ -116,13 +116,13 @@ class ConsistencySection:
         try:
             backward, failure = self._second.poll(), self._second.failure
         except InputError as error:
-            backward, failure = None, said(error)
+            backward, failure = None, error
         if self._second.active:
             self._tell("\n".join(filter(None, [_("Registering the exchanged scans..."), self._second.said])))
             return
         self._timer.stop()
         if backward is None:
-            self._tell(failure)
+            self._tell(said(failure))
         else:
             # Its map and its share of the metrics are of this transform.
             self._node.checkBack = backward

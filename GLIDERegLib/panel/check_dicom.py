@@ -105,7 +105,7 @@ class DicomButtons:
             if command.active:
                 return
             if found is None:
-                self._end(command.failure)
+                self._end(said(command.failure))
             elif command is self._export:
                 self._end(_("Written: {path}").format(path=found))
             else:

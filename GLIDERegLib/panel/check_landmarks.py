@@ -160,7 +160,7 @@ class LandmarksSection:
         self._timer.stop()
         self._enable()
         if found is None:
-            self._tell(self._search.failure)
+            self._tell(said(self._search.failure))
             return
         self.history.forget([pointList(self._of, scan) for scan in ROLES])
         self._fill(found)

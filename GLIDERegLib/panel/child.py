@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import weakref
 from collections import deque
 from collections.abc import Callable
 
 from GLIDERegLib.processes.lines import Readers
-from GLIDERegLib.processes.start import PYTHON_VARIABLE, end, start_process
+from GLIDERegLib.processes.owned import OwnedProcess
+from GLIDERegLib.processes.start import PYTHON_VARIABLE
 
 _LINES = 1000
 _DRAIN_SECONDS = 0.5
@@ -29,19 +29,22 @@ class Child:
     """
 
     def __init__(self, *arguments: str):
-        self._process = start_process([pythonExecutable(), *arguments])
-        self.close = weakref.finalize(self, end, self._process)
+        self._process = OwnedProcess([pythonExecutable(), *arguments])
         self.lines: deque[str] = deque(maxlen=_LINES)
         self.log: deque[str] = deque(maxlen=_LINES)
-        self._readers = Readers(self._process, _into(self.lines), _into(self.log))
+        self._readers = Readers(self._process.popen, _into(self.lines), _into(self.log))
 
     @property
     def exitStatus(self) -> int | None:
         """None while it runs; afterwards `lines` and `log` are complete."""
-        status = self._process.poll()
+        status = self._process.status
         if status is not None:
             self._readers.join(_DRAIN_SECONDS)
         return status
+
+    def close(self) -> None:
+        """Ends it with all it started."""
+        self._process.close()
 
 
 def _into(lines: deque[str]) -> Callable[[bytes], None]:

@@ -16,6 +16,7 @@ from GLIDERegLib.panel.follow_up_results import NoduleDates
 from GLIDERegLib.panel.follow_up_scans import ScanList
 from GLIDERegLib.panel.keys import FOLLOW_UP, PageKeys
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.run_view import RunView
 from GLIDERegLib.panel.texts import followUpRunningText
@@ -173,8 +174,8 @@ class FollowUpPage:
             told = _("Cancelled; {done} of {total} registrations stay.")
             self._view.tell(told.format(done=run.done, total=run.total))
         else:
-            unknown = (_("The run failed; Slicer's error log says why."),)
-            self._view.say([" ".join(run.error or unknown).strip()])
+            unknown = _("The run failed; Slicer's error log says why.")
+            self._view.say([said(run.error) if run.error else unknown])
 
     def _adopt(self, study) -> None:
         node = self.node

@@ -237,7 +237,7 @@ class MeasureSection:
 
     def _tell(self) -> None:
         if self._measuring.failure:
-            self._say(self._measuring.failure)
+            self._say(said(self._measuring.failure))
         elif self._measuring.active:
             self._say(_("Measuring: {number} left.").format(number=self._measuring.number))
         else:

@@ -248,13 +248,13 @@ class QaPage:
     def _poll(self) -> None:
         try:
             page = self._saving.poll()
-            text = self._saving.failure
+            failure = self._saving.failure
         except InputError as error:
-            page, text = None, said(error)
+            page, failure = None, error
         if self._saving.active:
             return
         self._timer.stop()
         self._showState()
-        self._say(_("Record: {path}").format(path=page) if page else text)
+        self._say(_("Record: {path}").format(path=page) if page else said(failure))
         if page:
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))

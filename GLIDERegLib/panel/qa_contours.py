@@ -138,13 +138,13 @@ class ContoursSection:
         try:
             found, failure = command.poll(), command.failure
         except InputError as error:
-            found, failure = None, said(error)
+            found, failure = None, error
         if command.active:
             return
         self._timer.stop()
         self._of = None
         if found is None:
-            self._tell(failure)
+            self._tell(said(failure))
         elif command is self._lungs:
             self._tell(
                 _("Found: {names}. They can be chosen here, and as masks on the page Register.").format(

@@ -84,11 +84,14 @@ class ContourDicomButtons:
         if self._export.active:
             return
         self._timer.stop()
-        failure = self._export.failure
-        if SEG_PACKAGE in failure:
-            # The command's remedy is for its own options.
-            failure = _("DICOM SEG needs the Python package highdicom in {python}; install it there.").format(
+        if path:
+            text = _("Written: {path}").format(path=path)
+        elif self._export.failure.code == "package-highdicom":
+            # Where it is missing, nobody knows but here.
+            text = _("DICOM SEG needs the Python package highdicom in {python}; install it there.").format(
                 python=pythonExecutable()
             )
-        self._tell(_("Written: {path}").format(path=path) if path else failure)
+        else:
+            text = said(self._export.failure)
+        self._tell(text)
         self.enable()

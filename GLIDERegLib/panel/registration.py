@@ -13,7 +13,7 @@ from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.correction import CorrectionSection
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.prerequisites import Prerequisites, needsWeights
-from GLIDERegLib.panel.remedies import worded
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.task import TaskSection
 from GLIDERegLib.panel.texts import runningText, summary
@@ -300,7 +300,7 @@ class RegistrationPanel:
         elif registration.state is State.CANCELLED:
             self.ui.progressLabel.text = _("Cancelled; nothing was changed.")
         else:
-            self.say([worded(*registration.error, registration.errorCode)])
+            self.say([said(registration.error)])
 
     def _showLog(self) -> None:
         log = self.logic.registration.log

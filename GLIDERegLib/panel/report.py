@@ -54,7 +54,7 @@ class ReportButton:
         self._timer.stop()
         self._button.enabled = True
         if page is None:
-            self._label.text = self._report.failure
+            self._label.text = said(self._report.failure)
             return
         self._label.text = _("Report: {path}").format(path=page)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))

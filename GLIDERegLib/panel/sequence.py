@@ -13,6 +13,7 @@ from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.keys import STUDY, PageKeys
 from GLIDERegLib.panel.patients import confirmOnePatient
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.run_view import RunView
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
@@ -186,8 +187,8 @@ class SequencePage:
         elif registration.state is State.CANCELLED:
             self._view.tell(_("Cancelled; nothing was changed."))
         else:
-            unknown = _("The results could not be put into the scene; Slicer's error log says why."), ""
-            self._view.say([" ".join(registration.error or unknown).strip()])
+            unknown = _("The results could not be put into the scene; Slicer's error log says why.")
+            self._view.say([said(registration.error) if registration.error else unknown])
 
     def _adopt(self, results: SequenceResults) -> None:
         node = self.node

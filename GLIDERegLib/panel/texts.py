@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
+from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.follow_up.run import FollowUp
 from GLIDERegLib.scene.registration.outcome import Results
 from GLIDERegLib.scene.registration.run import SceneRegistration
@@ -71,7 +72,7 @@ def sequenceSummary(registration: SequenceRegistration) -> str:
     if registration.state is State.CANCELLED:
         lines.insert(0, _("Stopped by user; the frames that were done are kept."))
     for frame, reason in failures.items():
-        lines.append(_("No result for {frame}: {reason}").format(frame=frame, reason=reason))
+        lines.append(_("No result for {frame}: {reason}").format(frame=frame, reason=said(reason)))
     return "\n".join(lines)
 
 

@@ -15,9 +15,12 @@ WINDOWS = os.name == "nt"
 PYTHON_VARIABLE = "GLIDEREG_PYTHON"
 OF_SLICER = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 SIGKILL = 9  # Windows has no name for it
+# Known to subprocess on Windows only.
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
-def start_process(command: list[str]) -> subprocess.Popen:
+def start_process(command: list[str]) -> subprocess.Popen[bytes]:
     """Starts a Python that can import this library, in a process group of its own, with pipes.
 
     Its standard input stays open as long as this process lives: its end tells the child that it is alone.
@@ -34,10 +37,15 @@ def start_process(command: list[str]) -> subprocess.Popen:
         **THREAD_VARIABLES,
         "PYTHONIOENCODING": "utf-8",
     }
-    flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=not WINDOWS, creationflags=flags, **pipes
+        command,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=not WINDOWS,
+        creationflags=NO_WINDOW | GROUP if WINDOWS else 0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -46,7 +54,7 @@ def kill_tree(process: subprocess.Popen) -> None:
     if WINDOWS:
         taskkill = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
         with suppress(OSError):
-            subprocess.run(taskkill, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
+            subprocess.run(taskkill, capture_output=True, creationflags=NO_WINDOW)
         process.kill()
     else:
         # Of a group without members the first is said on Linux, the second on macOS.
@@ -64,5 +72,6 @@ def end(process: subprocess.Popen) -> None:
 
 def close_input(process: subprocess.Popen) -> None:
     """Closes this end of its standard input, whatever the other end has not read."""
-    with suppress(OSError):
-        process.stdin.close()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()

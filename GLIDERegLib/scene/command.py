@@ -8,30 +8,29 @@ while not (done := command.poll(readResults)) and not command.failure:
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.processes.start import end, start_process
-from GLIDERegLib.worker.output import Output
+from GLIDERegLib.core.errors import GlideRegError, InputError
+from GLIDERegLib.processes.owned import OwnedProcess
+from GLIDERegLib.worker.output import Output, why_it_ended
 
-ERROR_PREFIX = "glidereg: error: "
 Result = TypeVar("Result")
 
 
 class SceneCommand:
     """Runs one command at a time. python: an interpreter that has the engine; what: the command's result, in
-    messages. failure: why there is none.
+    messages. failure: why there is none, as the command told it.
     """
 
     def __init__(self, python: str, what: str):
         self._python, self._what = python, what
         self._process = self._folder = None
-        self.failure = ""
+        self.failure: GlideRegError | None = None
 
     @property
     def active(self) -> bool:
@@ -51,11 +50,11 @@ class SceneCommand:
         """
         if self.active:
             raise InputError(f"A {self._what} is being made already.", "Wait for its end.", code="busy")
-        self.failure = ""
+        self.failure = None
         self._folder = tempfile.mkdtemp(prefix="glidereg-", dir=temporaryFolder)
         try:
             arguments = prepare(Path(self._folder))
-            self._process = start_process([self._python, "-m", "GLIDERegLib", *arguments])
+            self._process = OwnedProcess([self._python, "-m", "GLIDERegLib", "--json-errors", *arguments])
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
@@ -65,37 +64,39 @@ class SceneCommand:
                     code="report-failed",
                 ) from error
             raise
-        self._output = Output(self._process)
-        # Also called when the program leaves.
-        self._end = weakref.finalize(self, end, self._process)
+        self._output = Output(self._process.popen)
 
     def poll(self, read: Callable[[Path], Result]) -> Result | None:
         """What `read` makes of the folder once the command has succeeded; None before, and where `failure`
         says why it did not.
         """
-        if not self.active or self._process.poll() is None or self._output.open:
+        if not self.active or self._process.status is None or self._output.open:
             return None
-        status, log = self._process.returncode, self._output.log
-        # It has ended by itself: its number may be another process's by now.
-        self._end.detach()
-        self._process.stdin.close()
+        status, log = self._process.status, self._output.log
+        self._process.close()
         self._process = None
         try:
             if status == 0:
                 return read(Path(self._folder))
         finally:
             self.close()
-        last = log[-1] if log else f"exit status {status}"
-        known = last.startswith(ERROR_PREFIX)
-        self.failure = (
-            last.removeprefix(ERROR_PREFIX) if known else f"The {self._what} failed unexpectedly: {last}"
-        )
+        self.failure = self._error(status, log)
         return None
+
+    def _error(self, status: int, log: list[str]) -> GlideRegError:
+        """The error that the command's last line tells, or why it ended without one."""
+        last = log[-1] if log else ""
+        try:
+            return GlideRegError(**json.loads(last))
+        except (ValueError, TypeError):
+            event = why_it_ended(status, log, self._what)
+        told = f" {last}" if last and event["code"] == "internal" else ""
+        return GlideRegError(event["message"] + told, event["hint"], event["code"])
 
     def close(self) -> None:
         """Ends what is running and removes what was temporary."""
         if self._process is not None:
-            self._end()
+            self._process.close()
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -117,8 +118,8 @@ class SceneTask:
         return self._command.active
 
     @property
-    def failure(self) -> str:
-        """Why there is no result."""
+    def failure(self) -> GlideRegError | None:
+        """Why there is no result; None where there is, or may still be, one."""
         return self._command.failure
 
     def close(self) -> None:

@@ -121,6 +121,8 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
     """
     # Here, so that a missing package is an error that can be told.
     with uncollected():
+        import numpy as np
+
         from GLIDERegLib.api import choose_device, correct, register_inputs
     from GLIDERegLib.core.settings import Settings
     from GLIDERegLib.files.transforms import read_transform
@@ -133,6 +135,7 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
         raise InputError(
             f"The settings cannot be used ({error}).", "Check their names and values.", code="request"
         ) from error
+    output, seconds = Path(request.output), request.preview_seconds
     device = str(choose_device(settings.device))
     channel.send({"event": "device", "kind": device, "name": device_label(device)})
 
@@ -146,26 +149,27 @@ def run(request: Request, channel: Channel) -> dict[str, Any]:
 
     pair = request.files().read()
     if request.present_transform is not None:
+        points = request.corresponding_points or {"fixed": [], "moving": []}
         result = correct(
             *pair.scans,
             read_transform(request.present_transform),
-            request.corresponding_points["fixed"],
-            request.corresponding_points["moving"],
+            np.asarray(points["fixed"], float),
+            np.asarray(points["moving"], float),
             settings,
             progress=tell,
             cancel=CancelToken(Path(request.cancel_file)),
             keep=CancelToken(Path(request.keep_file)),
         )
-        return save_result(result, Path(request.output))
+        return save_result(result, output)
     result = register_inputs(
         pair,
         settings,
         progress=tell,
         cancel=CancelToken(Path(request.cancel_file)),
-        preview=Previews(request, channel) if request.preview_seconds is not None else None,
+        preview=Previews(output, seconds, channel) if seconds is not None else None,
         keep=CancelToken(Path(request.keep_file)),
     )
-    return save_result(result, Path(request.output))
+    return save_result(result, output)
 
 
 def save_result(result: Registration, folder: Path) -> dict[str, Any]:
@@ -192,11 +196,10 @@ def save_field(displacement: DisplacementField, path: Path) -> dict[str, Any]:
 
 
 class Previews:
-    """Receives the field of a running refinement and hands over one now and then, as files."""
+    """Receives the field of a running refinement and hands over one every so many seconds, as files."""
 
-    def __init__(self, request: Request, channel: Channel):
-        self._folder = Path(request.output)
-        self._seconds = request.preview_seconds
+    def __init__(self, folder: Path, seconds: float, channel: Channel):
+        self._folder, self._seconds = folder, seconds
         self._channel = channel
         self._number = 0
         self._last = float("-inf")

@@ -16,9 +16,7 @@ itself after a while.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.processes.start import close_input, end, kill_tree, start_process
+from GLIDERegLib.processes.owned import OwnedProcess
 from GLIDERegLib.worker.messages import LEFT_IDLE, STAY, Request, error_event
 from GLIDERegLib.worker.output import Output, why_it_ended
 
@@ -52,6 +50,14 @@ class State(Enum):
 ACTIVE = (State.STARTING, State.RUNNING, State.CANCELLING)
 
 
+class Child:
+    """The process and what it says."""
+
+    def __init__(self, command: list[str]):
+        self.process = OwnedProcess(command)
+        self.output = Output(self.process.popen)
+
+
 class RegistrationJob:
     """Starts, watches and ends the process of one registration at a time; not thread-safe.
 
@@ -67,8 +73,8 @@ class RegistrationJob:
         self._command = [str(python), *arguments]
         self._clock = clock
         self._state = State.IDLE
-        self._process: subprocess.Popen | None = None
-        self._output: Output | None = None
+        self._child: Child | None = None
+        self._last_log: list[str] = []
         self._started = self._stopped = 0.0
 
     @property
@@ -84,12 +90,12 @@ class RegistrationJob:
     @property
     def pid(self) -> int | None:
         """Process id of the active run; None without one."""
-        return self._process.pid if self.active else None
+        return self._child.process.pid if self._child and self.active else None
 
     @property
     def log(self) -> list[str]:
         """The last lines of free text the process wrote, oldest first."""
-        return self._output.log if self._output else []
+        return self._child.output.log if self._child else self._last_log
 
     @property
     def elapsed(self) -> float:
@@ -148,34 +154,23 @@ class RegistrationJob:
 
     def _launch(self, *arguments: str) -> None:
         """Starts a process in place of an earlier one; raises OSError."""
-        process = start_process([*self._command, *arguments])
+        child = Child([*self._command, *arguments])
         self._drop()
-        self._process = process
-        self._end = weakref.finalize(self, end, self._process)  # also called when the program leaves
-        self._output = Output(self._process)
+        self._child = child
 
     def _drop(self) -> None:
         """Ends the process, idle or not, with all it started."""
-        if self._process is None:
-            return
-        if self._process.returncode is None:
-            self._end()
-        else:
-            self._end.detach()
-            close_input(self._process)
-        self._process = None
+        if self._child is not None:
+            self._child.process.close()
+            self._last_log = self._child.output.log
+        self._child = None
 
     def _hand_over(self, path: Path) -> bool:
         """Gives the request to the process that waits for one; False where there is none."""
-        if self._process is None or self._process.poll() is not None:
+        if self._child is None or self._child.process.status is not None:
             return False
-        self._output.forget()
-        try:
-            self._process.stdin.write(json.dumps(str(path)).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            return False
-        return True
+        self._child.output.forget()
+        return self._child.process.say(json.dumps(str(path)).encode())
 
     def poll(self) -> list[dict[str, Any]]:
         """What the process told since the last call, of each kind the newest; call it every 100 ms.
@@ -183,19 +178,20 @@ class RegistrationJob:
         A run's last event is a result or an error, told once when the process is gone. Without either from
         the process itself, it is an error that says how the process ended.
         """
-        if not self.active:
+        if self._child is None or not self.active:
             return []
+        child = self._child
         # Looked at before the events: what comes after the end is known to be all.
-        gone = self._is_gone()
-        events = [event for event in self._output.take() if self._note(event)]
-        if (gone and not self._started_anew()) or self._ready:
-            events.append(self._finish())
+        gone = self._is_gone(child)
+        events = [event for event in child.output.take() if self._note(event)]
+        if (gone and not self._started_anew(child)) or self._ready:
+            events.append(self._finish(child))
         return events
 
-    def _started_anew(self) -> bool:
+    def _started_anew(self, child: Child) -> bool:
         """Starts another process where the one that was given the request had left without seeing it."""
         silent = self._state is State.STARTING and self._last_event is None
-        if not (self._handed_over and silent and self._process.returncode == LEFT_IDLE):
+        if not (self._handed_over and silent and child.process.status == LEFT_IDLE):
             return False
         self._handed_over, self._ended_at = False, None
         try:
@@ -218,8 +214,8 @@ class RegistrationJob:
         if self._state in (State.STARTING, State.RUNNING):
             self._state = State.CANCELLING
             self._deadline = self._clock() + GRACE_SECONDS
-            if not _touch(self._request.cancel_file):
-                kill_tree(self._process)
+            if not _touch(self._request.cancel_file) and self._child is not None:
+                self._child.process.kill()
 
     def keep(self) -> None:
         """Asks the process to end early with the present result."""
@@ -233,17 +229,17 @@ class RegistrationJob:
             self._stopped = self._clock()
             self._state = State.CANCELLED
 
-    def _is_gone(self) -> bool:
+    def _is_gone(self, child: Child) -> bool:
         now = self._clock()
-        if self._process.poll() is None:
+        if child.process.status is None:
             if self._deadline is not None and now >= self._deadline:
-                kill_tree(self._process)
+                child.process.kill()
             return False
         if self._ended_at is None:
             self._ended_at = now
-            kill_tree(self._process)  # what it started and left behind
+            child.process.kill()  # what it started and left behind
         # A process that escaped may hold the pipes open for ever.
-        return not self._output.open or now - self._ended_at >= DRAIN_SECONDS
+        return not child.output.open or now - self._ended_at >= DRAIN_SECONDS
 
     def _note(self, event: dict[str, Any]) -> bool:
         """Takes in what an event says; True where the caller is to see it now."""
@@ -265,10 +261,11 @@ class RegistrationJob:
                 self._first_progress = self._last_progress
         return True
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self, child: Child) -> dict[str, Any]:
         """The run's last event; the state it leaves."""
         self._stopped = self._clock()
-        event = self._last_event or why_it_ended(self._process.returncode, self.log)
+        # Without a last event it was seen to be gone, so that it has a status.
+        event = self._last_event or why_it_ended(child.process.status or 0, child.output.log)
         if not self._ready or self._state is State.CANCELLING:
             # Whatever was done to it, the next run starts afresh.
             self._drop()

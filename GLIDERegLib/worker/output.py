@@ -21,7 +21,7 @@ from GLIDERegLib.worker.messages import (
 )
 
 # What is kept of a log, a choice: a library may write without end.
-LOG_LINES, LOG_COLUMNS = 2000, 1000
+LOG_LINES, LOG_COLUMNS = 2000, 5000
 LAST_WORDS = 20  # lines of the log in which a process says why it died
 WINDOWS = os.name == "nt"
 
@@ -80,18 +80,18 @@ class Output:
                 self._log.append(text)
 
 
-def why_it_ended(status: int, log: list[str]) -> dict[str, Any]:
+def why_it_ended(status: int, log: list[str], what: str = "registration") -> dict[str, Any]:
     """The error event for a process that ended without a result or an error of its own.
 
-    status: as `Popen.returncode` gives it. log: its last lines, oldest first.
+    status: as `Popen.returncode` gives it. log: its last lines, oldest first. what: it was making.
     """
     # A launcher in between tells the number of a signal as a shell does.
     number = -status if status < 0 else status - 128 if status > 128 and not WINDOWS else 0
     if number == SIGKILL or is_out_of_memory("\n".join(log[-LAST_WORDS:])):
-        message = "The registration was ended by the system, most likely because memory ran out."
+        message = f"The {what} was ended by the system, most likely because memory ran out."
         return error_event("memory", message, MEMORY_HINT)
     if log and log[-1].startswith(("ModuleNotFoundError", "ImportError")):
-        message = f"A package that the registration needs cannot be loaded ({log[-1]})."
+        message = f"A package that the {what} needs cannot be loaded ({log[-1]})."
         return error_event("dependency", message, DEPENDENCY_HINT)
     how = signal.Signals(number).name if number in set(signal.Signals) else f"exit status {status}"
-    return error_event("internal", f"The registration ended unexpectedly ({how}).", INTERNAL_HINT)
+    return error_event("internal", f"The {what} ended unexpectedly ({how}).", INTERNAL_HINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,11 +50,16 @@ def end_when_cancelled(file: Path) -> Callable[[], None]:
 
 
 def _in_background(wait: Callable[[], None], act: Callable[[], None]) -> None:
-    threading.Thread(target=lambda: (wait(), act()), daemon=True).start()
+    def run() -> None:
+        wait()
+        act()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def _read_input(take: Callable[[bytes], None]) -> None:
-    if os.name != "nt":
+    # Not os.name, which tells a type checker nothing of the modules below.
+    if sys.platform != "win32":
         while content := os.read(0, 4096):
             take(content)
         return

@@ -1,5 +1,7 @@
 """Wrong input: exit status 2, one line on standard error that names the fault, and nothing left behind."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -244,3 +246,14 @@ def test_a_line_break_in_a_name_makes_no_second_line(glidereg, images, tmp_path)
         status, _, errors = glidereg(*arguments)
         assert status == 2 and errors.count("\n") == 1 and len(errors.splitlines()) == 1
         assert errors.rstrip("\n").isprintable()
+
+
+def test_programs_get_message_hint_and_code_apart(tmp_path, capsys):
+    from GLIDERegLib.cli import main
+
+    missing = str(tmp_path / "missing.nii.gz")
+    assert main(["--json-errors", "find-lungs", missing, "-o", str(tmp_path / "lungs.nii.gz")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert sorted(told) == ["code", "hint", "message"] and told["code"] == "file-missing"
+    assert "glidereg" not in line and "--" not in told["hint"]

@@ -27,10 +27,10 @@ def main(folder: Path, module: str, *arguments: str) -> None:
     elif module == "GLIDERegLib.worker":
         shutil.copy(arguments[0], folder / "request.json")
         Registration(folder, plan).run()
-    elif module == "GLIDERegLib" and arguments[0] == "measure":
-        measure(Path(arguments[3]), Path(arguments[5]))
-    elif module == "GLIDERegLib" and arguments[0] == "consistency":
-        consistency(folder, dict(zip(arguments[1::2], arguments[2::2], strict=True)))
+    elif module == "GLIDERegLib" and arguments[:2] == ("--json-errors", "measure"):
+        measure(Path(arguments[4]), Path(arguments[6]))
+    elif module == "GLIDERegLib" and arguments[:2] == ("--json-errors", "consistency"):
+        consistency(folder, dict(zip(arguments[2::2], arguments[3::2], strict=True)))
     else:
         sys.exit(f"nobody planned {module}")
 

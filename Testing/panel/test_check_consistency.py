@@ -128,7 +128,7 @@ def test_an_engine_that_fails_is_told(slicerHost, page):
     (page.fake.folder / "backward.h5").unlink()
     page.ui.checkConsistencyButton.click()
     label = page.ui.checkConsistencyLabel
-    slicerHost.waitUntil(lambda: "second registration failed" in label.text, seconds=20)
+    slicerHost.waitUntil(lambda: "second registration ended unexpectedly" in label.text, seconds=20)
     assert page.node.checkBack is None and page.ui.checkConsistencyButton.enabled
 
 

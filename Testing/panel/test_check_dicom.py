@@ -11,6 +11,7 @@ import pytest
 from panel.support import ROOT
 
 FRAMES = {"1.1": "9.0", "2.1": "9.1"}
+REFUSED = json.dumps({"message": "Refused.", "hint": "", "code": "dicom-kind"})
 
 
 class Database:
@@ -77,7 +78,8 @@ def engine(tmp_path, monkeypatch, slicerHost):
     program.write_text(
         "#!/bin/sh\n"
         f'echo "$@" > "{tmp_path}/arguments"\n'
-        f'if [ -e "{tmp_path}/fail" ]; then echo "glidereg: error: Refused." >&2; exit 2; fi\n'
+        f"if [ -e '{tmp_path}/fail' ]; then echo '{REFUSED}' >&2; exit 2; fi\n"
+        '[ "$3" = --json-errors ] && shift\n'
         'case "$3" in\n'
         f'import-dicom) cp "{made}/transform.h5" "$6"; cp "{made}/object.json" "$8";;\n'
         f'export-dicom) cp -r "$4" "{given}"; for last; do :; done; echo written > "$last";;\n'

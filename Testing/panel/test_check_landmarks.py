@@ -140,7 +140,8 @@ def test_a_search_can_be_stopped_and_leaves_nothing(slicerHost, page, engine, st
 
 def test_an_engine_that_fails_is_told(slicerHost, page, engine):
     program = engine / "python"
-    program.write_text('#!/bin/sh\necho "glidereg: error: No place was found again." >&2\nexit 2\n')
+    error = {"message": "No place was found again.", "hint": "", "code": "input"}
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(error)}' >&2\nexit 2\n")
     page.ui.checkFindButton.click()
     label = page.ui.checkFoundLabel
     slicerHost.waitUntil(lambda: label.text == "No place was found again.", seconds=20)

@@ -139,7 +139,7 @@ def test_a_cancelled_download_ends_within_three_seconds_and_leaves_nothing_thoug
     it = download(f"{host}/slow")
     it.start()
     wait(lambda: it.poll() or it.fraction > 0.3)
-    process = it._child._process
+    process = it._child._process.popen
     it.cancel()
     begin = time.monotonic()
     wait(it.poll)
@@ -151,7 +151,7 @@ def test_a_process_that_does_not_react_to_a_cancellation_is_ended_within_three_s
     it = weights.Download(NAME, ("-c", "import time; print('{}', flush=True); time.sleep(600)"))
     it.start()
     wait(lambda: it.poll() or it._child.lines)
-    process = it._child._process
+    process = it._child._process.popen
     it.cancel()
     begin = time.monotonic()
     wait(it.poll)
@@ -163,7 +163,7 @@ def test_closing_ends_the_process_at_once_and_leaves_nothing(host, folder):
     it = download(f"{host}/slow")
     it.start()
     wait(lambda: it.poll() or it.fraction > 0.3)
-    process = it._child._process
+    process = it._child._process.popen
     it.close()
     assert process.poll() is not None and it.poll() and files_in(folder) == []
 

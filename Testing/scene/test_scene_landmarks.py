@@ -169,7 +169,9 @@ def test_a_search_says_why_there_are_none_and_leaves_nothing(pair, tmp_path):
     from GLIDERegLib.scene.quality.landmarks import SceneLandmarks, places
 
     script = tmp_path / "python"
-    script.write_text('#!/bin/sh\necho "glidereg: error: No place was found again." >&2; exit 2\n')
+    script.write_text(
+        '#!/bin/sh\necho \'{"message": "No place was found again.", "hint": "", "code": "x"}\' >&2; exit 2\n'
+    )
     script.chmod(0o755)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -179,7 +181,7 @@ def test_a_search_says_why_there_are_none_and_leaves_nothing(pair, tmp_path):
     while search.active and time.monotonic() < end:
         assert search.poll() is None
         time.sleep(0.01)
-    assert search.failure == "No place was found again."
+    assert (search.failure.message, search.failure.code) == ("No place was found again.", "x")
     assert list(temporary.iterdir()) == [] and places(pair) == []
 
 

@@ -281,14 +281,18 @@ def waitFor(report, seconds=60.0):
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('echo "glidereg: error: The disk is full; free some." >&2; exit 2', "The disk is full; free some."),
+        (
+            """echo '{"message": "Disk full.", "hint": "Free some.", "code": "disk-full"}' >&2; exit 2""",
+            ("disk-full", "Disk full", "free some"),
+        ),
         (
             'echo "ModuleNotFoundError: No module named torch" >&2; exit 1',
-            "unexpectedly: ModuleNotFoundError",
+            ("dependency", "cannot be loaded (ModuleNotFoundError: No module named torch)"),
         ),
-        ("exit 3", "exit status 3"),
+        ('echo "ValueError: odd" >&2; exit 1', ("internal", "unexpectedly (exit status 1). ValueError: odd")),
+        ("exit 3", ("internal", "exit status 3")),
     ],
-    ids=["said why", "crashed", "said nothing"],
+    ids=["said why", "package absent", "crashed", "said nothing"],
 )
 def test_where_there_is_no_report_it_says_why(pair, tmp_path, script, words):
     from GLIDERegLib.scene.report.run import SceneReport
@@ -298,7 +302,9 @@ def test_where_there_is_no_report_it_says_why(pair, tmp_path, script, words):
     report = SceneReport(python(tmp_path, script))
     report.start(pair, tmp_path / "report.html", str(temporary))
     assert waitFor(report) is None
-    assert words in report.failure
+    code, *words = words
+    assert report.failure.code == code
+    assert all(word in str(report.failure) for word in words)
     assert list(temporary.iterdir()) == []
 
 
@@ -349,7 +355,7 @@ def test_the_engine_makes_the_page_while_the_scene_goes_on(pair, marks, scene, t
     assert time.monotonic() - start < 1
     assert report.poll() is None and report.active
     assert waitFor(report) == page
-    assert report.failure == ""
+    assert report.failure is None
     text = page.read_text("utf-8")
     for name in ("Follow-up", "Baseline", "Shift"):
         assert name not in text, "names of nodes may hold a patient's name"

@@ -337,7 +337,9 @@ def test_a_frame_that_fails_is_recorded_and_the_others_go_on(study, nodules, pla
     run = startedRun(python, SequenceInputs(study, 0, nodules), tmp_path)
     runToEnd(run)
     assert run.state.value == "done"
-    assert run.failures == {"50": "The moving image is too dark. Look at it."}
+    assert {frame: (e.message, e.hint) for frame, e in run.failures.items()} == {
+        "50": ("The moving image is too dark.", "Look at it.")
+    }
     transforms = run.results.transforms
     assert [transforms.GetNthIndexValue(n) for n in range(transforms.GetNumberOfDataNodes())] == [
         "0",
@@ -362,7 +364,8 @@ def test_where_every_frame_fails_the_run_fails_and_leaves_nothing(study, plan, t
     before = nodeIds(sequenceScene)
     run = startedRun(plan(fail=dict.fromkeys(PHASES, "No.")), SequenceInputs(study), tmp_path)
     runToEnd(run)
-    assert (run.state.value, run.results, run.error) == ("failed", None, ("No. Look at it.", ""))
+    assert (run.state.value, run.results) == ("failed", None)
+    assert (run.error.message, run.error.hint) == ("No.", "Look at it.")
     assert list(run.failures) == ["25", "50", "75"]
     assert nodeIds(sequenceScene) == before
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -375,7 +378,7 @@ def test_a_frame_that_cannot_be_used_is_a_failure_of_that_frame_only(study, plan
     run = startedRun(plan(), SequenceInputs(study), tmp_path)
     runToEnd(run)
     assert list(run.failures) == ["25"]
-    assert "empty" in run.failures["25"]
+    assert "empty" in run.failures["25"].message
     assert run.results.transforms.GetNumberOfDataNodes() == 3
 
 
@@ -403,7 +406,7 @@ def test_cancelling_ends_soon_and_keeps_the_frames_that_are_done(
     else:
         # The reference and the frames of 25 and 50 %.
         assert run.results.transforms.GetNumberOfDataNodes() == 3
-        assert run.failures == {"75": "Stopped by user."}
+        assert {frame: e.message for frame, e in run.failures.items()} == {"75": "Stopped by user."}
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

@@ -124,7 +124,7 @@ def test_after_a_cancelled_run_the_next_has_a_process_of_its_own(job, do, listen
 def test_a_process_that_left_just_now_is_replaced_without_a_word(job, do):
     """The request was written when it had decided to go, as after the idle time."""
     first, _ = do(f"result(); say('ready'); time.sleep(0.5); os._exit({LEFT_IDLE})")
-    assert job._process.poll() is None
+    assert job._child.process.status is None
     second, last = do("result()")
     assert second != first and last["event"] == "result" and job.state is State.DONE
 
@@ -165,7 +165,7 @@ def test_a_run_that_leaves_much_memory_or_a_process_does_not_stay():
 def test_the_real_worker_loads_ahead_and_gives_the_same_bits(images, quick, make_request, listen, running):
     job = RegistrationJob(sys.executable)
     job.warm()
-    waiting = job._process.pid
+    waiting = job._child.process.pid
     fields, pids = [], []
     for _ in range(2):
         request = make_request(**images, settings=quick)

@@ -15,7 +15,7 @@ from typing import Any
 
 import slicer
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import GlideRegError, InputError
 from GLIDERegLib.evaluation.follow_up.study import Study, study_steps
 from GLIDERegLib.scene.follow_up.links import linkOf, transformBetween
 from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring
@@ -44,7 +44,7 @@ class FollowUp:
 
     def _forget(self) -> None:
         self.study: Study | None = None
-        self.error: tuple[str, str] | None = None
+        self.error: GlideRegError | None = None
         self.warnings: list[str] = []
         self._steps: Generator[float, None, Study] | None = None
         self._followed = 0.0
@@ -133,13 +133,13 @@ class FollowUp:
             return
         self.warnings += [text for text in self._registration.warnings if text not in self.warnings]
         if self._registration.results is None:
-            self.error = self._registration.error or ("The registration ended without a result.", "")
+            self.error = self._registration.error or GlideRegError("The registration ended without a result.")
             self._finish(State.FAILED)
             return
         self.done += 1
         try:
             self._next()
-        except InputError as error:
+        except GlideRegError as error:
             self._fail(error)
 
     def cancel(self) -> None:
@@ -166,9 +166,9 @@ class FollowUp:
             if self._measuring.active:
                 return
             if self._measuring.failure:
-                raise InputError(self._measuring.failure)
+                raise self._measuring.failure
             self._match()
-        except InputError as error:
+        except GlideRegError as error:
             self._fail(error)
 
     def _transform(self, number: int) -> slicer.vtkMRMLGridTransformNode | None:
@@ -215,7 +215,7 @@ class FollowUp:
         except StopIteration as end:
             self.study = end.value
             self._finish(State.DONE)
-        except InputError as error:
+        except GlideRegError as error:
             self._fail(error)
         except BaseException:
             # A generator that broke off would end without a word next time.
@@ -230,8 +230,8 @@ class FollowUp:
                 what = "The scan" if gone else "The registration of the scan"
                 raise InputError(f"{what} of {scan.name} is no longer in the scene.")
 
-    def _fail(self, error: InputError) -> None:
-        self.error = (error.message, error.hint)
+    def _fail(self, error: GlideRegError) -> None:
+        self.error = error
         self._finish(State.FAILED)
 
     def _finish(self, state: State) -> None:

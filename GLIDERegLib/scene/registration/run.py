@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import GlideRegError, InputError
 from GLIDERegLib.scene.registration.checks import inputProblem, inputWarnings
 from GLIDERegLib.scene.registration.outcome import Results, checkChosen, importInto, wantedOutputs
 from GLIDERegLib.scene.registration.request import Correction, Inputs, Outputs, writeRequest
@@ -38,9 +38,7 @@ class SceneRegistration:
 
     def _forget(self) -> None:
         self.stage, self.overall, self.device = "", 0.0, ""
-        # Message and hint, and the code by which a front end may word the hint anew.
-        self.error: tuple[str, str] | None = None
-        self.errorCode = ""
+        self.error: GlideRegError | None = None
         self.results: Results | None = None
         self.warnings: list[str] = []
 
@@ -155,7 +153,7 @@ class SceneRegistration:
             case "preview" if self._preview is not None:
                 self._showPreview(event["field"])
             case "error":
-                self.error, self.errorCode = (event["message"], event["hint"]), event["code"]
+                self.error = GlideRegError(event["message"], event["hint"], event["code"])
             case "result":
                 self._import(event)
 
@@ -172,7 +170,8 @@ class SceneRegistration:
         try:
             self.results = importInto(event, self._inputs, self._outputs)
         except InputError as error:
-            self.error = (f"The result could not be taken into the scene: {error}", "")
+            what = f"The result could not be taken into the scene: {error.message}"
+            self.error = InputError(what, error.hint, error.code)
 
     def _endPreview(self) -> None:
         if self._preview is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import slicer
 import vtk
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import Cancelled, GlideRegError, InputError
 from GLIDERegLib.scene.mrml.geometry import isLinearlyPlaced
 from GLIDERegLib.scene.mrml.hidden import HiddenNodes
 from GLIDERegLib.scene.registration.checks import maskProblem, volumeProblem
@@ -67,8 +67,8 @@ class SequenceRegistration:
 
     def _forget(self) -> None:
         self.results: SequenceResults | None = None
-        self.failures: dict[str, str] = {}
-        self.error: tuple[str, str] | None = None
+        self.failures: dict[str, GlideRegError] = {}
+        self.error: GlideRegError | None = None
         # Each with the frames it was told of, in words.
         self._told: dict[str, list[str]] = {}
         self._frames: dict[int, Frame] = {}
@@ -171,7 +171,7 @@ class SequenceRegistration:
             self._keepFinished()
             return
         if self._inputs.volumes.GetScene() is None or browserOf(self._inputs.volumes) is None:
-            self.error = ("The sequence, or its browser, is no longer in the scene.", "")
+            self.error = InputError("The sequence, or its browser, is no longer in the scene.")
             self._finish(State.FAILED)
             return
         self._takeFrame()
@@ -194,7 +194,7 @@ class SequenceRegistration:
         there = self._inputs.volumes.GetScene() is not None and browserOf(self._inputs.volumes) is not None
         if there and self._seconds:
             for number in (self._number, *self._waiting):
-                self.failures[self._inputs.volumes.GetNthIndexValue(number)] = "Stopped by user."
+                self.failures[self._inputs.volumes.GetNthIndexValue(number)] = Cancelled("Stopped by user.")
         self._finish(State.CANCELLED, keep=there and bool(self._seconds))
 
     def _startNext(self) -> None:
@@ -205,7 +205,7 @@ class SequenceRegistration:
                 self._start(self._number)
                 return
             except InputError as error:
-                self._fail(str(error))
+                self._fail(error)
         self._number = None
         self._finish(State.DONE if self._seconds else State.FAILED)
 
@@ -230,13 +230,13 @@ class SequenceRegistration:
         for text in registration.warnings:
             self._told.setdefault(text, []).append(self.frame)
         if registration.results is None:
-            self._fail(" ".join(registration.error or ("It was cancelled.",)).strip())
+            self._fail(registration.error or Cancelled("It was cancelled."))
             return
         self._follow(self._number, self._field.GetTransformFromParent(), self._moving, self._warped)
         self._seconds.append(registration.elapsed)
         self._endFrame()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: GlideRegError) -> None:
         self.failures[self._inputs.volumes.GetNthIndexValue(self._number)] = reason
         self._endFrame()
 
@@ -271,7 +271,7 @@ class SequenceRegistration:
             with removedOnFailure(slicer.mrmlScene):
                 self.results = makeResults(inputs.volumes, inputs.reference, inputs.nodules, frames)
         elif state is State.FAILED and self.error is None:
-            self.error = (next(iter(self.failures.values()), "There is no other frame."), "")
+            self.error = next(iter(self.failures.values()), InputError("There is no other frame."))
 
 
 def sequenceProblem(inputs: SequenceInputs) -> str | None:
