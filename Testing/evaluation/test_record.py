@@ -167,3 +167,11 @@ def test_a_record_without_a_decision_is_not_made(files, wrong):
 def test_a_number_without_a_tolerance_is_neither_within_nor_beyond():
     assert Number("x", 1.0, "mm").within is None
     assert Number("x", 1.0, "mm", 1.0).within is True
+
+
+@pytest.mark.parametrize(("least", "within"), [(0.4, True), (0.1, False), (-0.2, False)])
+def test_a_field_that_nearly_folds_breaks_its_tolerance(least, within):
+    report = {"jacobian": {"share_not_positive": 0.0, "min": least}}
+    name = "1 - least Jacobian determinant"
+    found = {number.name: number for number in numbers_of([report], {name: 0.8})}
+    assert found[name].within is within

@@ -85,7 +85,8 @@ def _of(report: dict) -> list[Number]:
         found.append(Number(f"{MARKS}, largest", error["final"]["max"], "mm"))
     if jacobian := report.get("jacobian"):
         found.append(Number("folding", 100 * jacobian["share_not_positive"], "%"))
-        found.append(Number("least Jacobian determinant", jacobian["min"], ""))
+        # A tolerance is the most that is allowed.
+        found.append(Number("1 - least Jacobian determinant", 1 - jacobian["min"], ""))
     if dice := report.get("dice"):
         for label, value in dice["final"]["per_label"].items():
             found.append(Number(f"1 - Dice of label {label}", 1 - value, ""))
