@@ -70,8 +70,14 @@ class FollowUpPage:
                 "plot": ui.followUpPlotButton,
                 "undo": ui.followUpUndoButton,
                 "redo": ui.followUpRedoButton,
+                "done": ui.followUpDoneButton,
             },
-            {"next": lambda: self.nodules.step(1), "previous": lambda: self.nodules.step(-1)},
+            {
+                "next": lambda: self.nodules.step(1),
+                "previous": lambda: self.nodules.step(-1),
+                "comment": lambda: ui.followUpCommentEdit.setFocus(),
+                **self.nodules.readers.keys,
+            },
         )
         ui.followUpStartButton.connect("clicked()", self.apply)
         ui.followUpStopButton.connect("clicked()", self.cancel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import slicer
 from slicer.i18n import tr as _
@@ -61,6 +62,13 @@ class Readers:
         ui.followUpDoneButton.connect("clicked()", self.done)
 
     @property
+    def keys(self) -> dict[str, Callable[[], None]]:
+        """What the keys of the decisions do, by their action."""
+        actions = {"grown": GROWN, "unchanged": UNCHANGED, "shrunk": SHRUNK, "none": NO_NODULE}
+        actions["unsure"] = UNSURE
+        return {action: partial(self._choose, decision) for action, decision in actions.items()}
+
+    @property
     def decisions(self) -> list[Decision]:
         return readDecisions(self._node.followUpDecisions) if self._node is not None else []
 
@@ -104,6 +112,12 @@ class Readers:
     def done(self) -> None:
         """The reader has read all nodules."""
         self._write(Decision(self.name, "", DONE))
+
+    def _choose(self, decision: str) -> None:
+        """As the list of decisions, where one can be made."""
+        combo = self.ui.followUpDecisionCombo
+        if combo.enabled:
+            combo.setCurrentIndex(combo.findData(decision))
 
     def _decide(self, decision: str) -> None:
         self._write(Decision(self.name, self._number(), decision, self.ui.followUpCommentEdit.text))

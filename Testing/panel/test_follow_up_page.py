@@ -356,6 +356,38 @@ def test_a_readers_own_decisions_are_taken_back_and_nobody_elses(slicerHost, fak
     assert not undo.enabled and not combo.enabled
 
 
+def test_a_study_is_read_by_keys_alone(slicerHost, fake, page):
+    import slicer
+
+    from GLIDERegLib.panel.keys import FOLLOW_UP, KEYS
+    from GLIDERegLib.scene.follow_up.decisions import isDone, readDecisions
+    from GLIDERegLib.scene.review.table import setColumns
+
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    node.followUpTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Nodules")
+    setColumns(node.followUpTable, [("Nodule", list("12345"))], set())
+    made.nodules.show(node)
+    actions = [key.action for key in KEYS if key.page == FOLLOW_UP]
+
+    def press(action):
+        made.keys.shortcuts[actions.index(action)].activated.emit()
+
+    press("grown")
+    assert node.followUpDecisions is None, "nobody reads yet"
+    ui.followUpReaderEdit.text = "Ada"
+    for action in ("grown", "unchanged", "shrunk", "none", "unsure"):
+        press("next")
+        press(action)
+    press("undo")
+    press("redo")
+    press("done")
+    decisions = readDecisions(node.followUpDecisions)
+    told = {one.nodule: one.decision for one in decisions if one.nodule}
+    assert told == {"1": "grown", "2": "unchanged", "3": "shrunk", "4": "no nodule", "5": "unsure"}
+    assert isDone(decisions, "Ada")
+
+
 def test_decisions_that_were_changed_in_the_table_are_not_overwritten_by_undo(slicerHost, fake, page):
     import slicer
 
