@@ -71,7 +71,7 @@ def _evaluate(paths: dict[str, Path]) -> dict:
     if "mask" in paths:
         grid = images["fixed"].grid
         mask = Volume(read_mask(paths["mask"], grid, "fixed"), grid, "mask")
-    report = evaluate_transform(
+    return evaluate_transform(
         transform,
         images["fixed"],
         images["moving"],
@@ -81,8 +81,6 @@ def _evaluate(paths: dict[str, Path]) -> dict:
         labels.get("moving"),
         mask,
     )
-    notes = [note for image in images.values() for note in image.notes]
-    return report | {"warnings": [*notes, *report["warnings"]]}
 
 
 def quality_rows(report: dict) -> list[Row]:

@@ -54,6 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
     from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
     from GLIDERegLib.files.points import read_points, write_points
     from GLIDERegLib.files.transforms import propagate, read_transform
@@ -63,13 +64,17 @@ def run(options: argparse.Namespace) -> None:
     with whole_file(options.output) as temporary:
         points = read_points(options.points)
         transform = read_transform(options.transform)
+        grids = image_grids(options)
         propagated, columns = interruptible(
-            lambda cancel: propagate(points, transform, options.direction, **image_grids(options))
+            lambda cancel: propagate(points, transform, options.direction, **grids)
         )
         write_points(propagated, temporary, columns)
     if options.quiet:
         return
     print(f"{len(propagated)} points in {options.output}")
+    role = options.direction.partition("-")[0]
+    if role in grids:
+        print_warnings([*filter(None, [outside_doubt(points.points, grids[role], role, OUTSIDE_SHARE)])])
     doubts = {
         "outside the transform's field or the fixed image, where no motion is known": ~columns[
             "inside_field"

@@ -173,6 +173,7 @@ def _carry_points(
     warnings: list[str],
 ) -> dict:
     """Writes the points propagated to the other image; returns what the report tells of them."""
+    from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
     from GLIDERegLib.files.points import write_points
     from GLIDERegLib.files.transforms import propagate
 
@@ -202,6 +203,9 @@ def _carry_points(
                 f"{len(outside)} {role} points lie outside the fixed image, where the motion is not known "
                 f"(inside_field is false): {', '.join(outside)}."
             )
+        grid = fixed if role == "fixed" else moving
+        # The points that lie outside are named above; here only that they may have been misread.
+        warnings += filter(None, [outside_doubt(points[role].points, grid, role, OUTSIDE_SHARE)])
         for name in POINTS[other]:
             write_points(propagated, out / name, columns)
     return _registration_error(points, result, warnings) if len(points) == 2 else {}

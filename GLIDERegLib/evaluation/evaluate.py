@@ -11,6 +11,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation import metrics
+from GLIDERegLib.evaluation.doubts import direction_doubt, mirror_doubt, outside_doubt, similarity_doubt
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.files.points import PointSet
@@ -89,6 +90,8 @@ def evaluate_transform(
         "inverse_consistency": _inverse_consistency(transform, inverse_transform, sampled.grid, inside),
         "warnings": [*fixed.notes, *moving.notes],
     }
+    share = report["jacobian"]["share_not_positive"]
+    report["warnings"] += filter(None, [similarity_doubt(report["similarity"]), mirror_doubt(share)])
     uncovered = 1 - in_field(transform, _scattered(sampled.grid, inside)).mean()
     if uncovered > 0:
         report["warnings"].append(
@@ -97,6 +100,12 @@ def evaluate_transform(
     if fixed_points is not None:
         start, goal, labels, matching, left_out = _match(fixed_points, moving_points)
         report["warnings"] += left_out
+        told = [
+            outside_doubt(start, fixed.grid, "fixed"),
+            outside_doubt(goal, moving.grid, "moving"),
+            direction_doubt(transform, start, goal),
+        ]
+        report["warnings"] += filter(None, told)
         report |= _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}
     if fixed_labels is not None:
         before, after = (

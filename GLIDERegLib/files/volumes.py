@@ -105,10 +105,18 @@ def check_volume(volume: Volume) -> None:
 def read_labels(path: str | PathLike, grid: Grid, role: str = "fixed") -> np.ndarray:
     """Reads a label map that lies on `grid` (its image's grid): whole numbers, int32, (z, y, x).
 
-    Raises InputError when the grids differ or a value is not a whole number.
+    Raises InputError when the grids differ, a value is not a whole number, or the values are those of an
+    image.
     """
     volume = _read(Path(path), f"{role} label map")
-    return _labels_on(volume, grid)
+    labels = _labels_on(volume, grid)
+    if (count := len(np.unique(labels))) > MOST_LABELS:
+        raise InputError(
+            f"The {role} label map '{path}' looks like an image: it has {count} different values.",
+            "Give one that numbers structures.",
+            code="values",
+        )
+    return labels
 
 
 @system_refusals()

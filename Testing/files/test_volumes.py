@@ -306,6 +306,8 @@ def test_unusable_masks_are_refused(tmp_path):
     assert "spacing 0.7 x 0.8 x 2.6 against" in mask_refusal(ones, stretched)
     assert "direction" in mask_refusal(ones, Grid(volume.grid.size, volume.grid.spacing, volume.grid.origin))
     assert "looks like an image" in mask_refusal(volume.array)
+    with pytest.raises(InputError, match="looks like an image"):
+        read_labels(path, volume.grid)
     assert "looks like an image" in mask_refusal(np.abs(volume.array).astype(np.int16) + 1)
     assert "whole numbers" in mask_refusal(ones * np.float32(0.5))
     assert "NaN" in mask_refusal(ones * np.float32(np.nan))
