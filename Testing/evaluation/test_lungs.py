@@ -119,3 +119,20 @@ def test_one_cropped_lung_of_a_real_scan_is_found(shared_data, scan):
     found = find_lungs(volume)
     assert list(found.names.values()) == [ALONE]
     assert dice(found.on(volume.grid) > 0, mask) > 0.92
+
+
+def test_a_small_field_of_view_that_cuts_a_lung_on_all_sides_shows_a_lung(shared_data):
+    folder = shared_data / "lung_right"
+    volume = read_volume(folder / "3DCT_lung_baseline.mha", "scan")
+    mask = read_volume(folder / "3DCT_lung_baseline_mask.mha", "mask").array > 0
+    nx, ny, nz = volume.grid.size
+    inner = (
+        slice(None),
+        slice(round(0.15 * ny), round(0.85 * ny)),
+        slice(round(0.15 * nx), round(0.85 * nx)),
+    )
+    array, mask = volume.array[inner].copy(), mask[inner]
+    size = array.shape[::-1]
+    grid = Grid(size, volume.grid.spacing, volume.grid.origin, volume.grid.direction)
+    found = find_lungs(Volume(array, grid, "fixed"))
+    assert list(found.names.values()) == [ALONE] and dice(found.on(grid) > 0, mask) > 0.9
