@@ -86,6 +86,9 @@ KEYS = [
     Key(QA, "save", "Alt+R", _("Save the newest record")),
 ]
 
+# Of the list that F1 shows, column by column.
+SIDES = ((EVERYWHERE, CHECK), (NODULES, STUDY), (FOLLOW_UP, QA))
+
 
 def keysOf(page: str, action: str) -> str:
     """The keys of an action, as Qt writes them."""
@@ -124,13 +127,20 @@ def _press(button) -> None:
 
 
 def table() -> str:
-    """All keys as HTML, in the order of KEYS."""
-    rows, last = [], None
-    for key in KEYS:
-        if key.page != last:
-            rows.append(f'<tr><th colspan="2" align="left">{escape(key.page)}</th></tr>')
-            last = key.page
-        rows.append(f"<tr><td>{escape(key.keys)}&nbsp;&nbsp;&nbsp;</td><td>{escape(key.text)}</td></tr>")
+    """All keys as HTML, in columns that a small screen has the height for."""
+    columns = "".join(f'<td valign="top">{_column(pages)}</td>' for pages in SIDES)
+    return f'<table cellspacing="12"><tr>{columns}</tr></table>'
+
+
+def _column(pages: tuple[str, ...]) -> str:
+    rows = []
+    for page in pages:
+        rows.append(f'<tr><th colspan="2" align="left">{escape(page)}</th></tr>')
+        rows += [
+            f"<tr><td>{escape(key.keys)}&nbsp;&nbsp;&nbsp;</td><td>{escape(key.text)}</td></tr>"
+            for key in KEYS
+            if key.page == page
+        ]
     return f"<table>{''.join(rows)}</table>"
 
 

@@ -64,6 +64,8 @@ def test_f1_lists_every_key(module, slicerHost, tmp_path):
     [shown] = slicerHost.dialogs.shown
     for key in KEYS:
         assert f"<td>{key.keys}&nbsp;&nbsp;&nbsp;</td><td>{key.text}</td>" in shown.text
+    # A message box does not scroll: 25 lines of 20 pixels fit on every screen.
+    assert all(column.count("<tr>") <= 25 for column in shown.text.split('<td valign="top">')[1:])
 
 
 def test_pages_are_turned_by_keys_and_only_while_the_module_is_entered(module, slicerHost, tmp_path):

@@ -18,6 +18,7 @@ PANEL_WIDTH, PANEL_HEIGHT = 400, 740
 def main(folder: Path) -> None:
     import check_pictures
     import demo
+    import follow_up_pictures
     import nodules_pictures
     import numpy as np
     import qa_pictures
@@ -69,6 +70,7 @@ def main(folder: Path) -> None:
     check_pictures.draw(folder)
     nodules_pictures.draw(folder)
     sequence_pictures.draw(folder)
+    follow_up_pictures.draw(folder)
     qa_pictures.draw(folder)
 
 
