@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib import __version__
+from GLIDERegLib.api.doubts import agreement_doubt, size_doubt
 from GLIDERegLib.core.ct import AIR_HU, is_ct
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
@@ -64,6 +65,10 @@ def finished(
             report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
         )
         report["plausibility"], told = plausibility.judge(fixed, moving, transform, (initial, final))
+        doubts = [*filter(None, (size_doubt(fixed, moving), agreement_doubt(fixed, moving, final)))]
+        if doubts:
+            told = doubts + report["plausibility"]["doubts"]
+            report["plausibility"] |= {"plausible": False, "doubts": told}
     # What casts doubt on the whole result stands above all notes.
     report["warnings"] = told + outcome.warnings
     report["stopped_early"] = outcome.stopped_early

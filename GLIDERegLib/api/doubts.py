@@ -1,0 +1,90 @@
+"""Doubts about a pair that its sizes and its agreement raise, beside those of `registration.plausibility`."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from GLIDERegLib.core.ct import in_hounsfield, is_ct, scale_of
+from GLIDERegLib.core.geometry import Grid, Volume
+
+# Voxels along an axis that are looked at, a choice: a body's width to 2 %.
+SAMPLES = 64
+# Skin and all within: between fat and air.
+TISSUE_HU = -500.0
+# Of the voxels of tissue, on either side: the table, arms and lines beside the body.
+ASIDE_PERCENT = 1.0
+# A choice: one person's chest is not as much wider in one scan, in both directions, as in the other.
+WIDER = 1.4
+# A choice: of the box around a chest about half is tissue (E, F, G), of that around a lung cut out far less.
+DENSER = 2.0
+# A body that takes less of its image's width than this is seen whole.
+SEEN_WHOLE = 0.97
+# A choice, far below the 0.8 and more of right pairs; a phantom beside one of twice its size had 0.00.
+LOWEST_CORRELATION = 0.3
+
+
+@dataclass(frozen=True)
+class _Body:
+    """width_mm: from left to right and from front to back. whole: whether its sides are all seen. filled: the
+    share of tissue in the box around it.
+    """
+
+    width_mm: np.ndarray
+    whole: bool
+    filled: float
+
+
+def size_doubt(fixed: Volume, moving: Volume) -> str:
+    """A sentence where one scan shows a body far larger than the other's; empty where not, where the smaller
+    one is not seen whole, and where one is no body but a part cut out, as a lung alone.
+    """
+    here, there = (_body(volume) for volume in (fixed, moving))
+    if here is None or there is None:
+        return ""
+    ratio = there.width_mm / here.width_mm
+    larger = ratio.min() > WIDER and here.whole
+    smaller = ratio.max() < 1 / WIDER and there.whole
+    if not (larger or smaller) or not 1 / DENSER < there.filled / here.filled < DENSER:
+        return ""
+    widths = [" x ".join(f"{length:.3g}" for length in body.width_mm) for body in (there, here)]
+    return (
+        f"The moving body is {widths[0]} mm wide (left to right, front to back), the fixed one {widths[1]}: "
+        "check spacing and units in the files' headers."
+    )
+
+
+def agreement_doubt(fixed: Volume, moving: Volume, after: float | None) -> str:
+    """A sentence where two CTs have next to nothing in common after the registration, whose correlation is
+    `after` (None where nothing overlaps); empty otherwise.
+    """
+    if not (is_ct(fixed) and is_ct(moving)) or (after is not None and after >= LOWEST_CORRELATION):
+        return ""
+    if after is not None and after <= -LOWEST_CORRELATION:
+        return (
+            f"The scans agree with the grey values of one inverted (correlation {after:.2f}): check the "
+            "values of both files."
+        )
+    said = "show nothing in common" if after is None else f"hardly agree (correlation {after:.2f})"
+    return f"The scans {said} after the registration: do not use the result."
+
+
+def _body(volume: Volume) -> _Body | None:
+    """The body that a scan shows; None where no body is told from air."""
+    steps = np.maximum(1, np.asarray(volume.grid.size) // SAMPLES)
+    array = volume.array[:: steps[2], :: steps[1], :: steps[0]]
+    grid = Grid.of(array.shape[::-1], steps * volume.grid.spacing, volume.grid.origin, volume.grid.direction)
+    sample = Volume(array, grid)
+    if not is_ct(sample) and scale_of(sample).slope is None:
+        return None
+    tissue = np.argwhere(in_hounsfield(sample).array > TISSUE_HU)
+    if not len(tissue):
+        return None
+    places = grid.to_physical(tissue[:, ::-1])[:, :2]
+    low, high = np.percentile(places, (ASIDE_PERCENT, 100 - ASIDE_PERCENT), axis=0)
+    centres = np.array(list(itertools.product(*((0, n - 1) for n in grid.size))))
+    image = np.ptp(grid.to_physical(centres)[:, :2], axis=0)
+    whole = bool((np.ptp(places, axis=0) < SEEN_WHOLE * image).all())
+    return _Body(high - low, whole, float(len(tissue) / np.prod(np.ptp(tissue, axis=0) + 1)))

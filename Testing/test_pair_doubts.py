@@ -1,0 +1,74 @@
+"""Two scans of which one has the size of something else, or that have nothing in common, are told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from scipy import ndimage
+
+from GLIDERegLib.api.doubts import agreement_doubt, size_doubt
+from GLIDERegLib.api.result import finished
+from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.settings import Settings
+from GLIDERegLib.evaluation.phantom import make_phantom
+from GLIDERegLib.registration.progress import Stages
+from GLIDERegLib.registration.result import Outcome, initial_alone
+
+
+def sized(volume, factor, origin=None):
+    grid = volume.grid
+    spacing = tuple(factor * s for s in grid.spacing)
+    return replace(volume, grid=Grid(grid.size, spacing, origin or grid.origin, grid.direction))
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.1, 0.5, 2.0, 10.0])
+def test_a_scan_of_another_size_is_told(small_phantom, factor):
+    said = size_doubt(small_phantom.fixed, sized(small_phantom.moving, factor))
+    assert "check spacing and units" in said
+    assert "check spacing and units" in size_doubt(sized(small_phantom.moving, factor), small_phantom.fixed)
+
+
+def test_scans_of_one_size_are_not_told(small_phantom):
+    fixed, moving = small_phantom.fixed, small_phantom.moving
+    stranger = make_phantom(fixed.grid.size, fixed.grid.spacing, seed=77).moving
+    others = {
+        "itself": fixed,
+        "another breath": moving,
+        "another person": stranger,
+        "far away": sized(moving, 1.0, (3000.0, 500.0, -9000.0)),
+        "a tenth larger": sized(moving, 1.1),
+        "0-based": replace(moving, array=(moving.array.astype(np.int32) + 1024).astype(np.uint16)),
+        "half of it": Volume(moving.array[:, :, :32].copy(), replace(moving.grid, size=(32, 64, 56))),
+        "its middle": Volume(moving.array[15:40, 20:44, 20:44], Grid((24, 24, 25), moving.grid.spacing)),
+        "a lung alone": replace(
+            moving, array=np.where(ndimage.binary_dilation(small_phantom.moving_labels.array == 1),
+                                   moving.array, -1024).astype(np.int16)
+        ),
+        "without any air": replace(moving, array=np.full_like(moving.array, 40)),
+    }  # fmt: skip
+    for name, other in others.items():
+        assert (name, size_doubt(fixed, other), size_doubt(other, fixed)) == (name, "", "")
+
+
+def test_cts_that_have_nothing_in_common_are_told(small_phantom):
+    fixed, moving = small_phantom.fixed, small_phantom.moving
+    assert agreement_doubt(fixed, moving, 0.85) == ""
+    assert "correlation 0.00" in agreement_doubt(fixed, moving, 0.001)
+    assert "nothing in common" in agreement_doubt(fixed, moving, None)
+    assert "inverted (correlation -0.90)" in agreement_doubt(fixed, moving, -0.9)
+    # Of another modality, values tell less.
+    assert agreement_doubt(fixed, replace(moving, array=np.abs(moving.array)), 0.1) == ""
+
+
+@pytest.mark.parametrize("factor, doubted", [(2.0, True), (1.0, False)])
+def test_the_doubt_stands_on_top_of_the_warnings_and_in_the_report(small_phantom, factor, doubted):
+    fixed, moving = small_phantom.fixed, sized(small_phantom.fixed, factor)
+    start = sitk.Euler3DTransform()
+    outcome = Outcome(initial_alone(fixed.grid, start), start, 8.0, ["It was read so."], False)
+    device = torch.device("cpu")
+    report = finished(fixed, moving, outcome, Settings(), None, device, Stages(device), 0.0).report
+    assert ("check spacing and units" in report["warnings"][0]) == doubted
+    assert report["plausibility"]["plausible"] != doubted
+    assert report["warnings"][-1] == "It was read so."
