@@ -98,6 +98,15 @@ def test_another_scan_ends_it(slicerHost, page, study):
     assert not page.ui.checkConsistencyButton.enabled
 
 
+def test_a_transform_that_changes_meanwhile_ends_it(slicerHost, page, study):
+    (page.fake.folder / "hold").touch()
+    page.ui.checkConsistencyButton.click()
+    slicerHost.waitUntil(lambda: (page.fake.folder / "options.json").exists(), seconds=20)
+    study.transform.Inverse()
+    assert "the second registration was stopped" in page.ui.checkConsistencyLabel.text
+    assert not page.page._consistency.busy and page.ui.checkConsistencyView.isHidden()
+
+
 def test_while_another_registration_runs_it_waits_for_its_end(page, monkeypatch):
     monkeypatch.setattr(type(page.module.logic), "busy", property(lambda self: True))
     page.ui.checkConsistencyButton.click()
