@@ -23,6 +23,8 @@ from GLIDERegLib.scene.follow_up.scans import SceneScan
 from GLIDERegLib.scene.follow_up.views import DatesReading
 from GLIDERegLib.scene.views.sequence_views import showChart
 
+# Pixels: three dates fit into the panel beside each other.
+NUMBER_WIDTH, CELL_WIDTH = 54, 92
 SELECT = _("Select a nodule to see it in all scans.")
 
 
@@ -146,6 +148,8 @@ class NoduleDates:
         view.clearSelection()
         view.setColumnCount(len(header))
         view.setHorizontalHeaderLabels(header)
+        for column in range(len(header)):
+            view.setColumnWidth(column, NUMBER_WIDTH if column == 0 else CELL_WIDTH)
         view.setRowCount(len(rows))
         for n, row in enumerate(rows):
             for column, text in enumerate(row):

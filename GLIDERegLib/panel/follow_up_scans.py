@@ -13,7 +13,9 @@ from GLIDERegLib.scene.follow_up.links import transformBetween
 from GLIDERegLib.scene.follow_up.scans import SceneScan, dayOf, readScans, withScan, writeScans
 from GLIDERegLib.scene.registration.identity import identityOf
 
-COLUMNS = (_("Date"), _("Scan"), _("Nodules"), _("All marked"), _("Registered"))
+COLUMNS = (_("Date"), _("Scan"), _("Nodules"), _("All"), _("Registered"))
+ALL_TIP = _("Whether every nodule of the scan is marked")
+WIDTHS = (74, 72, 64, 28, 80)
 NEWEST = "newest"
 
 
@@ -32,6 +34,9 @@ class ScanList:
         self._reference = ChoiceBox(ui.followUpReferenceCombo, [], self._choose)
         ui.followUpScansView.setColumnCount(len(COLUMNS))
         ui.followUpScansView.setHorizontalHeaderLabels(COLUMNS)
+        ui.followUpScansView.horizontalHeaderItem(3).setToolTip(ALL_TIP)
+        for column, width in enumerate(WIDTHS):
+            ui.followUpScansView.setColumnWidth(column, width)
         ui.followUpAddButton.connect("clicked()", self.add)
         ui.followUpRemoveButton.connect("clicked()", self.remove)
         ui.followUpDateEdit.connect("textChanged(QString)", lambda _text: self._enable())
