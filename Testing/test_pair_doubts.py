@@ -8,8 +8,10 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from GLIDERegLib.api.doubts import agreement_doubt, size_doubt
+from GLIDERegLib.api import register
+from GLIDERegLib.api.doubts import agreement_doubt, few_voxels_note, size_doubt
 from GLIDERegLib.api.result import finished
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.evaluation.phantom import make_phantom
@@ -60,6 +62,21 @@ def test_cts_that_have_nothing_in_common_are_told(small_phantom):
     assert "inverted (correlation -0.90)" in agreement_doubt(fixed, moving, -0.9)
     # Of another modality, values tell less.
     assert agreement_doubt(fixed, replace(moving, array=np.abs(moving.array)), 0.1) == ""
+
+
+def test_a_scan_of_a_few_thick_slices_is_told(small_phantom):
+    moving = small_phantom.moving
+    grid = Grid((64, 64, 4), (6.0, 6.0, 84.0), moving.grid.origin)
+    assert "only 4 voxels along an axis, 84 mm" in few_voxels_note(
+        Volume(moving.array[::14], grid, "moving image")
+    )
+    assert few_voxels_note(moving) == ""
+
+
+def test_a_flat_initial_transform_is_refused_by_the_library_too(small_phantom):
+    flat = sitk.ScaleTransform(3, (1.0, 1.0, 1e-9))
+    with pytest.raises(InputError, match="initial transform has a singular matrix"):
+        register(small_phantom.fixed, small_phantom.moving, initial_transform=flat)
 
 
 @pytest.mark.parametrize("factor, doubted", [(2.0, True), (1.0, False)])

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from GLIDERegLib.api.doubts import few_voxels_note
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
@@ -213,6 +214,7 @@ def _notes(pair: PairInputs) -> list[str]:
     """What a reader of the result should know of the scans: how they were read, their numbers, their size."""
     told = [*pair.fixed.notes, *pair.moving.notes]
     told += [sentence for volume in pair.scans if (sentence := note(volume))]
+    told += [sentence for volume in pair.scans if (sentence := few_voxels_note(volume))]
     return told + ([sentence] if (sentence := scale.note(pair.fixed.grid)) else [])
 
 

@@ -24,6 +24,8 @@ DENSER = 2.0
 SEEN_WHOLE = 0.97
 # A choice, far below the 0.8 and more of right pairs; a phantom beside one of twice its size had 0.00.
 LOWEST_CORRELATION = 0.3
+# A choice: MIND compares patches of three voxels, and a breath moves the lungs by more than one.
+FEWEST_VOXELS = 8
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ def agreement_doubt(fixed: Volume, moving: Volume, after: float | None) -> str:
         )
     said = "show nothing in common" if after is None else f"hardly agree (correlation {after:.2f})"
     return f"The scans {said} after the registration: do not use the result."
+
+
+def few_voxels_note(volume: Volume) -> str:
+    """A sentence on a scan with too few voxels along an axis to tell motion along it; empty otherwise."""
+    fewest, apart = min(zip(volume.grid.size, volume.grid.spacing, strict=True))
+    if fewest >= FEWEST_VOXELS:
+        return ""
+    return (
+        f"The {volume.name} has only {fewest} voxels along an axis, {apart:.3g} mm apart: motion along it "
+        "cannot be told."
+    )
 
 
 def _body(volume: Volume) -> _Body | None:
