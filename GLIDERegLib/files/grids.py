@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError, system_refusals
@@ -40,13 +41,9 @@ def read_grid(path: str | PathLike, role: str = "fixed") -> Grid:
         reader.ReadImageInformation()
     size, spacing, origin = reader.GetSize(), reader.GetSpacing(), reader.GetOrigin()
     n = len(size)
-    if n < 3 or min(spacing[:3]) <= 0:
+    if n < 3 or 0 in spacing[:3]:
         raise InputError(f"{named} tells of no 3-D image", "Give a 3-D volume.", code="not-3d")
     unit = 1.0 if nifti else unit_in_mm(path, read_header(path), named)
-    rows = [reader.GetDirection()[n * row : n * row + 3] for row in range(3)]
-    return Grid(
-        tuple(size[:3]),
-        tuple(unit * length for length in spacing[:3]),
-        tuple(unit * place for place in origin[:3]),
-        tuple(value for row in rows for value in row),
-    )
+    # A negative spacing turns its axis round, as when ITK reads the whole image.
+    axes = np.reshape(reader.GetDirection(), (n, n))[:3, :3] * np.sign(spacing[:3])
+    return Grid.of(size[:3], unit * np.abs(spacing[:3]), unit * np.array(origin[:3]), axes.ravel())

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import InputError, shortened
 from GLIDERegLib.files.headers import is_nrrd
 
 # Lengths in mm that NRRD's `space units` may name; what SI writes for micro is one of two letters.
@@ -21,6 +21,9 @@ MM |= {"m": 1e3, "meter": 1e3, "metre": 1e3, "cm": 10.0, "centimeter": 10.0, "nm
 MM |= {"um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3}
 # All that MetaIO knows as DistanceUnits.
 META_MM = {"": 1.0, "?": 1.0, "um": 1e-3, "mm": 1.0, "cm": 10.0}
+# MetaIO's names of one thing each: the latter ones of older files.
+META_LENGTHS = ("ElementSpacing", "ElementSize", "Offset", "Position", "Origin")
+META_MATRICES = ("TransformMatrix", "Orientation", "Rotation")
 # NRRD's spaces in 3-D: those that name the patient's sides, and those that do not; time may come last.
 PATIENT = (
     "ras",
@@ -63,8 +66,11 @@ def put_in_mm(image: sitk.Image, unit: float) -> None:
 
 
 def check_place(path: Path, fields: dict[str, str], named: str) -> None:
-    """Raises InputError for an NRRD whose space is unknown, or one of whose axes has no direction."""
+    """Raises InputError for an NRRD whose space is unknown, or one of whose axes has no direction, and for a
+    MetaImage whose spacing, origin or matrix are not as many numbers as they should be.
+    """
     if not is_nrrd(path):
+        _check_meta(fields, named)
         return
     space = fields.get("space", "").lower()
     if space and not _known(space, PATIENT + OTHERS):
@@ -99,7 +105,7 @@ def _nrrd_notes(fields: dict[str, str], named: str) -> list[str]:
     missing = {
         "space (where the patient's left, back and head are)": "LPS" if "space" not in fields else "",
         "spacing": "" if fields.keys() & {"space directions", "spacings", "axis maxs"} else "1 mm",
-        "origin": "" if fields.keys() & {"space origin", "axis mins", "axis maxs"} else "0",
+        "origin": "" if _origin_is_known(fields) else "0",
     }
     said = [_assumed(missing, named)]
     space = fields.get("space", "")
@@ -116,10 +122,38 @@ def _nrrd_notes(fields: dict[str, str], named: str) -> list[str]:
     return said
 
 
+def _origin_is_known(fields: dict[str, str]) -> bool:
+    """NRRD writes NaN for what is not known, which ITK reads as 0."""
+    told = [fields[name] for name in ("space origin", "axis mins", "axis maxs") if name in fields]
+    return bool(told) and not any("nan" in text.lower() for text in told)
+
+
+def _check_meta(fields: dict[str, str], named: str) -> None:
+    kind = fields.get("ObjectType", "Image")
+    if kind.lower() != "image":
+        raise InputError(f"{named} holds a {kind} of MetaIO, no image.", "Give an image.", code="file-kind")
+    axes = len(fields["DimSize"].split())
+    for names, count in ((META_LENGTHS, axes), (META_MATRICES, axes * axes)):
+        for name in names:
+            if name in fields and not _are_numbers(fields[name], count):
+                raise InputError(
+                    f"{named} has '{shortened(fields[name])}' as {name}, which is not {count} numbers.",
+                    "Mend its header.",
+                    code="geometry",
+                )
+
+
+def _are_numbers(text: str, count: int) -> bool:
+    try:
+        return len(text.split()) == count and bool(np.isfinite([float(word) for word in text.split()]).all())
+    except ValueError:
+        return False
+
+
 def _meta_notes(image: sitk.Image, fields: dict[str, str], named: str) -> list[str]:
     missing = {
-        "spacing": "" if fields.keys() & {"ElementSpacing", "ElementSize"} else "1 mm",
-        "origin": "" if fields.keys() & {"Offset", "Position", "Origin"} else "0",
+        "spacing": "" if fields.keys() & set(META_LENGTHS[:2]) else "1 mm",
+        "origin": "" if fields.keys() & set(META_LENGTHS[2:]) else "0",
     }
     said = [_assumed(missing, named), _orientation_note(image, fields, named)]
     slope, offset = (fields.get(f"ElementToIntensityFunction{part}", "") for part in ("Slope", "Offset"))
@@ -162,7 +196,7 @@ def _orientation_note(image: sitk.Image, fields: dict[str, str], named: str) -> 
     go = "".join(SIDES[axis][1 if up else 0] for axis, up in zip(order, signs, strict=True))
     if letters in (come, go):
         return ""
-    if fields.keys() & {"TransformMatrix", "Orientation", "Rotation"}:
+    if fields.keys() & set(META_MATRICES):
         return (
             f"{named} contradicts itself: its axes come from {letters} by AnatomicalOrientation, and from "
             f"{come} by TransformMatrix, which was taken, as ITK and 3D Slicer do."

@@ -114,6 +114,13 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
     if not nrrd and fields.get("BinaryData", "True").lower() == "false":
         return
     needed = math.prod(size) * each
+    if not nrrd and not packed and "LONG" in fields["ElementType"] and there == 2 * needed:
+        raise InputError(
+            f"{named} holds twice the bytes of its {fields['ElementType']}: it was written where these have "
+            "8 bytes each.",
+            "Write MET_LONG_LONG, or MET_ULONG_LONG, into its header.",
+            code="file-damaged",
+        )
     if there * (MOST_PACKED if packed else 1) < needed:
         raise InputError(
             f"{named} is damaged or incomplete: its header tells of {needed:,} bytes of voxels, and "

@@ -63,6 +63,8 @@ def check_nifti(path: Path, what: str, mend: str) -> None:
         start = _header(path)[0]
     except (OSError, EOFError, zlib.error):
         start = b""
+    if start[:2] == GZIP:
+        raise InputError(f"{what} is packed with gzip twice.", "Unpack it once.", code="file-kind")
     size = {int.from_bytes(start[:4], order) for order in ("little", "big")}
     if SIZE_OF_HEADER in size and start[40:42] in (b"\0\0", b""):
         raise InputError(f"{what} has a damaged header.", "Copy or export it again.", code="file-damaged")
@@ -90,8 +92,8 @@ def check_nifti(path: Path, what: str, mend: str) -> None:
 
 
 def _check_numbers(header: bytes, order: str, what: str) -> None:
-    """Raises InputError for a qform that is no rotation, which ITK makes one, and for an offset of the values
-    without a slope, which ITK adds though the standard has both left out.
+    """Raises InputError for what ITK goes along with: a qform that is no rotation, voxels that begin within
+    the header, and an offset of the values without a slope, which the standard has left out.
     """
     qform_code, sform_code = struct.unpack_from(f"{order}hh", header, 252)
     length = sum(part * part for part in struct.unpack_from(f"{order}3f", header, 256))
@@ -100,6 +102,13 @@ def _check_numbers(header: bytes, order: str, what: str) -> None:
             f"{what} has a qform that is no rotation (its quaternion is longer than 1 or NaN).",
             "Export it again.",
             code="geometry",
+        )
+    begin = struct.unpack_from(f"{order}f", header, 108)[0]
+    if not begin >= SIZE_OF_HEADER:
+        raise InputError(
+            f"{what} says that its voxels begin within its header (vox_offset {begin:g}).",
+            "Export it again.",
+            code="file-damaged",
         )
     slope, offset = struct.unpack_from(f"{order}2f", header, 112)
     if slope == 0 and offset != 0 and math.isfinite(offset):
@@ -153,6 +162,15 @@ def place_note(image: sitk.Image, what: str) -> str:
     dimension = image.GetDimension()
     if dimension < 3:
         return ""
+    code = int(float(image.GetMetaData("xyzt_units"))) & 7
+    unit = (
+        f"{what} has an unknown unit of length (code {code}), mm were assumed. " if code not in UNITS else ""
+    )
+    return (unit + _place_note(image, what, dimension)).strip()
+
+
+def _place_note(image: sitk.Image, what: str, dimension: int) -> str:
+    """What `place_note` says beside the unit."""
     codes = {name: int(image.GetMetaData(f"{name}_code")) for name in ("sform", "qform")}
     spacing = np.asarray(image.GetSpacing()[:3])
     used = np.eye(4)

@@ -16,13 +16,11 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.header_places import check_place, notes, put_in_mm, unit_in_mm
-from GLIDERegLib.files.headers import check_data, read_header
+from GLIDERegLib.files.image_files import read_image, times
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken, unknown
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
-from GLIDERegLib.files.nifti import check_nifti, is_complete, place_note
-from GLIDERegLib.files.nifti2 import as_nifti1
+from GLIDERegLib.files.nifti import is_complete
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.patients import Patient
 
@@ -31,12 +29,9 @@ if TYPE_CHECKING:
 
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
-# Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
-ROUNDING, LARGEST_SKEW = 1e-6, 1e-3
 # A choice: atlases of the brain have up to 200 labels, an image of bytes 256 values.
 MOST_LABELS = 250
 BACKGROUND = "the background's value (in CT -1024)"
-DAMAGED = "{} cannot be read; the file is damaged or not of the type its name says."
 
 
 def to_sitk(volume: Volume) -> sitk.Image:
@@ -75,7 +70,7 @@ def check_volume(volume: Volume) -> None:
     grid, what = volume.grid, f"The {volume.name}"
     if min(grid.size) < 2:
         raise InputError(
-            f"{what} has only one slice along an axis (size {_times(grid.size)}).",
+            f"{what} has only one slice along an axis (size {times(grid.size)}).",
             "Give a 3-D volume.",
             code="not-3d",
         )
@@ -203,37 +198,13 @@ def _read(path: Path, what: str) -> Volume:
         refuse_mistaken(path, named)
         # What stands for nothing is 0 in a mask, the background in an image.
         fill = "0" if what.endswith(("mask", "label map")) else BACKGROUND
-        nifti = has_suffix(path, NIFTI)
-        image, told = _read_nifti(path, what, named, fill) if nifti else _read_text_headed(path, what, named)
+        image, told = read_image(path, what, named, fill)
     elif is_dicom(path):
         array, grid, notes, acquisition = load_dicom().read_dicom(path, what)
         return Volume(array, grid, what, notes, acquisition)
     else:
         raise unknown(path, named, f"{_any_of(READABLE)} or DICOM")
-    return replace(from_sitk(_as_scalar_3d(image, named), what), notes=told)
-
-
-def _read_nifti(path: Path, what: str, named: str, fill: str) -> tuple[sitk.Image, tuple[str, ...]]:
-    """The image of a NIfTI file of either version, and what to say of its place."""
-    with as_nifti1(path, named) as readable:
-        check_nifti(readable, named, f"Replace them by {fill}.")
-        with itk_calls(DAMAGED.format(named), named=named):
-            image = sitk.ReadImage(str(readable))
-    # Notes become part of reports, which hold no path.
-    note = place_note(image, named).replace(named, f"The {what}")
-    return image, (note,) if note else ()
-
-
-def _read_text_headed(path: Path, what: str, named: str) -> tuple[sitk.Image, tuple[str, ...]]:
-    """The image of an NRRD or MetaImage file, in mm, and what to say of its place."""
-    fields = read_header(path)
-    check_data(path, fields, named)
-    check_place(path, fields, named)
-    _refuse_sequence(fields, named)
-    with itk_calls(DAMAGED.format(named), named=named):
-        image = sitk.ReadImage(str(path))
-    put_in_mm(image, unit_in_mm(path, fields, named))
-    return image, notes(image, path, fields, f"The {what}")
+    return replace(from_sitk(image, what), notes=told)
 
 
 def is_dicom(path: Path) -> bool:
@@ -273,67 +244,12 @@ def dicom_info(path: str | PathLike, role: str = "fixed") -> DicomInfo | None:
     return load_dicom().read_info(path, f"{role} image")
 
 
-def _refuse_sequence(fields: dict[str, str], named: str) -> None:
-    """Raises InputError for an NRRD that holds frames, as 3D Slicer saves a sequence (.seq.nrrd)."""
-    frames = [
-        int(size)
-        for size, kind in zip(fields.get("sizes", "").split(), fields.get("kinds", "").split(), strict=False)
-        if kind == "list"
-    ]
-    if frames and frames[0] > 1:
-        raise InputError(
-            f"{named} is a sequence of {frames[0]} frames.", "Extract one frame of it.", code="sequence"
-        )
-
-
-def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
-    """The image without single frames and rounding in its axes; InputError unless 3-D and scalar."""
-    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
-        image = image[..., 0]
-    if image.GetDimension() > 3:
-        raise InputError(
-            f"{what} is {image.GetDimension()}-D (size {_times(image.GetSize())}).",
-            "Extract one frame of it.",
-            code="not-3d",
-        )
-    if image.GetDimension() < 3:
-        raise InputError(f"{what} is a 2-D image.", "Give a 3-D volume.", code="not-3d")
-    values = image.GetNumberOfComponentsPerPixel()
-    if values > 1:
-        raise InputError(
-            f"{what} has {values} values per voxel (colour or vectors).",
-            "Give a scalar image.",
-            code="values",
-        )
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{what} holds complex numbers.", "Give a scalar image.", code="values")
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    product = axes.T @ axes
-    skew = np.abs(product - np.eye(3)).max()
-    if not np.abs(np.diag(product) - 1).max() <= LARGEST_SKEW:
-        raise InputError(
-            f"{what} has directions of its axes that are not of length 1.",
-            "Put the lengths into the spacing.",
-            code="geometry",
-        )
-    if not skew <= LARGEST_SKEW:
-        raise InputError(
-            f"{what} has skewed axes (a sheared grid), which is not supported.",
-            "Resample it to a regular grid.",
-            code="geometry",
-        )
-    if skew > ROUNDING:
-        u, _, vt = np.linalg.svd(axes)
-        image.SetDirection((u @ vt).ravel().tolist())
-    return image
-
-
 def _apart(one: Grid, other: Grid) -> str:
     """The first thing in which two grids differ, in words."""
     for what in ("size", "spacing", "origin"):
         a, b = getattr(one, what), getattr(other, what)
         if not np.allclose(a, b, rtol=1e-4, atol=0.01 * min(other.spacing) if what == "origin" else 0):
-            return f"{what} {_times(a)} against {_times(b)}"
+            return f"{what} {times(a)} against {times(b)}"
     return "another direction of its axes"
 
 
@@ -343,7 +259,3 @@ def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def _any_of(suffixes: tuple[str, ...]) -> str:
     return ", ".join(suffixes[:-1]) + " or " + suffixes[-1]
-
-
-def _times(size: tuple[float, ...]) -> str:
-    return " x ".join(f"{n:.6g}" for n in size)

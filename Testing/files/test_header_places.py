@@ -156,6 +156,59 @@ def test_a_metaimage_with_directions_that_are_none_is_refused_with_the_reason(tm
         read_volume(meta(tmp_path, f"TransformMatrix = {matrix}", *PLACED[1:]))
 
 
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        (
+            (MATRIX, "Offset = 1 2 3", "ElementSpacing = 2,5 2,5 3"),
+            "as ElementSpacing, which is not 3 numbers",
+        ),
+        ((MATRIX, "Offset = 1 2 3", "ElementSpacing = 2 2"), "as ElementSpacing, which is not 3 numbers"),
+        ((MATRIX, "Offset = nan 2 3", "ElementSpacing = 2 2 3"), "as Offset, which is not 3 numbers"),
+        (("TransformMatrix = 1 0 0 1", *PLACED[1:]), "as TransformMatrix, which is not 9 numbers"),
+    ],
+)
+def test_numbers_that_are_none_in_a_metaimage_are_named(tmp_path, lines, said):
+    with pytest.raises(InputError, match=said):
+        read_volume(meta(tmp_path, *lines))
+
+
+def test_another_object_of_metaio_is_no_image(tmp_path):
+    path = meta(tmp_path, *PLACED)
+    path.write_bytes(path.read_bytes().replace(b"ObjectType = Image", b"ObjectType = Tube"))
+    with pytest.raises(InputError, match="a Tube of MetaIO"):
+        read_volume(path)
+
+
+def test_longs_of_eight_bytes_are_refused(tmp_path):
+    path = meta(tmp_path, *PLACED)
+    head = path.read_bytes()[: -VALUES.nbytes].replace(b"MET_SHORT", b"MET_LONG")
+    path.write_bytes(head + VALUES.astype("<i4").tobytes())
+    np.testing.assert_array_equal(read_volume(path).array, VALUES)
+    path.write_bytes(head + VALUES.astype("<i8").tobytes())
+    with pytest.raises(InputError, match="twice the bytes"):
+        read_volume(path)
+
+
+def test_a_negative_spacing_turns_the_axis_round_in_the_grid_too(tmp_path):
+    path = meta(tmp_path, *PLACED[:2], "ElementSpacing = 2 2 -3")
+    assert read_grid(path) == read_volume(path).grid
+
+
+def test_an_origin_that_is_nan_in_an_nrrd_is_told(tmp_path):
+    path = nrrd(tmp_path, "endian: little", LPS, DIRECTIONS, "space origin: (nan,nan,nan)")
+    assert "origin; assumed: 0" in read_volume(path).notes[0]
+
+
+def test_frames_along_the_last_axis_are_a_sequence(tmp_path):
+    lines = (LPS, "kinds: domain domain domain time", DIRECTIONS + " none", ORIGIN)
+    path = nrrd(tmp_path, "endian: little", *lines)
+    text = path.read_bytes().replace(b"dimension: 3\nsizes: 6 5 4", b"dimension: 4\nsizes: 6 5 2 2")
+    path.write_bytes(text)
+    with pytest.raises(InputError, match="sequence of 2 frames"):
+        read_volume(path)
+
+
 def test_a_mask_with_nan_is_not_told_to_use_air(tmp_path):
     mask = np.ones((4, 5, 6), np.float32)
     mask[0, 0, 0] = np.nan

@@ -1,5 +1,6 @@
 """Where a NIfTI file says that it lies: sform against qform, neither, units, both versions of the format."""
 
+import gzip
 import struct
 
 import nibabel
@@ -155,3 +156,28 @@ def scaled(folder, slope, offset):
     struct.pack_into("<2f", data, 112, slope, offset)
     (folder / "a.nii").write_bytes(data)
     return read_volume(folder / "a.nii")
+
+
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path):
+    save(tmp_path / "a.nii", (TURNED, 1), (TURNED, 1))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", data, 108, 0.0)
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(InputError, match="begin within its header"):
+        read_volume(tmp_path / "a.nii")
+
+
+def test_a_unit_that_is_none_is_told(tmp_path):
+    save(tmp_path / "a.nii", (TURNED, 1), (TURNED, 1))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[123] = 7
+    (tmp_path / "a.nii").write_bytes(data)
+    assert "unknown unit of length (code 7)" in read_volume(tmp_path / "a.nii").notes[0]
+
+
+def test_a_file_that_was_packed_twice_is_told(tmp_path):
+    save(tmp_path / "a.nii", (TURNED, 1), (TURNED, 1))
+    packed = gzip.compress(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    (tmp_path / "b.nii.gz").write_bytes(packed)
+    with pytest.raises(InputError, match="gzip twice"):
+        read_volume(tmp_path / "b.nii.gz")
