@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import Property, Signal
 
-from . import dialogs, version
+from . import dialogs, pythonqt, version
 from .node_filter import NodeFilter
 from .node_rows import NodeRows
 from .placeholders import placeholder, stored
@@ -187,7 +187,8 @@ class qMRMLNodeComboBox(NodeRows, QWidget):
         return 1 if self.noneEnabled else 0
 
     def _refill(self) -> None:
-        if "_combo" not in self.__dict__:
+        # While a file is loaded each property would fill it again; the loader does it at the end.
+        if "_combo" not in self.__dict__ or pythonqt.isLoading():
             return
         nodes = [self._scene.GetNodeByID(nodeID) for nodeID in self._ids]
         self._combo.blockSignals(True)

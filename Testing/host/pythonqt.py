@@ -99,6 +99,11 @@ def loadingUi():
         _loading = False
 
 
+def isLoading() -> bool:
+    """Whether `loadingUi` lasts."""
+    return _loading
+
+
 def toPythonQt(value):
     """A value as PythonQt hands it over: sequences as tuples, Qt's own objects under the same rules."""
     if isinstance(value, list | tuple):

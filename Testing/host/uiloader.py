@@ -11,7 +11,9 @@ import xml.etree.ElementTree as ET
 from PySide6 import QtCore, QtUiTools, QtWidgets
 from PySide6.QtCore import QObject
 
+from . import version
 from .collapsible import Collapsible
+from .node_combo_box import qMRMLNodeComboBox
 from .pythonqt import loadingUi, propertiesOf, resolve, toNative, toPythonQt, wrapped
 
 # Dynamic properties that Slicer reads; any other in a .ui file is a misspelt one.
@@ -26,17 +28,13 @@ class UiLoader(QtUiTools.QUiLoader):
     """`qt.QUiLoader`. Connections are made by name, PySide6 not knowing types such as vtkMRMLScene*."""
 
     placeholders: dict[str, type] = {}
+    _known: dict[tuple, tuple[bytes, list[dict[str, str]]]] = {}
 
     def load(self, file, parent=None):
         """The top widget of a file (a path or a QFile)."""
-        root = ET.fromstring(self._read(file))
-        connections = root.find("connections")
-        if connections is not None:
-            root.remove(connections)
-        for widget in root.iter("widget"):
-            self._check(widget)
+        content, connections = self._prepared(self._read(file))
         buffer = QtCore.QBuffer()
-        buffer.setData(ET.tostring(root))
+        buffer.setData(content)
         buffer.open(QtCore.QBuffer.ReadOnly)
         with loadingUi():
             top = toPythonQt(super().load(buffer, parent))
@@ -44,9 +42,26 @@ class UiLoader(QtUiTools.QUiLoader):
             raise UiError(self.errorString())
         for section in top.findChildren(Collapsible):
             section.applyCollapse()
-        for connection in connections if connections is not None else ():
-            self._connect(top, {part.tag: part.text for part in connection})
+        for box in top.findChildren(qMRMLNodeComboBox):
+            box._refill()
+        for connection in connections:
+            self._connect(top, connection)
         return top
+
+    def _prepared(self, content: bytes) -> tuple[bytes, list[dict[str, str]]]:
+        """The file checked, without its connections, and these; the same file is prepared once."""
+        key = (content, version.number, *self.placeholders.items())
+        if key not in self._known:
+            root = ET.fromstring(content)
+            connections = root.find("connections")
+            if connections is not None:
+                root.remove(connections)
+            for widget in root.iter("widget"):
+                self._check(widget)
+            parts = connections if connections is not None else ()
+            told = [{part.tag: part.text for part in connection} for connection in parts]
+            self._known[key] = ET.tostring(root), told
+        return self._known[key]
 
     def createWidget(self, className, parent=None, name=""):
         widget = self._class(className, name)(*([parent] if parent is not None else []))
