@@ -25,6 +25,11 @@ class Acquisition:
     noise_hu: float | None = None
 
 
+def names_contrast(agent: str) -> bool:
+    """Whether what DICOM says under ContrastBolusAgent means that there was one."""
+    return agent.strip().casefold() not in ("", "none", "no", "without")
+
+
 def differences(earlier: Acquisition, later: Acquisition) -> list[str]:
     """What differs between two scans and makes their measurements less comparable, in words."""
     found = []

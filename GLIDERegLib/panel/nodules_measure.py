@@ -9,7 +9,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import GlideRegError, InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.nodules_views import PairViews
@@ -211,7 +211,7 @@ class MeasureSection:
             return
         try:
             edited = review.takeEdits()
-        except InputError as error:
+        except GlideRegError as error:
             self._say(said(error))
             return
         if edited:

@@ -61,3 +61,11 @@ def test_voxels_of_2_mm_are_measured_with_an_interval_that_holds(cubes):
         found = measure_nodule(truth.volume, truth.center_mm)
         held.append(found.measured and found.volume_low_mm3 <= truth.volume_mm3 <= found.volume_high_mm3)
     assert any(held)
+
+
+@pytest.mark.parametrize("where", [AT_VESSEL, ISOLATED])
+def test_a_small_part_solid_nodule_is_not_taken_for_a_solid_one_of_a_third_of_its_size(cubes, where):
+    scene = cubes.Cube(4.6, "part-solid", where, (0.7, 0.7, 0.7), 0.7, cubes.SHARP, seed=5300)
+    truth = cubes.scan_of(scene)
+    found = measure_nodule(truth.volume, truth.center_mm)
+    assert not found.measured or found.volume_low_mm3 <= truth.volume_mm3 <= found.volume_high_mm3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from GLIDERegLib.core.errors import InputError
@@ -32,3 +35,8 @@ def test_a_nodule_that_could_not_be_measured_has_no_size():
     assert nodule.mean_mm is None and not nodule.measured
     with pytest.raises(InputError, match="could not be told: no nodule at this place"):
         nodule.size()
+
+
+def test_what_shows_measurements_needs_no_scipy():
+    lines = "import sys", "sys.modules['scipy'] = None", "import GLIDERegLib.evaluation.measuring"
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], check=True)

@@ -1,6 +1,10 @@
-"""A nodule measured in one original scan from one click: volume and diameters, each with a 95 % interval."""
+"""A nodule measured in one original scan from one click: volume and diameters, each with a 95 % interval.
 
-from GLIDERegLib.evaluation.measuring.measure import measure_nodule
+What measures is loaded when first used: it needs SciPy, which a Slicer may lack that only shows measurements.
+"""
+
+from importlib import import_module
+
 from GLIDERegLib.evaluation.measuring.measurement import (
     GROUND_GLASS,
     MEASURED,
@@ -8,14 +12,15 @@ from GLIDERegLib.evaluation.measuring.measurement import (
     SOLID,
     NoduleMeasurement,
 )
-from GLIDERegLib.evaluation.measuring.outlined import measure_outline
 
-__all__ = [
-    "GROUND_GLASS",
-    "MEASURED",
-    "PART_SOLID",
-    "SOLID",
-    "NoduleMeasurement",
-    "measure_nodule",
-    "measure_outline",
-]
+_HOME = {
+    "measure_nodule": "GLIDERegLib.evaluation.measuring.measure",
+    "measure_outline": "GLIDERegLib.evaluation.measuring.outlined",
+}
+__all__ = ["GROUND_GLASS", "MEASURED", "PART_SOLID", "SOLID", "NoduleMeasurement", *_HOME]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,17 @@
 
 The logarithm of the volume V of a nodule whose level lies C above the lung has the variance
 
-    s² = (noise / V)² + repeats² + (level error)² + (texture W / (C V))² + (EDGE (6 blur / d)²)²
-         + (6 VESSEL_MM attached / d)² + (WALL_MM contact wall_C / (C V))²
+    s² = LEAST² + (noise / V)² + (KNOWN repeats)² + (KNOWN level error)² + (texture W / (C V))²
+         + (EDGE (6 blur / d)²)² + (6 VESSEL_MM attached / d)² + (WALL_MM contact wall_C / (C V))²
 
 W: volume in which the excess was weighed; d: diameter of a sphere of V, whose relative error is six times
 that of a radius over d; EDGE: weight of the blur of an edge (mm), which matters by its square; attached:
 share of the boundary where a vessel goes on, and contact: area on the chest wall (mm²), where it lies off by
 VESSEL_MM and WALL_MM, the latter more where the wall has many times the nodule's own contrast, wall_C / C.
+KNOWN: repeats and the level's error overlap with the blur's, and are wider than what they lead to.
+
+The mean diameter has a third of that, with the pixels, a share of itself (the slice and the axis along which
+it is longest are chosen by an outline that is a little off), and the area on the chest wall beside it.
 """
 
 from __future__ import annotations
@@ -25,36 +29,53 @@ from GLIDERegLib.evaluation.measuring.scanner import blur_mm
 
 QUANTILE = 1.96
 # Standard deviations, chosen on nodules of Testing/tools/nodule_cubes.py (seeds 0 to 159, 1000 to 1119).
-EDGE = {SOLID: 0.065, GROUND_GLASS: 0.1, PART_SOLID: 0.6}
+EDGE = {SOLID: 0.04, GROUND_GLASS: 0.1, PART_SOLID: 0.35}
+LEAST, KNOWN = 0.005, 0.65
 TEXTURE_HU = 1.0
-VESSEL_MM, WALL_MM = 0.05, 0.25
+VESSEL_MM, WALL_MM = 0.05, 0.35
 # Contrast of a chest wall to the lung beside it.
 WALL_HU = 880.0
-# Half of a pixel's rounding at either end of a diameter.
-PIXEL_SHARE = 0.25
+# Of a pixel, of the mean diameter itself, and of what the wall adds to the volume.
+DIAMETER_PIXEL, DIAMETER_SHARE, DIAMETER_WALL = 0.2, 0.02, 0.2
 
 
 def volume_interval(
-    patch: Patch, found: Content, volume_mm3: float, spread: float, contact_mm2: float, contrast: float
+    patch: Patch, found: Content, volume_mm3: float, spread: float, wall: float, contrast: float
 ) -> tuple[float, float]:
-    """Low and high end in mm3. spread: standard deviation of the logarithm over repeated segmentations."""
+    """Low and high end in mm3. spread: standard deviation of the logarithm over repeated segmentations.
+
+    wall: see `wall_share`. contrast: of its level to the lung.
+    """
     diameter = sphere_diameter(volume_mm3)
     parts = (
+        LEAST,
         found.noise_mm3 / volume_mm3,
-        spread,
-        found.level_error,
+        KNOWN * spread,
+        KNOWN * found.level_error,
         TEXTURE_HU * found.shell_mm3 / (contrast * volume_mm3),
         EDGE[found.attenuation] * (6 * float(blur_mm(patch).mean()) / diameter) ** 2,
         6 * VESSEL_MM * found.attached / diameter,
-        WALL_MM * contact_mm2 * WALL_HU / (contrast * volume_mm3),
+        WALL_MM * wall,
     )
     half = QUANTILE * math.hypot(*parts)
     return volume_mm3 * math.exp(-half), volume_mm3 * math.exp(half)
 
 
-def diameter_interval(patch: Patch, mean_mm: float, low: float, high: float) -> tuple[float, float]:
-    """Low and high end of the mean diameter in mm; low, high: of the volume, as shares of it."""
-    pixel = PIXEL_SHARE * float(np.mean(patch.voxel_mm[1:]))
-    down = math.hypot(mean_mm * (1 - low ** (1 / 3)), pixel)
-    up = math.hypot(mean_mm * (high ** (1 / 3) - 1), pixel)
+def diameter_interval(
+    patch: Patch, mean_mm: float, volume_mm3: float, ends: tuple[float, float], wall: float
+) -> tuple[float, float]:
+    """Low and high end of the mean diameter in mm. ends: of the volume. wall: see `wall_share`."""
+    low, high = (end / volume_mm3 for end in ends)
+    own = QUANTILE * math.hypot(
+        DIAMETER_PIXEL * float(np.mean(patch.voxel_mm[1:])),
+        DIAMETER_SHARE * mean_mm,
+        DIAMETER_WALL * wall * mean_mm,
+    )
+    down = math.hypot(mean_mm * (1 - low ** (1 / 3)), own)
+    up = math.hypot(mean_mm * (high ** (1 / 3) - 1), own)
     return max(mean_mm - down, 0.0), mean_mm + up
+
+
+def wall_share(contact_mm2: float, contrast: float, volume_mm3: float) -> float:
+    """Share of a nodule's excess that each mm of the chest wall beneath it has."""
+    return contact_mm2 * WALL_HU / (contrast * volume_mm3)

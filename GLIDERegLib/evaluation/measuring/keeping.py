@@ -18,7 +18,7 @@ def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], l
 
     points: (N, 3), LPS mm; those outside the volume are left out.
     """
-    masks, balls, warnings = [], [], []
+    masks, balls, untold = [], [], {}
     points = np.asarray(points, float).reshape(-1, 3)
     if len(points) and not is_ct(volume):
         return [], [], [f"Nodules of the {volume.name} were not kept rigid: its values are not HU."]
@@ -28,17 +28,21 @@ def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], l
         found = measure_nodule(volume, point)
         mask = found.mask
         if mask is None or not mask.array.any():
-            warnings.append(
-                f"Nodule {number} of the {volume.name} {found.status}; a ball of {UNKNOWN_RADIUS_MM:g} mm "
-                "around its point was kept rigid."
-            )
+            untold.setdefault(found.status, []).append(str(number))
             mask = _ball(volume.grid, point)
         places = mask.grid.to_physical(np.argwhere(mask.array)[:, ::-1])
         center = places.mean(axis=0)
         radius = float(np.linalg.norm(places - center, axis=1).max()) + max(mask.grid.spacing) / 2
         masks.append(mask)
         balls.append(Ball(center, radius))
-    return masks, balls, warnings
+    return masks, balls, [_told(numbers, status, volume.name) for status, numbers in untold.items()]
+
+
+def _told(numbers: list[str], status: str, name: str) -> str:
+    which = f"Nodule {numbers[0]}" if len(numbers) == 1 else f"Nodules {', '.join(numbers)}"
+    whose = "its point" if len(numbers) == 1 else "each point"
+    ball = f"a ball of {UNKNOWN_RADIUS_MM:g} mm around {whose} was kept rigid"
+    return f"{which} of the {name} {status}; {ball}."
 
 
 def _ball(grid: Grid, point: np.ndarray) -> Volume:

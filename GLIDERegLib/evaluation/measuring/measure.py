@@ -13,10 +13,16 @@ from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.measuring.diameters import axial_diameters
-from GLIDERegLib.evaluation.measuring.interval import diameter_interval, volume_interval
-from GLIDERegLib.evaluation.measuring.measurement import COULD_NOT_BE_TOLD, MEASURED, NoduleMeasurement
-from GLIDERegLib.evaluation.measuring.partial_volume import Content, content
+from GLIDERegLib.evaluation.measuring.interval import diameter_interval, volume_interval, wall_share
+from GLIDERegLib.evaluation.measuring.measurement import (
+    COULD_NOT_BE_TOLD,
+    MEASURED,
+    PART_SOLID,
+    NoduleMeasurement,
+)
+from GLIDERegLib.evaluation.measuring.partial_volume import HALO_SHARE, Content, content
 from GLIDERegLib.evaluation.measuring.patch import Patch, cut
+from GLIDERegLib.evaluation.measuring.scanner import blur_mm
 from GLIDERegLib.evaluation.measuring.segment import Recipe, segment
 from GLIDERegLib.evaluation.measuring.surroundings import Surroundings, look_around
 
@@ -28,6 +34,8 @@ TOUCHING_MM, TOUCHING_SHARE = 1.0, 0.01
 # A tube has one axis far longer than both others.
 LONGEST_TO_MIDDLE = 2.5
 LARGEST_SPREAD = 0.15
+# In standard deviations of the blur: 2 % of a step's contrast is left there.
+MIDDLE = 2.0
 # Other thresholds, other balls, and clicks a little beside.
 REPEATS = (
     Recipe(0.42, 0.5, (0, 1, 1)),
@@ -84,8 +92,12 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     patch, around, nodule = found
     if _elongated(nodule.mask, patch.fine_mm):
         return "it is long and thin like a vessel"
-    others = [_once(patch, around, recipe) for recipe in REPEATS]
-    volumes = [nodule.volume_mm3] + [other.volume_mm3 for other in others if isinstance(other, Content)]
+    once = [nodule, *(_once(patch, around, recipe) for recipe in REPEATS)]
+    found = _of_one_class(patch, around, once)
+    nodule = found[0]
+    if isinstance(nodule, str):
+        return nodule
+    volumes = [one.volume_mm3 for one in found if isinstance(one, Content)]
     if len(volumes) < 1 + len(REPEATS) / 2:
         return "with thresholds or clicks a little different nothing is found"
     spread = float(np.std(np.log(volumes)))
@@ -114,12 +126,29 @@ def _found(patch: Patch, around: Surroundings, cube_mm: float) -> tuple[Patch, S
             part, near = part.part(box), near.part(box)
             found = _once(part, near, Recipe())
             return found if isinstance(found, str) else (part, near, found)
-    return "it goes on to the edge of the cube or of the scan"
+    return "it goes on into something as wide as itself, to the edge of the cube or of the scan"
 
 
-def _once(patch: Patch, around: Surroundings, recipe: Recipe) -> Content | str:
+def _once(
+    patch: Patch, around: Surroundings, recipe: Recipe, part_solid: bool | None = None
+) -> Content | str:
     region = segment(patch, around, recipe)
-    return region if isinstance(region, str) else content(patch, around, region)
+    return region if isinstance(region, str) else content(patch, around, region, part_solid)
+
+
+def _of_one_class(patch: Patch, around: Surroundings, found: list[Content | str]) -> list[Content | str]:
+    """What the usual recipe and REPEATS found, measured anew where some take for ground glass what most take
+    for blur: repeats tell how sure the boundary is, not what the nodule is made of.
+    """
+    halos = [one.halo for one in found if isinstance(one, Content) and one.halo is not None]
+    part_solid = bool(halos) and float(np.median(halos)) > HALO_SHARE
+
+    def alike(recipe: Recipe, one: Content | str) -> Content | str:
+        if isinstance(one, str) or one.halo is None or (one.attenuation == PART_SOLID) == part_solid:
+            return one
+        return _once(patch, around, recipe, part_solid)
+
+    return [alike(recipe, one) for recipe, one in zip((Recipe(), *REPEATS), found, strict=True)]
 
 
 def _summary(
@@ -142,15 +171,25 @@ def _summary(
     at_wall = mask & (around.wall_mm < TOUCHING_MM)
     touches_pleura = bool(at_wall.any())
     contact_mm2 = float(at_wall.sum(dtype=float)) * voxel / TOUCHING_MM
-    low, high = volume_interval(patch, found, volume, spread, contact_mm2, found.level_hu - around.lung_hu)
+    contrast = found.level_hu - around.lung_hu
+    wall = wall_share(contact_mm2, contrast, volume)
+    low, high = volume_interval(patch, found, volume, spread, wall, contrast)
     long, short = axial_diameters(mask, patch.fine_mm)
-    mean_low, mean_high = diameter_interval(patch, (long + short) / 2, low / volume, high / volume)
+    mean_low, mean_high = diameter_interval(patch, (long + short) / 2, volume, (low, high), wall)
     center = patch.to_physical(np.argwhere(mask).mean(axis=0))
     return NoduleMeasurement(
         tuple(point.tolist()), MEASURED, volume, low, high, long, short, mean_low, mean_high,
-        float(patch.image[mask].mean()), found.attenuation, touches_vessel, touches_pleura,
+        _middle_hu(patch, mask), found.attenuation, touches_vessel, touches_pleura,
         tuple(center.tolist()), patch.mask_on_scan(mask), step, scanned,
     )  # fmt: skip
+
+
+def _middle_hu(patch: Patch, mask: np.ndarray) -> float | None:
+    """Mean of the voxels that no blur of the boundary reaches; None where there are none."""
+    middle = ndimage.distance_transform_edt(mask, patch.fine_mm / blur_mm(patch)) >= MIDDLE
+    if middle.sum() < np.prod(patch.factors):
+        return None
+    return float(patch.image[middle].mean())
 
 
 def _moved(mask: np.ndarray, fine_mm: np.ndarray, distance: float) -> np.ndarray:

@@ -20,8 +20,9 @@ class NoduleMeasurement:
     point_mm: the click, LPS mm. status: MEASURED, or COULD_NOT_BE_TOLD, a colon and the reason.
     volume_mm3 of the whole nodule, ground glass and solid part together; volume_low_mm3, volume_high_mm3: its
     95 % interval. long_mm: longest diameter in an axial plane, short_mm: the widest across it in the same
-    plane; mean_low_mm, mean_high_mm: 95 % interval of their mean. mean_hu: mean attenuation inside the
-    boundary. attenuation: SOLID, PART_SOLID or GROUND_GLASS. center_mm: centroid, LPS mm. mask: uint8
+    plane; mean_low_mm, mean_high_mm: 95 % interval of their mean. mean_hu: mean attenuation in its middle,
+    where voxels hold nothing else (None where it is too small for that; of all voxels in an outline that a
+    reader drew). attenuation: SOLID, PART_SOLID or GROUND_GLASS. center_mm: centroid, LPS mm. mask: uint8
     (z, y, x), 1 in the nodule, a box cut from the scan's own grid, for outlines: the volume counts parts of
     voxels, which a mask cannot. step: how many steps larger (or smaller, negative) than found. scanned: how
     the scan was acquired, as far as is known. An outline that a reader drew has no intervals, no attenuation

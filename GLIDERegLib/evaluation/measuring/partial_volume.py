@@ -18,10 +18,10 @@ from GLIDERegLib.evaluation.measuring.measurement import GROUND_GLASS, PART_SOLI
 from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm, scanned
 from GLIDERegLib.evaluation.measuring.segment import Region
+from GLIDERegLib.evaluation.measuring.shell import SHELL, Shell
 from GLIDERegLib.evaluation.measuring.surroundings import LEVEL_MM, Surroundings, nearby_mean
+from GLIDERegLib.evaluation.measuring.two_levels import LEAST_STEP_HU, ROUNDS, two_levels
 
-# Standard deviations of the blur: 98 % of an edge lies within the shell.
-SHELL = 2.1
 DEEP, LARGE = 1.5, 3.0
 LUNG_MM = 3.0
 # Solid nodules without calcium: mean and standard deviation of their level, and how many of these it may be
@@ -29,7 +29,6 @@ LUNG_MM = 3.0
 USUAL_HU, USUAL_SPREAD_HU, BELIEVED = 35.0, 35.0, 3.0
 # How well the blur is known (share of it), and what a sharp kernel adds to any level (share of the step).
 BLUR_KNOWN, LEVEL_KNOWN = 0.25, 0.01
-LEAST_STEP_HU = 60.0
 # A vessel goes on where this share of a nodule's contrast is seen beside it, and at least so much: it may be
 # thinner than the blur.
 VESSEL_SHARE, VESSEL_HU, VESSEL_NOISES = 0.25, 150.0, 4.0
@@ -39,9 +38,13 @@ UNCLEAR_HU = (-500.0, -35.0)
 LEAST_SLICES = 2.0
 # Excess around a solid core that blur does not explain, as a share of the core's: ground glass.
 HALO_SHARE = 0.15
+# Part-solid nodules of 4 to 6 mm were read as solid or ground glass, a third of their size, below these radii
+# (in standard deviations of the blur), and as solid up to the next one with a halo almost as large as
+# HALO_SHARE (nodule_cubes.py, seeds 2000 to 2019 as part-solid ones, and 5300).
+LEAST_RADIUS, SURE_RADIUS, UNSURE_HALO = {SOLID: 3.5, GROUND_GLASS: 2.6}, 4.5, 0.12
+UNCLEAR = "it is too small in these voxels to tell ground glass from a solid part"
 # In standard deviations of the blur.
 HALO_LAYERS = ((0.5, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 4.5))
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Content:
     """volume_mm3. mask: the fine voxels of the highest fractions that fill it. noise_mm3: standard deviation
     of the volume from the scan's noise. shell_mm3: volume in which the excess was weighed. level_error:
     relative standard deviation of N - B. attached: share of the boundary where a vessel goes on. level_hu: of
-    the nodule, of its ground glass where there is some. attenuation: SOLID, PART_SOLID or GROUND_GLASS.
+    the nodule, of its ground glass where there is some. attenuation: SOLID, PART_SOLID or GROUND_GLASS. halo:
+    see `_halo_share`, None where the nodule has no solid core.
     """
 
     volume_mm3: float
@@ -60,63 +64,48 @@ class Content:
     attached: float
     level_hu: float
     attenuation: str
+    halo: float | None = None
 
 
-@dataclass(frozen=True)
-class _Shell:
-    """Around one mask: away, the distance from its boundary in standard deviations of the blur (negative
-    inside); excess, I - B; free, the voxels of the shell that no vessel
-    touches; wall, the voxels of the chest wall.
+def content(
+    patch: Patch, around: Surroundings, region: Region, part_solid: bool | None = None
+) -> Content | str:
+    """The volume of a region, itself perhaps a voxel too large or small, or why it cannot be told.
+
+    part_solid: whether a solid core lies in ground glass, where that is decided already.
     """
-
-    mask: np.ndarray
-    away: np.ndarray
-    excess: np.ndarray
-    lung: np.ndarray
-    free: np.ndarray
-    wall: np.ndarray
-    attached: float
-
-    def fraction(self, step) -> np.ndarray:
-        """Share of every voxel that a nodule of level B + step takes; all or none where a vessel goes on."""
-        return np.where(self.free, self.excess / step, self.mask)
-
-    def filled(self, fraction: np.ndarray, number: float) -> np.ndarray:
-        """The voxels of highest fraction, as many as the volume has."""
-        near = (self.away <= SHELL) & ~self.wall
-        values = np.where(~near, -1.0, np.where(self.away < -SHELL, 2.0, fraction))
-        number = int(np.clip(round(number), 1, near.sum()))
-        level = -np.partition(-values.ravel(), number - 1)[number - 1]
-        return values >= max(level, 1e-3)
-
-
-def content(patch: Patch, around: Surroundings, region: Region) -> Content | str:
-    """The volume of a region, itself perhaps a voxel too large or small, or why it cannot be told."""
     shell = _shell(patch, around, region.core, region.core_dense)
     attenuation = GROUND_GLASS if region.whole is None else SOLID
     level, error, fraction, mask = _one_level(patch, shell, around, attenuation == SOLID)
-    halo = region.whole is not None and _halo_share(patch, around, shell, mask, level) > HALO_SHARE
+    halo = None if region.whole is None else _halo_share(patch, around, shell, mask, level)
+    if part_solid is None:
+        part_solid = halo is not None and halo > HALO_SHARE
     # Around a core that the blur reaches the middle of, a halo may be its own blur.
-    if (halo and shell.away.min() >= -LARGE) or (error is None and not halo):
-        return "it is too small in these voxels to tell ground glass from a solid part"
-    if halo:
-        shell = _shell(patch, around, region.whole, region.whole_dense)
-        level, fraction, mask = _two_levels(patch, shell)
+    if (part_solid and shell.away.min() >= -LARGE) or (error is None and not part_solid):
+        return UNCLEAR
+    if part_solid and region.whole is not None:
+        # Ground glass fainter than usual ends beyond where it was looked for: again from what was found.
+        mask = region.whole
+        for _ in range(2):
+            shell = _shell(patch, around, mask, region.whole_dense)
+            level, fraction, mask = two_levels(patch, shell)
         attenuation = PART_SOLID
     hu = around.lung_hu + level
     voxel, parts = float(np.prod(patch.fine_mm)), float(np.prod(patch.factors))
     diameter = sphere_diameter(max(float(fraction.sum(dtype=np.float64)) * voxel, voxel))
     if attenuation != SOLID and diameter < LEAST_SLICES * patch.voxel_mm.max():
         return "it is too small for slices this thick"
+    if attenuation != PART_SOLID and _unclear(attenuation, diameter / 2 / blur_mm(patch).mean(), hu, halo):
+        return UNCLEAR
     # Noise is correlated over about two pixels of a slice each way.
     independent = max(shell.free.sum() / parts, 1.0) / 4
     noise = around.noise_hu / level * 4 * parts * voxel * np.sqrt(independent)
     volume = float(fraction.sum(dtype=np.float64) * voxel)
     weighed = float(shell.free.sum()) * voxel
-    return Content(volume, mask, noise, weighed, error or LEVEL_KNOWN, shell.attached, hu, attenuation)
+    return Content(volume, mask, noise, weighed, error or LEVEL_KNOWN, shell.attached, hu, attenuation, halo)
 
 
-def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarray) -> _Shell:
+def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarray) -> Shell:
     fine = patch.fine_mm
     scaled = fine / blur_mm(patch)
     outward = ndimage.distance_transform_edt(~mask, scaled)
@@ -133,11 +122,22 @@ def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarr
     goes_on = ndimage.distance_transform_edt(~beyond, scaled) <= SHELL + 0.5
     boundary = np.abs(away) <= 1.0
     attached = float(goes_on[boundary].mean()) if boundary.any() else 0.0
-    return _Shell(mask, away, excess, lung, (np.abs(away) <= SHELL) & ~goes_on, around.wall_mm <= 0, attached)
+    return Shell(mask, away, excess, lung, (np.abs(away) <= SHELL) & ~goes_on, around.wall_mm <= 0, attached)
+
+
+def _unclear(attenuation: str, radius: float, hu: float, halo: float | None) -> bool:
+    """Whether what is taken for a solid nodule, or for ground glass, may be the middle of a part-solid one
+    three times as large. radius: in standard deviations of the blur. hu: its level.
+    """
+    if radius < LEAST_RADIUS[attenuation]:
+        return True
+    if attenuation == GROUND_GLASS:
+        return hu > UNCLEAR_HU[0]
+    return radius < SURE_RADIUS and halo is not None and halo > UNSURE_HALO
 
 
 def _one_level(
-    patch: Patch, shell: _Shell, around: Surroundings, solid: bool
+    patch: Patch, shell: Shell, around: Surroundings, solid: bool
 ) -> tuple[float, float | None, np.ndarray, np.ndarray]:
     """N - B of a nodule of one level, its relative error (None where it is neither solid nor ground glass),
     the fractions, and the mask that they fill.
@@ -164,7 +164,7 @@ def _one_level(
     return step, None if unclear else error, fraction, mask
 
 
-def _level(shell: _Shell, around: Surroundings, seen: float, solid: bool) -> tuple[float, float]:
+def _level(shell: Shell, around: Surroundings, seen: float, solid: bool) -> tuple[float, float]:
     """N - B and its relative standard deviation, from what is seen and what solid nodules usually have.
 
     In the middle of a ball of q standard deviations of the blur erf(q / √2) - √(2 / π) q exp(-q² / 2) of its
@@ -180,48 +180,22 @@ def _level(shell: _Shell, around: Surroundings, seen: float, solid: bool) -> tup
     return usual + trust * (seen - usual), float(np.sqrt(trust) * own / seen)
 
 
-def _halo_share(patch: Patch, around: Surroundings, shell: _Shell, mask: np.ndarray, step: float) -> float:
+def _halo_share(patch: Patch, around: Surroundings, shell: Shell, mask: np.ndarray, step: float) -> float:
     """Excess around a solid core that its own blur does not explain, as a share of the core's own.
 
-    Of medians in layers: ground glass surrounds a core, vessels touch it here and there.
+    Of medians in layers: ground glass surrounds a core, vessels touch it here and there. What lies in the
+    chest wall, or in its blur, tells nothing.
     """
     scaled = patch.fine_mm / blur_mm(patch)
     beyond = ndimage.distance_transform_edt(~mask, scaled)
+    free = around.wall_mm > blur_mm(patch).max()
     dense = (shell.excess > step / 2) & (beyond > 2.0)
     clear = ndimage.distance_transform_edt(~dense, scaled) > 2.5
     left = shell.excess - step * scanned(patch, mask)
     share = 0.0
     for inner, outer in HALO_LAYERS:
-        layer = (beyond > inner) & (beyond <= outer)
+        layer = (beyond > inner) & (beyond <= outer) & free
         seen = layer & clear
         if seen.sum() > 0.2 * layer.sum():
             share += float(np.median(left[seen]) * layer.sum() / (step * mask.sum()))
     return share
-
-
-def _two_levels(patch: Patch, shell: _Shell) -> tuple[float, np.ndarray, np.ndarray]:
-    """N - B of the ground glass around a solid core, the fractions and the mask of both together.
-
-    I - B = a scan(whole) + b scan(core) is fitted to the voxels that nothing else touches; then the core's
-    term is taken away, and what is left is a nodule of one level, B + a. Each shape is made as large as its
-    excess tells.
-    """
-    excess = np.clip(shell.excess, -200, None)
-    scaled = patch.fine_mm / blur_mm(patch)
-    fitted = shell.free | (shell.away < -SHELL)
-    whole, core = shell.mask, shell.mask & (excess > 520.0)
-    for _ in range(ROUNDS + 1):
-        near = ndimage.distance_transform_edt(~core, scaled) <= SHELL if core.any() else core
-        shown, shown_core = scanned(patch, whole), scanned(patch, core)
-        terms = np.stack([shown[fitted], shown_core[fitted]], axis=1)
-        solution = np.linalg.lstsq(terms, excess[fitted], rcond=None)[0]
-        step, more = (max(float(n), LEAST_STEP_HU) for n in solution)
-        left = excess - more * shown_core
-        fraction = np.where(shell.free, left / step, shell.mask)
-        whole = shell.filled(fraction, fraction.sum())
-        if not core.any():
-            break
-        above = np.where(near & (shell.away < SHELL), (excess - step * shown) / more, -1.0)
-        number = int(np.clip(round(above[above > -1].sum()), 1, near.sum()))
-        core = above >= max(-np.partition(-above.ravel(), number - 1)[number - 1], 1e-3)
-    return step, fraction, whole

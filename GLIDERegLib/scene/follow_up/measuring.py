@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.files.points import write_points
 from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.follow_up.scans import SceneScan
+from GLIDERegLib.scene.registration.acquisition import acquisitionOf
 from GLIDERegLib.scene.registration.inputs import writeVolume
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class ScanMeasuring(SceneTask):
 
     def poll(self) -> None:
         """Takes what has been measured, and goes on with the next scan. Raises InputError as `start` does."""
-        measured = self._command.poll(readMeasured)
+        measured = self._command.poll(self._read)
         if measured is None:
             return
         self.found[self._number] = measured
@@ -73,6 +75,9 @@ class ScanMeasuring(SceneTask):
         """Ends what is running and removes what was temporary."""
         self._waiting = []
         self._command.close()
+
+    def _read(self, folder: Path) -> list[NoduleMeasurement]:
+        return readMeasured(folder, acquisitionOf(self._scans[self._number].volume))
 
     def _next(self) -> None:
         if self._waiting:
@@ -87,20 +92,25 @@ class ScanMeasuring(SceneTask):
         return ["measure", str(folder / SCAN), *options]
 
 
-def readMeasured(folder: Path) -> list[NoduleMeasurement]:
-    """The measurements of a table that `glidereg measure` wrote, without masks and centres."""
-    # Here, since it brings SciPy, which would make Slicer's start slower.
+def readMeasured(folder: Path, acquired: Acquisition) -> list[NoduleMeasurement]:
+    """The measurements of a table that `glidereg measure` wrote, without masks and centres.
+
+    acquired: what DICOM says of the scan, which the file that was measured cannot hold.
+    """
     from GLIDERegLib.evaluation.measuring import MEASURED, NoduleMeasurement
 
     lines = (folder / TABLE).read_text(encoding="utf-8").splitlines(keepends=True)
     found = []
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         point = tuple(float(row[axis]) for axis in "xyz")
-        sizes = {name: float(row[name]) for name in NUMBERS} if row["status"] == MEASURED else {}
+        sizes = {}
+        if row["status"] == MEASURED:
+            sizes = {name: float(row[name]) if row[name] else None for name in NUMBERS}
         scanned = None
         if sizes:
             pixel, apart = float(row["pixel_mm"]), float(row["slice_mm"])
-            scanned = Acquisition(voxel_mm=(pixel, pixel, apart), noise_hu=float(row["noise_hu"]))
+            voxel, noise = (pixel, pixel, apart), float(row["noise_hu"])
+            scanned = replace(acquired, voxel_mm=voxel, noise_hu=noise)
             touches = {name: row[name] == TRUE for name in ("touches_vessel", "touches_pleura")}
             sizes |= {"attenuation": row["attenuation"], **touches}
         found.append(NoduleMeasurement(point, row["status"], **sizes, scanned=scanned))

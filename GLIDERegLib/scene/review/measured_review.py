@@ -8,7 +8,9 @@ import numpy as np
 import slicer
 import slicer.util
 
+from GLIDERegLib.core.errors import DependencyError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.scene.registration.acquisition import acquisitionOf
 from GLIDERegLib.scene.registration.identity import scanNames
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.review.measured_segments import (
@@ -33,8 +35,10 @@ from GLIDERegLib.scene.review.measurements import (
 from GLIDERegLib.scene.review.measuring import Target, original, pointIn
 from GLIDERegLib.scene.review.table import Row
 from GLIDERegLib.scene.views.review_views import showsMoving
+from GLIDERegLib.worker.messages import DEPENDENCY_HINT
 
 Key = tuple[str, str, str]
+LACKING = "To measure an outline a Python package is needed that cannot be loaded ({reason})"
 
 
 class MeasuredReview:
@@ -56,7 +60,8 @@ class MeasuredReview:
 
     def target(self, row: Row, scan: str, step: int = 0) -> Target:
         """Raises InputError for a scan that cannot be measured in."""
-        return Target((row.markedIn, row.point, scan), original(self.pair, scan), pointIn(scan, row), step)
+        key, acquired = (row.markedIn, row.point, scan), acquisitionOf(getattr(self.pair, scan))
+        return Target(key, original(self.pair, scan), pointIn(scan, row), step, acquired)
 
     def put(self, one: Measurement, mask: Mask | None, drawn: bool = False) -> None:
         """Takes a measurement with its outline in place of what there was; drawn: the reader's, in the scene
@@ -82,10 +87,15 @@ class MeasuredReview:
             self._draw(before, mask)
 
     def takeEdits(self) -> list[Measurement]:
-        """Measures anew what the reader has changed in the Segment Editor since; returns it."""
-        # Here, since it brings SciPy, which would make Slicer's start slower.
-        from GLIDERegLib.evaluation.measuring import measure_outline
+        """Measures anew what the reader has changed in the Segment Editor since; returns it.
 
+        Raises DependencyError where SciPy is missing.
+        """
+        # Here, since it brings SciPy, which would make Slicer's start slower.
+        try:
+            from GLIDERegLib.evaluation.measuring import measure_outline
+        except ImportError as error:
+            raise DependencyError(LACKING.format(reason=error), DEPENDENCY_HINT) from error
         edited = []
         for one in list(self.measurements):
             mask = self._maskNow(one.key)

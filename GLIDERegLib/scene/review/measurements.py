@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import slicer
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size, growth
 from GLIDERegLib.scene.review.sizes import OUTLINES, grown
 from GLIDERegLib.scene.review.table import Row, setColumns
 
 SCANS = ("fixed", "moving")
-MEASURED = "measured"
+MEASURED, YES, NO = "measured", "yes", "no"
 # Who made the outline.
 FOUND, RESIZED, EDITED = "measured", "corrected by the reader", "outlined by the reader"
 
@@ -22,8 +23,9 @@ class Measurement:
     """A nodule in the "fixed" or "moving" scan. markedIn, point: whose row of the review it is.
 
     status: MEASURED, or why there is no size. Volumes are mm3 and diameters mm, with their 95 % intervals;
-    attenuation, touches: in words. step: how many steps larger the reader wanted it. source: FOUND, RESIZED
-    or EDITED; the last has no intervals of its own.
+    attenuation, touches: in words. source: FOUND, RESIZED or EDITED; the last has no intervals of its own.
+    step: how many steps larger the reader wanted it. kernel, thickness, contrast (YES, NO or "" where
+    unknown), pixel, sliceDistance, noise: how the scan was acquired, as far as is known.
     """
 
     markedIn: str
@@ -43,6 +45,12 @@ class Measurement:
     meanHu: float | None = None
     attenuation: str = ""
     touches: str = ""
+    kernel: str = ""
+    thickness: float | None = None
+    contrast: str = ""
+    pixel: float | None = None
+    sliceDistance: float | None = None
+    noise: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -59,8 +67,14 @@ class Measurement:
 
     def size(self, quantity: str) -> Size:
         if quantity == VOLUME:
-            return Size(VOLUME, self.volume, self.volumeLow, self.volumeHigh)
-        return Size(DIAMETER, (self.long + self.short) / 2, self.meanLow, self.meanHigh)
+            return Size(VOLUME, self.volume, self.volumeLow, self.volumeHigh, self.scanned)
+        return Size(DIAMETER, (self.long + self.short) / 2, self.meanLow, self.meanHigh, self.scanned)
+
+    @property
+    def scanned(self) -> Acquisition:
+        voxel = None if self.pixel is None else (self.pixel, self.pixel, self.sliceDistance)
+        contrast = {YES: True, NO: False}.get(self.contrast)
+        return Acquisition(self.kernel, self.thickness, contrast, voxel, self.noise)
 
 
 def measurementOf(
@@ -84,7 +98,22 @@ def measurementOf(
         found.mean_hu,
         found.attenuation or "",
         " and ".join(touches),
+        **_acquired(found.scanned),
     )
+
+
+def _acquired(scanned: Acquisition | None) -> dict:
+    if scanned is None:
+        return {}
+    pixel, _, distance = scanned.voxel_mm or (None, None, None)
+    return {
+        "kernel": scanned.kernel,
+        "thickness": scanned.thickness_mm,
+        "contrast": {True: YES, False: NO, None: ""}[scanned.contrast],
+        "pixel": pixel,
+        "sliceDistance": distance,
+        "noise": scanned.noise_hu,
+    }
 
 
 HEADERS = {
@@ -105,14 +134,27 @@ HEADERS = {
     "meanHu": "Mean attenuation (HU)",
     "attenuation": "Attenuation",
     "touches": "Touches",
+    "kernel": "Reconstruction kernel",
+    "thickness": "Slice thickness (mm)",
+    "contrast": "Contrast medium",
+    "pixel": "Pixel (mm)",
+    "sliceDistance": "Distance of slices (mm)",
+    "noise": "Noise (HU)",
 }
-TEXTS = {"markedIn", "point", "scan", "label", "status", "source", "attenuation", "touches"}
+TEXTS = {
+    "markedIn", "point", "scan", "label", "status", "source", "attenuation", "touches", "kernel", "contrast",
+}  # fmt: skip
+# Scenes saved before have no such columns.
+LATER = {"kernel", "thickness", "contrast", "pixel", "sliceDistance", "noise"}
 
 
 def readMeasurements(tableNode: slicer.vtkMRMLTableNode | None) -> list[Measurement]:
     """Those of a table; none where it is no such table."""
     table = tableNode.GetTable() if tableNode is not None else None
-    if table is None or any(table.GetColumnByName(header) is None for header in HEADERS.values()):
+    if table is None:
+        return []
+    names = [name for name, header in HEADERS.items() if table.GetColumnByName(header) is not None]
+    if not set(HEADERS) - LATER <= set(names):
         return []
 
     def value(name: str, row: int):
@@ -122,7 +164,7 @@ def readMeasurements(tableNode: slicer.vtkMRMLTableNode | None) -> list[Measurem
         return int(text) if name == "step" else float(text) if text else None
 
     return [
-        Measurement(**{name: value(name, row) for name in HEADERS}) for row in range(table.GetNumberOfRows())
+        Measurement(**{name: value(name, row) for name in names}) for row in range(table.GetNumberOfRows())
     ]
 
 
@@ -171,7 +213,7 @@ def describe(one: Measurement) -> str:
     parts = [
         f"{one.volume:.0f} mm³{interval}",
         f"{one.long:.1f} x {one.short:.1f} mm, mean {mean:.1f} mm",
-        f"{one.attenuation + ', ' if one.attenuation else ''}mean {one.meanHu:.0f} HU",
+        ", ".join(filter(None, [one.attenuation, _attenuation(one)])),
     ]
     if one.touches:
         parts.append(f"touches {one.touches}")
@@ -180,6 +222,12 @@ def describe(one: Measurement) -> str:
     elif one.corrected:
         parts.append(one.source)
     return "; ".join(parts)
+
+
+def _attenuation(one: Measurement) -> str:
+    if one.meanHu is None:
+        return "too small to read its HU"
+    return f"{one.meanHu:.0f} HU {'inside the outline' if one.source == EDITED else 'in its middle'}"
 
 
 def _diameter(row: Row, scan: str, one: Measurement | None) -> dict:

@@ -18,6 +18,7 @@ import numpy as np
 import slicer
 import slicer.util
 
+from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -40,13 +41,15 @@ REACH_MM = 20.0 + 40.0
 @dataclass(frozen=True)
 class Target:
     """A nodule to be measured. key: (marked in, point, scan). volume: of the original scan, where it lies
-    unwarped (see `original`). point: LPS mm, there. step: see `glidereg measure`.
+    unwarped (see `original`). point: LPS mm, there. step: see `glidereg measure`. acquired: what DICOM says
+    of the scan.
     """
 
     key: tuple[str, str, str]
     volume: Volume
     point: tuple[float, float, float]
     step: int = 0
+    acquired: Acquisition = Acquisition()
 
 
 def original(pair: Pair, scan: str) -> Volume:
@@ -154,7 +157,7 @@ class NoduleMeasuring(SceneTask):
         # Here, since it brings SimpleITK, which would make Slicer's start slower.
         from GLIDERegLib.files.segmentations import read_segmentation
 
-        measured = readMeasured(folder)
+        measured = readMeasured(folder, self._targets[0].acquired)
         masks = {}
         if any(found.measured for found in measured):
             outlines, grid = read_segmentation(folder / MASKS), self._targets[0].volume.grid
