@@ -98,7 +98,7 @@ class GLIDERegParameterNode:
     nodulesInMoving: vtkMRMLMarkupsFiducialNode
 
     task: str = ""  # the last one chosen; its settings are those below
-    keepNodules: bool = False
+    keepNodules: bool = True
     preset: Annotated[str, Choice(list(ABOUT["name"].values))] = DEFAULTS.name
     device: str = DEFAULTS.device
     preview: bool = True
@@ -146,6 +146,7 @@ class GLIDERegParameterNode:
 
     followUpScan: vtkMRMLScalarVolumeNode
     followUpNodules: vtkMRMLMarkupsFiducialNode
+    followUpSequence: vtkMRMLSequenceNode
     followUpScans: vtkMRMLTableNode
     followUpReference: str = ""  # the date of a scan; the newest where empty
     followUpTable: vtkMRMLTableNode

@@ -117,6 +117,11 @@ def register_inputs(
         _without_nodules(volume, points, warnings)
         for volume, points in zip(pair.scans, pair.nodules, strict=True)
     )
+    if number := len(fixed_balls) + len(moving_balls):
+        marks = "1 mark" if number == 1 else f"{number} marks"
+        warnings.append(
+            f"Nodules ({marks} in both scans) do not steer the registration; they keep their size."
+        )
     seen = replace(pair, fixed=in_hounsfield(seen_fixed), moving=in_hounsfield(seen_moving))
     large = seen.enlarged(factor)
     small = small_mask.first_small(large)

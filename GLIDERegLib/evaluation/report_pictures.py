@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from PIL import Image
+from scipy import ndimage
 
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -22,9 +23,9 @@ PIXELS, PIXEL_MM = 241, 0.25
 PLANES = {"axial": ((1, 0, 0), (0, 1, 0)), "coronal": ((1, 0, 0), (0, 0, -1))}
 # The cross leaves the nodule free: its arms begin and end this far from the point.
 ARM_FROM_MM, ARM_TO_MM = 4.0, 9.0
-CROSS, OUTLINE = 255, 0
-BLACK_TO_WHITE = 254
-CROSS_RGB = (255, 205, 0)
+CROSS, MEASURED, RIM = 255, 254, 0
+BLACK_TO_WHITE = 253
+CROSS_RGB, MEASURED_RGB = (255, 205, 0), (0, 150, 255)
 
 
 def display_window(fixed: Volume) -> tuple[float, float]:
@@ -38,29 +39,41 @@ def display_window(fixed: Volume) -> tuple[float, float]:
 
 
 def nodule_picture(
-    image: sitk.Image, point: np.ndarray, plane: str, window: tuple[float, float]
+    image: sitk.Image,
+    point: np.ndarray,
+    plane: str,
+    window: tuple[float, float],
+    mask: sitk.Image | None = None,
 ) -> np.ndarray:
     """60 mm of a scan around a point (LPS mm) with a cross at it: uint8 (241, 241), 0.25 mm a pixel.
 
-    plane: "axial" or "coronal", along the patient's axes whatever the image's own. Values: 0 to 254 are grey
-    from black to white, 255 the cross. The point is the centre of the middle pixel; black beyond the scan.
+    plane: "axial" or "coronal", along the patient's axes whatever the image's own. mask: not 0 in what was
+    measured, whose outline is drawn. Values: 0 to 253 are grey from black to white, MEASURED the outline,
+    CROSS the cross. The point is the centre of the middle pixel; black beyond the scan.
     """
     right, down = (np.array(axis, float) for axis in PLANES[plane])
     first = np.asarray(point, float) - (PIXELS // 2) * PIXEL_MM * (right + down)
     direction = np.stack([right, down, np.cross(right, down)], axis=1).ravel().tolist()
-    slab = sitk.Resample(
-        image,
-        (PIXELS, PIXELS, 1),
-        sitk.Transform(),
-        sitk.sitkLinear,
-        first.tolist(),
-        (PIXEL_MM,) * 3,
-        direction,
-        window[0],
-        sitk.sitkFloat32,
-    )
-    grey = (sitk.GetArrayFromImage(slab)[0] - window[0]) / (window[1] - window[0])
+
+    def slab(scan: sitk.Image, beyond: float) -> np.ndarray:
+        found = sitk.Resample(
+            scan,
+            (PIXELS, PIXELS, 1),
+            sitk.Transform(),
+            sitk.sitkLinear,
+            first.tolist(),
+            (PIXEL_MM,) * 3,
+            direction,
+            beyond,
+            sitk.sitkFloat32,
+        )
+        return sitk.GetArrayFromImage(found)[0]
+
+    grey = (slab(image, window[0]) - window[0]) / (window[1] - window[0])
     picture = np.rint(np.clip(grey, 0, 1) * BLACK_TO_WHITE).astype(np.uint8)
+    if mask is not None:
+        inside = slab(mask, 0.0) >= 0.5
+        picture[inside & ~ndimage.binary_erosion(inside)] = MEASURED
     _draw_cross(picture)
     return picture
 
@@ -68,8 +81,8 @@ def nodule_picture(
 def nodule_png(picture: np.ndarray) -> str:
     """A picture of `nodule_picture` as a PNG data: URI."""
     png = Image.fromarray(picture)
-    grey = [level for n in range(CROSS) for level in (round(n * 255 / BLACK_TO_WHITE),) * 3]
-    png.putpalette([*grey, *CROSS_RGB])
+    grey = [level for n in range(MEASURED) for level in (round(n * 255 / BLACK_TO_WHITE),) * 3]
+    png.putpalette([*grey, *MEASURED_RGB, *CROSS_RGB])
     stream = io.BytesIO()
     png.save(stream, format="PNG", optimize=True)
     return _data_uri(stream.getvalue())
@@ -88,7 +101,7 @@ def _draw_cross(picture: np.ndarray) -> None:
     near, far = (round(mm / PIXEL_MM) for mm in (ARM_FROM_MM, ARM_TO_MM))
     for side in (-1, 1):
         low, high = sorted((centre + side * near, centre + side * far))
-        for width, value in ((3, OUTLINE), (2, CROSS)):
+        for width, value in ((3, RIM), (2, CROSS)):
             across = slice(centre - width + 1, centre + width)
             along = slice(low - width + 1, high + width)
             picture[across, along] = picture[along, across] = value

@@ -8,7 +8,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.scene.follow_up.frames import scansOfSequence
 from GLIDERegLib.scene.follow_up.links import transformBetween
 from GLIDERegLib.scene.follow_up.scans import SceneScan, dayOf, readScans, withScan, writeScans
 from GLIDERegLib.scene.registration.identity import identityOf
@@ -38,6 +41,7 @@ class ScanList:
         for column, width in enumerate(WIDTHS):
             ui.followUpScansView.setColumnWidth(column, width)
         ui.followUpAddButton.connect("clicked()", self.add)
+        ui.followUpFramesButton.connect("clicked()", self.addFrames)
         ui.followUpRemoveButton.connect("clicked()", self.remove)
         ui.followUpDateEdit.connect("textChanged(QString)", lambda _text: self._enable())
         ui.followUpScansView.connect("itemSelectionChanged()", self._enable)
@@ -83,6 +87,22 @@ class ScanList:
             self._said(_("Another scan of {day} is in the list already.").format(day=new.name))
             return
         self._write(withScan(others, new))
+
+    def addFrames(self) -> None:
+        """Takes every frame of the chosen sequence into the list that is not there yet."""
+        node = self._node
+        if node is None or node.followUpSequence is None:
+            return
+        try:
+            frames = scansOfSequence(node.followUpSequence)
+        except InputError as error:
+            self._said(said(error))
+            return
+        scans = self.scans
+        for frame in frames:
+            if not any(scan.volume is frame.volume for scan in scans):
+                scans = withScan(scans, frame)
+        self._write(scans)
 
     def remove(self) -> None:
         """Takes the selected scan out of the list."""
@@ -130,4 +150,7 @@ class ScanList:
         reason = _("Choose a scan first.") if not chosen else _("Type the date of the scan, as 2024-03-10.")
         ui.followUpAddButton.toolTip = "" if chosen and dated else reason
         selected = 0 <= ui.followUpScansView.currentRow() < len(self.scans)
+        ui.followUpFramesButton.enabled = (
+            self._free and node is not None and node.followUpSequence is not None
+        )
         ui.followUpRemoveButton.enabled = self._free and selected

@@ -117,7 +117,12 @@ class RegistrationLogic:
         Raises GLIDERegLib.core.errors.InputError where it cannot be started.
         """
         self.followUp.start(
-            scans, reference, settingsOf(parameters), anyPatient, temporaryFolder=slicer.app.temporaryPath
+            scans,
+            reference,
+            settingsOf(parameters),
+            anyPatient,
+            temporaryFolder=slicer.app.temporaryPath,
+            keepNodules=parameters.keepNodules,
         )
 
     def registerVolumes(
@@ -135,13 +140,15 @@ class RegistrationLogic:
         initialTransformNode: vtkMRMLTransformNode | None = None,
         preset: str = "default",
         progressCallback=None,
+        keepNodules: bool = False,
         **settings,
     ) -> Results:
         """Registers two volumes and waits for the end; for the Python console and for batches.
 
         Each output is a node to fill, True for a new node, or False to leave it out. settings: further
         keywords of GLIDERegLib.Settings, such as features="local", spacing=1.5, device="cpu".
-        progressCallback(stage, fraction of the whole run) is called about ten times a second.
+        progressCallback(stage, fraction of the whole run) is called about ten times a second. keepNodules:
+        the given nodules do not steer the registration and keep their size in it.
 
             logic = GLIDERegLogic()
             for name in ("patient1", "patient2"):
@@ -160,6 +167,7 @@ class RegistrationLogic:
             fixedMaskNode,
             movingMaskNode,
             initialTransformNode,
+            keepNodules,
         )
         outputs = Outputs(outputTransformNode, outputVolumeNode, nodulesInFixedNode, nodulesInMovingNode)
         registration = self.registration

@@ -15,7 +15,8 @@ class Case:
     """One pair of a data set, as files.
 
     name: unique in its data set, and fit to be a file's name. Points: files as `read_points` reads them;
-    points of equal label, or else of equal row, correspond. Labels and masks lie on their own image's grid.
+    points of equal label, or else of equal row, correspond. Nodules: points in nodules
+    that shall keep their size. Labels and masks lie on their own image's grid.
     truth: a transform that is right everywhere inside the body, fixed to moving points, LPS mm; scored: mask
     on the fixed grid of where it may be judged, the body where None. lungs: mask on the fixed grid, for what
     is told of the lungs apart. structures: names of label values. family: the kind of data, by which tables
@@ -40,6 +41,8 @@ class Case:
     structures: tuple[tuple[int, str], ...] = ()
     align: bool = False
     snap_to_voxels: bool = False
+    fixed_nodules: Path | None = None
+    moving_nodules: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,7 @@ def test_the_page_tells_dates_roles_intervals_rules_and_sources(page):
     text = Page(page).text
     for told in (
         "4 CT scans of one patient. Current scan: 2023-03-01",
-        "2022-03-01 (365 days (12.0 months) before)",
+        "2022-03-01 (365 days, 12.0 months before)",
         "prior 3",
         "more than 1.5 mm within 12 months. Lung-RADS 2022",
         "from 2 mm. Fleischner Society 2017",
@@ -363,6 +363,6 @@ def test_scans_of_different_patients_are_told_without_their_names():
 
 
 def test_intervals_and_roles_are_said_as_readers_say_them():
-    assert interval(183) == "183 days (6.0 months)"
+    assert interval(183) == "183 days, 6.0 months"
     assert [role(n, 2) for n in range(2)] == ["prior", "current"]
     assert [role(n, 3) for n in range(3)] == ["prior 2", "prior 1", "current"]

@@ -20,9 +20,12 @@ from GLIDERegLib.evaluation.report import write_report
 from GLIDERegLib.evaluation.report_nodules import read_nodules
 from GLIDERegLib.evaluation.report_numbers import numbers
 from GLIDERegLib.evaluation.report_pictures import (
+    BLACK_TO_WHITE,
     CROSS,
     CROSS_RGB,
     LUNG_WINDOW,
+    MEASURED,
+    MEASURED_RGB,
     PIXEL_MM,
     PIXELS,
     display_window,
@@ -105,10 +108,10 @@ def test_grey_values_follow_the_window_and_beyond_the_scan_it_is_black():
     grid = Grid((40, 40, 40), (2.0, 2.0, 2.0))
     image = to_sitk(Volume(np.full(grid.shape, -600, np.int16), grid))
     inside = nodule_picture(image, np.array([39.0, 39, 39]), "axial", LUNG_WINDOW)
-    assert inside[5, 5] == 127  # the middle of a lung window is half way to white
+    assert inside[5, 5] == round(BLACK_TO_WHITE / 2)  # the middle of a lung window is half way to white
     edge = nodule_picture(image, np.array([0.0, 39, 39]), "axial", LUNG_WINDOW)
     assert (edge[:, : MIDDLE - 10][edge[:, : MIDDLE - 10] < CROSS] == 0).all()
-    assert edge[5, -5] == 127
+    assert edge[5, -5] == inside[5, 5]
 
 
 def test_the_png_shows_the_cross_in_its_colour_and_all_else_in_grey():
@@ -119,7 +122,20 @@ def test_the_png_shows_the_cross_in_its_colour_and_all_else_in_grey():
     assert (pixels[picture == CROSS] == CROSS_RGB).all()
     grey = pixels[picture < CROSS]
     assert (grey == grey[:, :1]).all()
-    assert np.abs(grey[:, 0] / 255 - picture[picture < CROSS] / 254).max() < 0.01
+    assert np.abs(grey[:, 0] / 255 - picture[picture < CROSS] / BLACK_TO_WHITE).max() < 0.01
+
+
+def test_the_outline_of_what_was_measured_is_drawn_where_it_is():
+    point, radius = np.array([10.0, -20, 30]), 9.0
+    grid = Grid((30, 30, 30), (1.0, 1.0, 1.0), tuple((point - 14.5).tolist()))
+    ball = Volume((np.linalg.norm(grid.points() - point, axis=-1) <= radius).astype(np.uint8), grid)
+    picture = nodule_picture(ball_image(np.eye(3), []), point, "axial", LUNG_WINDOW, to_sitk(ball))
+    places = np.argwhere(picture == MEASURED)
+    apart = np.linalg.norm(places - MIDDLE, axis=1) * PIXEL_MM
+    # Half a voxel of the mask either way; the cross covers a little of it.
+    assert len(places) > 150 and np.abs(apart - radius).max() < 0.8
+    pixels = Image.open(io.BytesIO(base64.b64decode(nodule_png(picture).partition(",")[2]))).convert("RGB")
+    assert (np.asarray(pixels)[picture == MEASURED] == MEASURED_RGB).all()
 
 
 def test_ct_has_a_lung_window_and_other_images_their_own():

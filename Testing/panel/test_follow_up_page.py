@@ -97,6 +97,35 @@ def test_the_button_says_what_is_missing(slicerHost, fake, page, plain):
     assert ui.followUpStartButton.enabled
 
 
+def test_the_frames_of_a_sequence_are_scans_dated_by_dicom_or_by_their_index(slicerHost, fake, page, plain):
+    import slicer
+
+    module, made = page()
+    ui, node = made.ui, module.logic.getParameterNode()
+    assert not ui.followUpFramesButton.enabled
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Visits")
+    sequence.SetIndexType(sequence.TextIndex)
+    volumes = plain("First"), plain("Second", seed=2), plain("Third", seed=3)
+    volumes[0].SetAttribute("DICOM.StudyDate", "20220301")
+    volumes[0].SetAttribute("DICOM.PatientID", "7")
+    for volume, index in zip(volumes, ("a", "2023-04-01", "visit 3"), strict=True):
+        sequence.SetDataNodeAtValue(volume, index)
+        slicer.mrmlScene.RemoveNode(volume)
+    node.followUpSequence = sequence
+    ui.followUpFramesButton.click()
+    assert "'visit 3' of 'Visits' has no date" in ui.followUpMessageLabel.text
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    sequence.UpdateIndexValue("visit 3", "20240501")
+    for _ in range(2):
+        ui.followUpFramesButton.click()
+        assert [row[0] for row in cells(ui.followUpScansView)] == ["2022-03-01", "2023-04-01", "2024-05-01"]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 3
+    first = made.scanList.scans[0]
+    assert first.patient.identifier == "7" and first.volume.GetImageData().GetScalarRange()
+    assert first.volume.GetImageData() is sequence.GetNthDataNode(0).GetImageData()
+    assert ui.followUpStartButton.enabled, ui.followUpStartButton.toolTip
+
+
 def test_a_scan_in_the_list_is_changed_and_taken_out(slicerHost, fake, page, plain):
     import slicer
 
@@ -289,7 +318,7 @@ def middle(view) -> np.ndarray:
 def test_the_curve_shows_volumes_with_their_interval(slicerHost):
     import slicer
 
-    from GLIDERegLib.scene.follow_up.curve import LINES, drawCurve
+    from GLIDERegLib.scene.follow_up.curve import SERIES, drawCurve
     from GLIDERegLib.scene.follow_up.results import Spot
 
     spots = [
@@ -298,12 +327,63 @@ def test_the_curve_shows_volumes_with_their_interval(slicerHost):
         Spot(date(2023, 1, 1), "measured", (0, 0, 0), "", (200.0, 160.0, 250.0)),
     ]
     chart = drawCurve(None, "1", spots)
-    assert chart.GetNumberOfPlotSeriesNodes() == len(LINES) and "2 of 3 dates" in chart.GetTitle()
-    table = chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
-    found = [[table.GetValue(r, c).ToDouble() for c in range(4)] for r in range(table.GetNumberOfRows())]
-    assert found == [[0, 100, 80, 125], [365, 200, 160, 250]]
-    assert drawCurve(chart, "2", spots[:1]) is chart
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == len(LINES)
+    assert chart.GetNumberOfPlotSeriesNodes() == len(SERIES) and "2 of 3 dates" in chart.GetTitle()
+    points, bars = plotted(chart)
+    assert points == [[0, 100], [365, 200]]
+    # Down to the low end, up to the high one, a cap at each, and on from the value.
+    cap = 0.015 * 365
+    assert bars[0] == bars[9] == [0, 100] and bars[10] == bars[19] == [365, 200]
+    assert bars[1:9] == [[x, y] for y in (80, 125) for x in (0, -cap, cap, 0)]
+    assert {y for _, y in bars[11:19]} == {160, 250}
+    assert drawCurve(chart, "2", spots[:1]) is chart and len(plotted(chart)[1]) == 10
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == len(SERIES)
+    # A chart of the version before, with three lines of one table.
+    chart.AddAndObservePlotSeriesNodeID(chart.GetNthPlotSeriesNodeID(0))
+    assert len(plotted(drawCurve(chart, "1", spots))) == len(SERIES)
+
+
+def plotted(chart):
+    """The points of every series."""
+    tables = [
+        chart.GetNthPlotSeriesNode(n).GetTableNode().GetTable()
+        for n in range(chart.GetNumberOfPlotSeriesNodes())
+    ]
+    return [
+        [[table.GetValue(r, c).ToDouble() for c in (0, 1)] for r in range(table.GetNumberOfRows())]
+        for table in tables
+    ]
+
+
+@pytest.mark.once
+def test_an_error_is_told_with_the_remedy_of_the_panel(slicerHost, fake, page, plain):
+    module, made = page()
+    ui = made.ui
+    listed(
+        module,
+        made,
+        {"2022-01-01": (plain("First"), None), "2023-01-01": (plain("Second", seed=2), None)},
+        ("2022-01-01", "2023-01-01"),
+    )
+    fake.plan([["progress", "refinement", 0.5], ["error", "memory", "There is no room.", "Use --spacing."]])
+    ui.followUpStartButton.click()
+    slicerHost.waitUntil(lambda: "no room" in ui.followUpMessageLabel.text)
+    assert "coarser Working resolution under Advanced" in ui.followUpMessageLabel.text
+    assert "--spacing" not in ui.followUpMessageLabel.text
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_marked_nodules_keep_their_size_unless_the_reader_says_otherwise(slicerHost, fake, page, dated, keep):
+    module, made = page()
+    node = listed(module, made, dated, DAYS[1:])
+    assert node.keepNodules
+    node.keepNodules = keep
+    fake.plan([["progress", "refinement", 0.5], ["wait"]])
+    made.ui.followUpStartButton.click()
+    slicerHost.waitUntil(lambda: module.logic.followUp.stage)
+    for role in ("fixed", "moving"):
+        assert (fake.request[f"{role}_nodules"] is not None) == keep
+    made.cancel()
+    slicerHost.waitUntil(lambda: not module.logic.followUp.active)
 
 
 def test_a_readers_own_decisions_are_taken_back_and_nobody_elses(slicerHost, fake, page):

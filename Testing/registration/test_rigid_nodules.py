@@ -103,6 +103,7 @@ def test_nodules_that_doubled_are_warped_to_the_size_they_were_scanned_with():
         moving_nodules=pair.moving_nodules,
     )
     assert any("kept rigid" in warning for warning in result.report["warnings"])
+    assert any("they keep their size" in warning for warning in result.report["warnings"])
     to_moving = result.displacement.transform_points
     assert np.allclose(jacobian_determinants(to_moving, pair.fixed_nodules), 1, atol=0.02)
     assert len(pair.fixed_nodules) >= 3

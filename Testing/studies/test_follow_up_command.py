@@ -16,7 +16,8 @@ from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.points import PointSet, write_points
 from GLIDERegLib.files.volumes import write_volume
 
-FAST = ["--preset=fast", "--features=local", "--spacing=12"]
+# Voxels of 6 mm are too coarse for nodules that keep their size.
+FAST = ["--preset=fast", "--features=local", "--spacing=12", "--nodules-as-tissue"]
 # Each is measured at each date.
 NODULES = 4
 DAYS = ("2022-03-10", "2023-03-10", "2024-03-10")
@@ -78,6 +79,25 @@ def test_three_dates_give_one_row_a_nodule_and_a_second_run_registers_nothing(gl
     status, output, _ = glidereg("follow-up", path, "-o", out, *FAST)
     assert status == 0 and "2 done already, 0 to compute" in output and (out / "nodules.csv").is_file()
     assert {p.name: p.stat().st_mtime_ns for p in (out / "registrations").glob("*/transform.h5")} == before
+
+
+@pytest.mark.parametrize("tissue", [False, True])
+def test_marked_nodules_keep_their_size_in_each_registration(glidereg, study, tmp_path, monkeypatch, tissue):
+    from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.studies.cohort import run
+
+    def registered(cases, *_, **__):
+        for case in cases:
+            given = case.fixed_nodules, case.moving_nodules
+            names = [path and path.name for path in given]
+            fixed, moving = case.fixed.name[:10], case.moving.name[:10]
+            assert names == ([None, None] if tissue else [f"{fixed}.csv", f"{moving}.csv"])
+        raise InputError(f"{len(cases)} were looked at")
+
+    monkeypatch.setattr(run, "run_cohort", registered)
+    options = FAST if tissue else FAST[:-1]
+    status, _, errors = glidereg("follow-up", study[0], "-o", tmp_path / "out", *options)
+    assert status == 2 and "2 were looked at" in errors
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")

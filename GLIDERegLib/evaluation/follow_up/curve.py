@@ -13,7 +13,7 @@ from GLIDERegLib.evaluation.growth import DIAMETER, READERS_MM, UNITS, Size
 
 WIDTH, HEIGHT = 460, 210
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 26, 34
-LABEL_WIDTH = 66
+LABEL_WIDTH = 72
 TITLES = {DIAMETER: "mean diameter", "volume": "volume (logarithmic: a straight line has one doubling time)"}
 
 
@@ -67,10 +67,11 @@ def growth_curve(quantity: str, days: Sequence[date], sizes: Sequence[Size | Non
         parts.append(_line(x, floor, x, floor + 4, "#5b6875"))
         if size is None:
             parts.append(_text(x, floor - 4, "×", "middle"))
-        if x - last >= LABEL_WIDTH:
-            anchor = "start" if x < LEFT + LABEL_WIDTH / 2 else "end" if x > WIDTH - LABEL_WIDTH else "middle"
+        anchor = "start" if x < LEFT + LABEL_WIDTH / 2 else "end" if x > WIDTH - LABEL_WIDTH else "middle"
+        begin = x - LABEL_WIDTH * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+        if begin >= last:
             parts.append(_text(x, floor + 18, day.isoformat(), anchor))
-            last = x
+            last = begin + LABEL_WIDTH
     points = [(across(day), axis.at(size.value)) for day, size in known]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     parts.append(f'<polyline points="{path}" fill="none" stroke="#17324d" stroke-width="1.5"/>')

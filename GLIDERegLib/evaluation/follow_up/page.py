@@ -76,7 +76,7 @@ says.</p>
 <div class="together">
 <h2>Scans</h2>
 <table class="data"><thead><tr><th>Date</th><th>Role</th><th>Before the current</th><th>Voxels (mm)</th>
-<th class="value">Nodules marked</th><th>Searched for all</th><th>Registration</th></tr></thead><tbody>
+<th class="value">Nodules marked</th><th>All nodules marked</th><th>Registration</th></tr></thead><tbody>
 {%- for scan in scans %}
 <tr><td><span class="day">{{ scan.day }}</span>
 {%- if scan.name %}<br><span class="muted">{{ scan.name }}</span>{% endif %}</td>
@@ -92,7 +92,8 @@ in an image that it has warped, since a warp hides growth.</p>
 <h2>Each nodule</h2>
 <p class="muted">Pictures: 60 x 60 mm of the original scans, axial, one scale and one window
 ({{ window[0] | measure(0) }} to {{ window[1] | measure(0) }} {{ unit }}). The cross marks where the nodule
-was marked or, in a scan in which it was not, where it is expected. Curves: bars are 95 % intervals, a
+was marked or, in a scan in which it was not, where it is expected; blue is the outline that was measured.
+Curves: bars are 95 % intervals, a
 cross on the time axis is a date without a size. Changes: between the last two sizes and over the whole time;
 all others are in growth.csv.</p>
 {%- for nodule in nodules %}
@@ -109,8 +110,10 @@ all others are in growth.csv.</p>
 {%- endfor %}
 </div>
 {%- for change in nodule.changes %}
-<p class="words"><b>{{ change.span }}</b> ({{ change.interval }})
-{%- for words in change.words %}<br>{{ words }}.{% endfor %}</p>
+<p class="words"><b>{{ change.span }}</b> ({{ change.interval }})</p>
+{%- for words in change.words %}{% set said = words.split("; ") %}
+<ul class="rules"><li><b>{{ said[0] }}</b>{% for text in said[1:] %}<br>{{ text }}{% endfor %}</li></ul>
+{%- endfor %}
 {%- endfor %}
 {%- if nodule.remarks %}
 <p class="words"><b>Remarks.</b> {% for day, text in nodule.remarks %}{{ day }}: {{ text }}. {% endfor %}</p>

@@ -169,7 +169,9 @@ def _spans(changes: Sequence[Change], days: Sequence[date]) -> list[dict[str, An
 def _pictures(nodule: Nodule, days: Sequence[date], images, window) -> list[dict[str, str]]:
     pictures = []
     for day, cell, image in zip(days, nodule.cells, images, strict=True):
-        picture = nodule_png(nodule_picture(image, cell.point, "axial", window))
+        mask = getattr(cell.measurement, "mask", None)
+        outline = to_sitk(mask) if mask is not None else None
+        picture = nodule_png(nodule_picture(image, cell.point, "axial", window, outline))
         pictures.append({"uri": picture, "day": day.isoformat(), "caption": _caption(cell)})
     return pictures
 

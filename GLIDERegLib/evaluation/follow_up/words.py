@@ -11,8 +11,8 @@ from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME
 
 
 def interval(days: int) -> str:
-    """Days as a reader says them: "183 days (6.0 months)"; a month has 30.44 days."""
-    return f"{days} days ({days / 30.44:.1f} months)"
+    """Days as a reader says them: "183 days, 6.0 months"; a month has 30.44 days."""
+    return f"{days} days, {days / 30.44:.1f} months"
 
 
 def role(number: int, count: int) -> str:

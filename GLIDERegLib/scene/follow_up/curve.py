@@ -1,4 +1,4 @@
-"""The growth curve of one nodule as Slicer's plot: its volume over time, with the 95 % interval."""
+"""The growth curve of one nodule as Slicer's plot: its volume over time, with the 95 % interval as bars."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import slicer.util
 from GLIDERegLib.scene.follow_up.results import Spot
 from GLIDERegLib.scene.review.table import setColumns
 
-DAYS = "Days since the first scan"
-# Column, line style, marker.
-LINES = (
-    ("Volume (mm3)", "LineStyleSolid", "MarkerStyleCircle"),
-    ("95 % low (mm3)", "LineStyleDash", "MarkerStyleNone"),
-    ("95 % high (mm3)", "LineStyleDash", "MarkerStyleNone"),
+DAYS, VOLUME = "Days since the first scan", "Volume (mm3)"
+# Series, line style, marker. A plot of Slicer has no error bars: the second series draws them as a line.
+SERIES = (
+    ("Volume", "LineStyleSolid", "MarkerStyleCircle"),
+    ("95 % interval", "LineStyleSolid", "MarkerStyleNone"),
 )
 COLOR = (0.12, 0.47, 0.71)
+# Half of a bar's cap, as a share of the time shown, and at least so many days.
+CAP, LEAST_CAP_DAYS = 0.015, 2.0
 
 
 def drawCurve(
@@ -31,30 +32,43 @@ def drawCurve(
     if chart is None:
         chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName("Growth"))
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    if len(series) != len(LINES) or None in series or series[0].GetTableNode() is None:
+    if len(series) != len(SERIES) or any(one is None or one.GetTableNode() is None for one in series):
         series = _newSeries(chart)
     sized = [spot for spot in spots if spot.volume is not None]
     days = [float((spot.day - spots[0].day).days) for spot in sized]
-    columns = [(DAYS, days), *((name, [s.volume[n] for s in sized]) for n, (name, *_) in enumerate(LINES))]
-    setColumns(series[0].GetTableNode(), columns, {name for name, _ in columns})
-    chart.SetTitle(f"Nodule {number}: {len(sized)} of {len(spots)} dates measured")
+    points = [(day, spot.volume[0]) for day, spot in zip(days, sized, strict=True)]
+    cap = max(CAP * float((spots[-1].day - spots[0].day).days), LEAST_CAP_DAYS)
+    bars = [point for day, spot in zip(days, sized, strict=True) for point in _bar(day, spot.volume, cap)]
+    for one, line in zip(series, (points, bars), strict=True):
+        columns = [(DAYS, [x for x, _ in line]), (VOLUME, [y for _, y in line])]
+        setColumns(one.GetTableNode(), columns, {DAYS, VOLUME})
+    chart.SetTitle(f"Nodule {number}: {len(sized)} of {len(spots)} dates measured, bars: 95 % interval")
     return chart
+
+
+def _bar(day: float, volume: tuple[float, float, float], cap: float) -> list[tuple[float, float]]:
+    """From the value down and up again with a cap at either end, so that bars in a row make one line."""
+    value, *ends = volume
+    path = [(day, value)]
+    for end in ends:
+        path += [(day, end), (day - cap, end), (day + cap, end), (day, end)]
+    return [*path, (day, value)]
 
 
 def _newSeries(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
     scene = chart.GetScene()
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName("Growth (plotted)"))
     chart.SetXAxisTitle(DAYS)
-    chart.SetYAxisTitle(LINES[0][0])
+    chart.SetYAxisTitle(VOLUME)
     chart.RemoveAllPlotSeriesNodeIDs()
     found = []
-    for name, line, marker in LINES:
+    for name, line, marker in SERIES:
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{name} (plotted)"))
         series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
         with slicer.util.NodeModify(series):
             series.SetAndObserveTableNodeID(table.GetID())
             series.SetPlotType(series.PlotTypeScatter)
             series.SetXColumnName(DAYS)
-            series.SetYColumnName(name)
+            series.SetYColumnName(VOLUME)
             series.SetLineStyle(getattr(series, line))
             series.SetMarkerStyle(getattr(series, marker))
             series.SetColor(*COLOR)

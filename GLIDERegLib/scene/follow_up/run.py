@@ -93,11 +93,13 @@ class FollowUp:
         settings: dict[str, Any],
         anyPatient: bool = False,
         temporaryFolder: str | None = None,
+        keepNodules: bool = True,
     ) -> None:
         """Starts with the first scan that no transform of the scene registers to the reference yet.
 
         scans: in order of time. reference: number of the one that stays. anyPatient: go on though they are of
-        different patients. Raises InputError for scans that cannot be followed and while a run is active.
+        different patients. keepNodules: see `Inputs`. Raises InputError for scans that cannot be followed and
+        while a run is active.
         """
         if self.active or self._registration.active:
             raise InputError("A registration is running already; cancel it or wait for its end.")
@@ -106,6 +108,7 @@ class FollowUp:
         self._forget()
         self._scans, self._reference = list(scans), reference
         self._settings, self._temporaryFolder = settings, temporaryFolder
+        self._keepNodules = keepNodules
         self._waiting = [n for n in range(len(scans)) if n != reference and self._transform(n) is None]
         self.total = len(self._waiting)
         self.state = State.RUNNING
@@ -178,7 +181,7 @@ class FollowUp:
         """Starts the next registration; where none is left, the nodules' turn."""
         if self._waiting:
             self._number = self._waiting.pop(0)
-            inputs = Inputs(self._scans[self._reference].volume, self._scans[self._number].volume)
+            inputs = self._inputs(self._scans[self._reference], self._scans[self._number])
             outputs = Outputs(True, False, False, False)
             self._registration.start(inputs, outputs, self._settings, temporaryFolder=self._temporaryFolder)
             return
@@ -188,6 +191,11 @@ class FollowUp:
         if not self._measuring.active:
             # Nothing is marked.
             self._match()
+
+    def _inputs(self, fixed: SceneScan, moving: SceneScan) -> Inputs:
+        return Inputs(
+            fixed.volume, moving.volume, fixed.nodules, moving.nodules, keepNodules=self._keepNodules
+        )
 
     def _match(self) -> None:
         """Begins to tell the nodules apart, from what was measured."""

@@ -23,7 +23,16 @@ REPORT = "report.json"
 STOP = "stop"
 GIB = 2**30
 # What `glidereg register` is given of a case; the rest of it is for judging.
-REGISTERED = ("fixed", "moving", "fixed_points", "moving_points", "fixed_mask", "moving_mask")
+REGISTERED = (
+    "fixed",
+    "moving",
+    "fixed_points",
+    "moving_points",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_nodules",
+    "moving_nodules",
+)
 REASONS = {
     2: "The input cannot be used",
     3: "There is not enough memory",

@@ -30,6 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "measures every marked nodule in the scan in which it was marked, and tells which marks are one "
         "nodule. Writes nodules.csv, growth.csv and report.html. A second run computes only what is missing "
         "or has changed. "
+        "Marked nodules do not steer the registration and keep their size in it. "
         "For visual checking; not a diagnostic device.",
     )
     add = parser.add_argument
@@ -45,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--allow-different-patients", action="store_true", help=text)
     text = "write the scans' file names, which may hold a patient's name, into the page"
     add("--show-names", action="store_true", help=text)
+    text = "let the marked nodules steer the registration and change their size in it, as any other tissue"
+    add("--nodules-as-tissue", action="store_true", help=text)
     add("--xlsx", action="store_true", help="write the tables as nodules.xlsx too")
     complete(parser, run)
 
@@ -105,7 +108,16 @@ def _register(
     from GLIDERegLib.studies.cohort.run import run_cohort
 
     names = {pair: _name(scans, pair) for pair in pairs}
-    cases = [Case(names[fixed, moving], scans[fixed].path, scans[moving].path) for fixed, moving in pairs]
+    cases = [
+        Case(
+            names[fixed, moving],
+            scans[fixed].path,
+            scans[moving].path,
+            fixed_nodules=None if options.nodules_as_tissue else scans[fixed].points,
+            moving_nodules=None if options.nodules_as_tissue else scans[moving].points,
+        )
+        for fixed, moving in pairs
+    ]
     console = Console(options.quiet)
     try:
         records = run_cohort(
