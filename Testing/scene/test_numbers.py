@@ -74,7 +74,7 @@ def test_percentiles_are_those_of_the_samples_of_the_region(scans, addWarp):
         ("Jacobian determinant", found.jacobian),
     ):
         expected = np.percentile(array[inside], (5, 50, 95, 99))
-        names = ("5th percentile", "median", "95th percentile", "99th percentile")
+        names = ("5 %", "median", "95 %", "99 %")
         assert [number[f"{title}, {name}"] for name in names] == pytest.approx(expected)
         assert number[f"{title}, maximum"] == array[inside].max()
     assert number["Jacobian determinant, minimum"] == -0.5

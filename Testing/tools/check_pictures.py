@@ -96,7 +96,13 @@ def _drawLandmarks(host, view, path: Path) -> None:
     page.enter()
     ui.checkFindButton.click()
     host.waitUntil(lambda: ui.checkWorstView.rowCount > 0, seconds=300)
-    for section in (ui.checkInputsSection, ui.checkViewsSection, ui.checkNumbersSection):
+    sections = (
+        ui.checkInputsSection,
+        ui.checkViewsSection,
+        ui.checkConsistencySection,
+        ui.checkNumbersSection,
+    )
+    for section in sections:
         section.collapsed = True
     _choose(ui.checkLayoutCombo, "Coronal")
     ui.checkLayoutButton.checked = True
@@ -105,12 +111,14 @@ def _drawLandmarks(host, view, path: Path) -> None:
     shown = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
     for one in shown:
         one.resize(VIEW, VIEW)
+    ui.checkNextButton.click()
+    for one in shown:
+        # Selecting a landmark goes close to it.
         section = one.mrmlSliceNode()
         section.SetFieldOfView(FOUND_MM, FOUND_MM, section.GetFieldOfView()[2])
-    ui.checkNextButton.click()
     host.screenshot(made.widget, path, width=PANEL_WIDTH)
     panel = _load(path)
-    titles = ("fixed", "warped, with the error expected between landmarks", "moving, as scanned")
+    titles = ("fixed", "warped, and the error expected (mm)", "moving, as scanned")
     views = np.concatenate([titled(one.grab(), t) for one, t in zip(shown, titles, strict=True)], axis=0)
     height = max(len(panel), len(views))
     sides = [

@@ -25,7 +25,7 @@ COLUMNS = ("Quantity", "Region", "Value", "Unit", "Usual value", "Source")
 MM, VOLUMES = "mm", "moving / fixed"
 # Decimals that a value is told with, by its unit: below them lies no knowledge.
 DECIMALS = {MM: 2, VOLUMES: 2}
-PERCENTILES = ((5, "5th percentile"), (50, "median"), (95, "95th percentile"), (99, "99th percentile"))
+PERCENTILES = ((5, "5 %"), (50, "median"), (95, "95 %"), (99, "99 %"))
 # A property of the field: folds are smoothed away, so it tells nothing of accuracy.
 POSITIVE = "positive everywhere; tells nothing of accuracy"
 # TG-132's 2 and 5 mm and its Dice are for commissioning a system; lungs reach that Dice unregistered.
