@@ -81,7 +81,12 @@ def run(options: argparse.Namespace) -> None:
         console.close()
     failed = sum(record["status"] != "done" for record in records.values())
     if not options.quiet:
-        print(f"{len(records) - failed} of {len(records)} pairs done; table in {options.output / TABLE}")
+        # Standard error holds one line at the end: the error of `PairsFailed`, or that all went well.
+        end = sys.stdout if failed else sys.stderr
+        print(
+            f"{len(records) - failed} of {len(records)} pairs done; table in {options.output / TABLE}",
+            file=end,
+        )
     if failed:
         raise PairsFailed(
             f"{failed} of {len(records)} pairs failed; {options.output / TABLE} says why, "
