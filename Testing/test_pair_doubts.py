@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from GLIDERegLib.api import register
-from GLIDERegLib.api.doubts import agreement_doubt, few_voxels_note, size_doubt
+from GLIDERegLib.api.doubts import agreement_doubt, few_voxels_note, same_note, size_doubt
 from GLIDERegLib.api.result import finished
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -71,6 +71,12 @@ def test_a_scan_of_a_few_thick_slices_is_told(small_phantom):
         Volume(moving.array[::14], grid, "moving image")
     )
     assert few_voxels_note(moving) == ""
+
+
+def test_one_scan_given_twice_is_told(small_phantom):
+    fixed, moving = small_phantom.fixed, small_phantom.moving
+    assert "given twice" in same_note(fixed, replace(fixed, array=fixed.array.copy(), name="moving image"))
+    assert same_note(fixed, moving) == same_note(fixed, sized(fixed, 1.0, (1.0, 2.0, 3.0))) == ""
 
 
 def test_a_flat_initial_transform_is_refused_by_the_library_too(small_phantom):

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.api.doubts import few_voxels_note
+from GLIDERegLib.api.doubts import few_voxels_note, same_note
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
@@ -220,6 +220,7 @@ def _notes(pair: PairInputs) -> list[str]:
     told = [*pair.fixed.notes, *pair.moving.notes]
     told += [sentence for volume in pair.scans if (sentence := note(volume))]
     told += [sentence for volume in pair.scans if (sentence := few_voxels_note(volume))]
+    told += [sentence] if (sentence := same_note(*pair.scans)) else []
     return told + ([sentence] if (sentence := scale.note(pair.fixed.grid)) else [])
 
 

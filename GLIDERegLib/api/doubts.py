@@ -84,6 +84,13 @@ def few_voxels_note(volume: Volume) -> str:
     )
 
 
+def same_note(fixed: Volume, moving: Volume) -> str:
+    """A sentence where both scans are one; empty otherwise."""
+    if fixed.grid != moving.grid or not np.array_equal(fixed.array, moving.array):
+        return ""
+    return "The fixed and the moving scan are one and the same: was one file given twice?"
+
+
 def _body(volume: Volume) -> _Body | None:
     """The body that a scan shows; None where no body is told from air."""
     steps = np.maximum(1, np.asarray(volume.grid.size) // SAMPLES)

@@ -214,6 +214,7 @@ def _carry_points(
 def _registration_error(points: dict[str, PointSet], result: Registration, warnings: list[str]) -> dict:
     """Target registration error before and after, mm, over the labels that both point sets have once."""
     from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.evaluation.doubts import same_points_doubt
     from GLIDERegLib.evaluation.metrics import target_registration_error
     from GLIDERegLib.files.pairing import match_labels
     from GLIDERegLib.files.transforms import map_points
@@ -234,6 +235,7 @@ def _registration_error(points: dict[str, PointSet], result: Registration, warni
     start, goal = (
         points[role].points[rows] for role, rows in zip(("fixed", "moving"), matching.columns(), strict=True)
     )
+    warnings += filter(None, [same_points_doubt(start, goal)])
     reached = {"initial": start, "final": map_points(result.transform, start)}
     return {
         "target_registration_error": {

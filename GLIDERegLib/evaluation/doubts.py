@@ -56,6 +56,13 @@ def direction_doubt(transform: sitk.Transform, fixed: np.ndarray, moving: np.nda
     return f"{said}: one of them may be of other scans, or the points in another coordinate system."
 
 
+def same_points_doubt(fixed: np.ndarray, moving: np.ndarray) -> str:
+    """A sentence where corresponding points (N, 3) of two scans are the same places; empty otherwise."""
+    if not len(fixed) or not np.array_equal(fixed, moving):
+        return ""
+    return "The fixed and the moving points are the same places: was one list given twice?"
+
+
 def similarity_doubt(similarity: dict) -> str:
     """A sentence where scans agree clearly less through the transform than without it; empty otherwise."""
     before, after = (similarity[when]["normalised_cross_correlation"] for when in ("initial", "final"))

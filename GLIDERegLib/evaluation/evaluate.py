@@ -11,7 +11,13 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation import metrics
-from GLIDERegLib.evaluation.doubts import direction_doubt, mirror_doubt, outside_doubt, similarity_doubt
+from GLIDERegLib.evaluation.doubts import (
+    direction_doubt,
+    mirror_doubt,
+    outside_doubt,
+    same_points_doubt,
+    similarity_doubt,
+)
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.files.points import PointSet
@@ -103,7 +109,7 @@ def evaluate_transform(
         told = [
             outside_doubt(start, fixed.grid, "fixed"),
             outside_doubt(goal, moving.grid, "moving"),
-            direction_doubt(transform, start, goal),
+            same_points_doubt(start, goal) or direction_doubt(transform, start, goal),
         ]
         report["warnings"] += filter(None, told)
         report |= _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, direction_doubt, outside_doubt
+from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, direction_doubt, outside_doubt, same_points_doubt
 from GLIDERegLib.evaluation.evaluate import evaluate_transform
 from GLIDERegLib.files.points import PointSet
 
@@ -40,6 +40,11 @@ def test_a_transform_that_leads_the_other_way_is_told_by_the_points():
     assert direction_doubt(there, INSIDE, INSIDE + shift) == ""
     assert "0.0 mm the other way" in direction_doubt(back, INSIDE, INSIDE + shift)
     assert "another coordinate system" in direction_doubt(there, INSIDE, INSIDE * RAS)
+
+
+def test_one_list_given_twice_is_told():
+    assert "given twice" in same_points_doubt(INSIDE, INSIDE.copy())
+    assert same_points_doubt(INSIDE, INSIDE + 0.1) == same_points_doubt(INSIDE[:0], INSIDE[:0]) == ""
 
 
 def pair(shift_voxels=3):
