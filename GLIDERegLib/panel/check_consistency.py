@@ -17,7 +17,7 @@ from GLIDERegLib.scene.registration.pair import Pair
 
 POLL_MILLISECONDS = 200
 COLUMNS = (_("Region"), _("Mean"), _("95 %"), _("Largest"))
-WIDTHS = (180, 55, 55)
+WIDTHS = (150, 48, 48, 60)
 START = _("Register the exchanged scans")
 FIGURES = ("mean", "p95", "max")
 

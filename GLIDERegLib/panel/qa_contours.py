@@ -20,7 +20,7 @@ from GLIDERegLib.scene.registration.segments import scanOf, segmentNames
 POLL_MILLISECONDS = 200
 COLUMNS = (_("Segment"), _("ml"), _("Mean"), _("95 %"), _("Hausdorff"), _("Dice"))
 TIPS = ("", _("Before and after"), *[_("Distance of the surfaces, mm")] * 3, "")
-WIDTHS = (66, 84, 42, 42, 62)
+WIDTHS = (58, 90, 40, 40, 62, 38)
 FIGURES = ("mean_mm", "p95_mm", "hausdorff_mm", "dice")
 
 

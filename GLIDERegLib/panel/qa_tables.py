@@ -39,7 +39,7 @@ class QaTables:
         self._filling = False
         for view, heads, widths in (
             (ui.qaLookedView, LOOKED, (205,)),
-            (ui.qaNumbersView, NUMBERS, (136, 62, 64)),
+            (ui.qaNumbersView, NUMBERS, (136, 62, 62, 54)),
         ):
             view.setColumnCount(len(heads))
             view.setHorizontalHeaderLabels(heads)
@@ -78,6 +78,8 @@ class QaTables:
                 if column != editable:
                     item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 view.setItem(row, column, item)
+        # Names with their region take three lines.
+        view.resizeRowsToContents()
         self._filling = False
 
     def _typed(self, item: qt.QTableWidgetItem) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Testing"))
 PANEL_WIDTH, PANEL_HEIGHT, VIEW = 400, 790, 400
+# Pixels beside the lungs for what their colours mean.
+LEGEND = 120
 LOOK_SECONDS = 2.3
 
 
@@ -74,7 +76,7 @@ def _view():
     view = slicer.app.layoutManager().threeDWidget(0).threeDView()
     view.mrmlViewNode().SetBoxVisible(False)
     view.mrmlViewNode().SetAxisLabelsVisible(False)
-    view.resize(VIEW, VIEW)
+    view.resize(VIEW + LEGEND, VIEW)
     return view
 
 
