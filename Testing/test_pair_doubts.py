@@ -54,14 +54,34 @@ def test_scans_of_one_size_are_not_told(small_phantom):
         assert (name, size_doubt(fixed, other), size_doubt(other, fixed)) == (name, "", "")
 
 
+IDENTITY, AWAY = sitk.Transform(3, sitk.sitkIdentity), sitk.TranslationTransform(3, (9000.0, 0.0, 0.0))
+
+
 def test_cts_that_have_nothing_in_common_are_told(small_phantom):
     fixed, moving = small_phantom.fixed, small_phantom.moving
-    assert agreement_doubt(fixed, moving, 0.85) == ""
-    assert "correlation 0.00" in agreement_doubt(fixed, moving, 0.001)
-    assert "nothing in common" in agreement_doubt(fixed, moving, None)
-    assert "inverted (correlation -0.90)" in agreement_doubt(fixed, moving, -0.9)
+    noise = replace(moving, array=np.random.default_rng(0).normal(-300, 300, moving.array.shape))
+    inverted = replace(moving, array=-moving.array.astype(np.int32))
+    assert agreement_doubt(fixed, moving, IDENTITY, 0.85) == ""
+    assert "hardly agree" in agreement_doubt(fixed, noise, IDENTITY, 0.001)
+    assert "nothing in common" in agreement_doubt(fixed, moving, AWAY, None)
+    assert "inverted" in agreement_doubt(fixed, inverted, IDENTITY, -0.9)
     # Of another modality, values tell less.
-    assert agreement_doubt(fixed, replace(moving, array=np.abs(moving.array)), 0.1) == ""
+    assert agreement_doubt(fixed, replace(moving, array=np.abs(moving.array)), IDENTITY, 0.1) == ""
+
+
+def test_a_part_of_a_scan_agrees_where_it_is(small_phantom):
+    """A correlation of all the body is low where the moving scan shows a third of it."""
+    moving = small_phantom.moving
+    grid = moving.grid
+    top = Volume(moving.array[38:], Grid((64, 64, 18), grid.spacing, tuple(grid.to_physical([0, 0, 38]))))
+    assert agreement_doubt(small_phantom.fixed, top, IDENTITY, 0.1) == ""
+
+
+def test_a_body_of_a_tenth_of_the_size_is_refused(small_phantom):
+    fixed, mouse = small_phantom.fixed, sized(small_phantom.moving, 0.1)
+    for pair in ((fixed, mouse), (mouse, fixed)):
+        with pytest.raises(InputError, match="check spacing and units"):
+            register(*pair)
 
 
 def test_a_scan_of_a_few_thick_slices_is_told(small_phantom):

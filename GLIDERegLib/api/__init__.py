@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.api.doubts import few_voxels_note, same_note
+from GLIDERegLib.api.doubts import few_voxels_note, refuse_other_size, same_note
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
@@ -48,6 +48,8 @@ __all__ = [
 
 # No scanner of bodies samples finer, and a chest would have 10^9 voxels and more: a unit was mistaken.
 FINEST_SPACING_MM = 0.2
+# As `Settings` has it.
+COARSEST_SPACING_MM = 20.0
 
 
 def register(
@@ -101,6 +103,7 @@ def register_inputs(
     asked = settings or Settings.preset("default")
     for volume in pair.scans:
         check_volume(volume)
+    refuse_other_size(*pair.scans)
     if pair.initial is not None:
         check_invertible(pair.initial, "The initial transform")
     begin = time.perf_counter()
@@ -254,6 +257,12 @@ def _at_size(settings: Settings, factor: float) -> Settings:
     if not FINEST_SPACING_MM <= settings.spacing * factor:
         raise InputError(
             f"The working spacing must be at least {FINEST_SPACING_MM / factor:.3g} mm for this image, not "
+            f"{settings.spacing:g}.",
+            code="spacing",
+        )
+    if settings.spacing * factor > COARSEST_SPACING_MM:
+        raise InputError(
+            f"The working spacing must be at most {COARSEST_SPACING_MM / factor:.3g} mm for this image, not "
             f"{settings.spacing:g}.",
             code="spacing",
         )

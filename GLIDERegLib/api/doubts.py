@@ -6,9 +6,12 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 
-from GLIDERegLib.core.ct import in_hounsfield, is_ct, scale_of
+from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, scale_of
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.files.transforms import map_points
 
 # Voxels along an axis that are looked at, a choice: a body's width to 2 %.
 SAMPLES = 64
@@ -18,12 +21,16 @@ TISSUE_HU = -500.0
 ASIDE_PERCENT = 1.0
 # A choice: one person's chest is not as much wider in one scan, in both directions, as in the other.
 WIDER = 1.4
+# A choice: a newborn's chest is a third as wide as a man's, and nobody registers the two.
+OTHER_SIZE = 3.5
 # A choice: of the box around a chest about half is tissue (E, F, G), of that around a lung cut out far less.
 DENSER = 2.0
 # A body that takes less of its image's width than this is seen whole.
 SEEN_WHOLE = 0.97
 # A choice, far below the 0.8 and more of right pairs; a phantom beside one of twice its size had 0.00.
 LOWEST_CORRELATION = 0.3
+# Choices: along an axis; a correlation of fewer voxels is chance.
+SAMPLES_OF_OVERLAP, FEWEST_SAMPLES = 24, 200
 # A choice: MIND compares patches of three voxels, and a breath moves the lungs by more than one.
 FEWEST_VOXELS = 8
 
@@ -39,16 +46,25 @@ class _Body:
     filled: float
 
 
-def size_doubt(fixed: Volume, moving: Volume) -> str:
-    """A sentence where one scan shows a body far larger than the other's; empty where not, where the smaller
-    one is not seen whole, and where one is no body but a part cut out, as a lung alone.
+def refuse_other_size(fixed: Volume, moving: Volume) -> None:
+    """Raises InputError for scans of which one shows a body several times as large as the other's."""
+    if said := size_doubt(fixed, moving, OTHER_SIZE):
+        message, _, hint = said.partition(": ")
+        raise InputError(f"{message}.", hint, code="sizes")
+
+
+def size_doubt(fixed: Volume, moving: Volume, wider: float = WIDER) -> str:
+    """A sentence where one scan shows a body `wider` times as large as the other's, or more.
+
+    Empty where not, where the smaller one is not seen whole, and where one is no body but a part cut out, as a
+    lung alone.
     """
     here, there = (_body(volume) for volume in (fixed, moving))
     if here is None or there is None:
         return ""
     ratio = there.width_mm / here.width_mm
-    larger = ratio.min() > WIDER and here.whole
-    smaller = ratio.max() < 1 / WIDER and there.whole
+    larger = ratio.min() > wider and here.whole
+    smaller = ratio.max() < 1 / wider and there.whole
     if not (larger or smaller) or not 1 / DENSER < there.filled / here.filled < DENSER:
         return ""
     widths = [" x ".join(f"{length:.3g}" for length in body.width_mm) for body in (there, here)]
@@ -58,11 +74,16 @@ def size_doubt(fixed: Volume, moving: Volume) -> str:
     )
 
 
-def agreement_doubt(fixed: Volume, moving: Volume, after: float | None) -> str:
-    """A sentence where two CTs have next to nothing in common after the registration, whose correlation is
-    `after` (None where nothing overlaps); empty otherwise.
+def agreement_doubt(fixed: Volume, moving: Volume, transform: sitk.Transform, after: float | None) -> str:
+    """A sentence where two CTs have next to nothing in common after the registration; empty otherwise.
+
+    transform: fixed to moving points, LPS mm. after: the correlation in the body, where what the moving scan
+    does not reach counts as air; None where nothing overlaps.
     """
     if not (is_ct(fixed) and is_ct(moving)) or (after is not None and after >= LOWEST_CORRELATION):
+        return ""
+    after = _overlap_correlation(fixed, moving, transform)
+    if after is not None and after >= LOWEST_CORRELATION:
         return ""
     if after is not None and after <= -LOWEST_CORRELATION:
         return (
@@ -71,6 +92,21 @@ def agreement_doubt(fixed: Volume, moving: Volume, after: float | None) -> str:
         )
     said = "show nothing in common" if after is None else f"hardly agree (correlation {after:.2f})"
     return f"The scans {said} after the registration: do not use the result."
+
+
+def _overlap_correlation(fixed: Volume, moving: Volume, transform: sitk.Transform) -> float | None:
+    """The correlation of a sample of the voxels that both scans show; None where there are next to none."""
+    steps = np.maximum(1, np.asarray(fixed.grid.size) // SAMPLES_OF_OVERLAP)
+    index = (
+        np.indices(fixed.array[:: steps[2], :: steps[1], :: steps[0]].shape).reshape(3, -1).T * steps[::-1]
+    )
+    there = moving.grid.to_index(map_points(transform, fixed.grid.to_physical(index[:, ::-1])))
+    shown = np.all((there >= 0) & (there <= np.asarray(moving.grid.size) - 1), axis=1)
+    if np.count_nonzero(shown) < FEWEST_SAMPLES:
+        return None
+    here, reached = index[shown], np.rint(there[shown]).astype(int)[:, ::-1]
+    values = [v.array[tuple(at.T)].clip(AIR_HU) for v, at in ((fixed, here), (moving, reached))]
+    return float(np.corrcoef(*values)[0, 1]) if min(v.std() for v in values) > 0 else None
 
 
 def few_voxels_note(volume: Volume) -> str:

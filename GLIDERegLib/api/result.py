@@ -65,7 +65,9 @@ def finished(
             report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
         )
         report["plausibility"], told = plausibility.judge(fixed, moving, transform, (initial, final))
-        doubts = [*filter(None, (size_doubt(fixed, moving), agreement_doubt(fixed, moving, final)))]
+        doubts = [
+            *filter(None, (size_doubt(fixed, moving), agreement_doubt(fixed, moving, transform, final)))
+        ]
         if doubts:
             told = doubts + report["plausibility"]["doubts"]
             report["plausibility"] |= {"plausible": False, "doubts": told}
