@@ -56,8 +56,8 @@ def refuse_other_size(fixed: Volume, moving: Volume) -> None:
 def size_doubt(fixed: Volume, moving: Volume, wider: float = WIDER) -> str:
     """A sentence where one scan shows a body `wider` times as large as the other's, or more.
 
-    Empty where not, where the smaller one is not seen whole, and where one is no body but a part cut out, as a
-    lung alone.
+    Empty where not, where the smaller one is not seen whole, and where one is no body but a part cut out, as
+    a lung alone.
     """
     here, there = (_body(volume) for volume in (fixed, moving))
     if here is None or there is None:
