@@ -77,6 +77,12 @@ def read_field(path: Path) -> sitk.Transform:
             "Give a 3-D image of three values (LPS mm) a voxel, in NIfTI of intent 1007 (vector).",
             code="not-3d",
         )
+    if "unsigned" in image.GetPixelIDTypeAsString():
+        raise InputError(
+            f"{named} holds values without a sign, as a colour picture does.",
+            "Give displacements in LPS mm.",
+            code="field-kind",
+        )
     vectors = sitk.GetArrayFromImage(image).astype(np.float64)
     if not np.isfinite(vectors).all():
         raise InputError(

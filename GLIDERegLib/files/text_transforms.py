@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import InputError, shortened
 
 PARTS = ("Parameters", "FixedParameters")
 
@@ -18,8 +20,14 @@ def check_text(path: Path, transform: sitk.Transform) -> None:
     text = path.read_text(encoding="utf-8", errors="replace")
     told = [block for block in _blocks(text) if not block["Transform"][0].startswith("Composite")]
     read = _elementary(transform)
-    # A number that was cut within its digits is another number.
-    whole = 0 < len(told) == len(read) and text.endswith("\n")
+    if text.rstrip() and not text.endswith("\n"):
+        # A number that was cut within its digits is another number.
+        raise InputError(
+            f"The transform '{path}' does not end with a line break, so that its last number may be cut off.",
+            "Copy it again, or end its last line.",
+            code="file-incomplete",
+        )
+    whole = 0 < len(told) == len(read)
     whole &= len(re.findall(r"(?m)^#\s*Transform\s+\d+\s*$", text)) in (0, len(_blocks(text)))
     for block, part in zip(told, read, strict=False):
         wanted = dict(zip(PARTS, (part.GetParameters(), part.GetFixedParameters()), strict=True))
@@ -30,6 +38,32 @@ def check_text(path: Path, transform: sitk.Transform) -> None:
             whole &= given is not None and fewest <= len(given) and bool(values or not given)
     if not whole:
         raise _cut_off(path)
+    for block, part in zip(told, read, strict=True):
+        given, taken = block["Parameters"], part.GetParameters()
+        if len(given) > len(taken) or not _alike(given, taken):
+            raise InputError(
+                f"The transform '{path}' holds numbers that are no {block['Transform'][0]}: ITK takes "
+                "others for them.",
+                "Compute it again.",
+                code="transform",
+            )
+
+
+def text_kind(path: Path) -> str:
+    """What a text file says its first transform is; empty for other files."""
+    if path.suffix.lower() not in (".tfm", ".txt"):
+        return ""
+    blocks = _blocks(path.read_text(encoding="utf-8", errors="replace"))
+    return shortened(blocks[0]["Transform"][0]) if blocks else ""
+
+
+def _alike(given: list[str], taken: Sequence[float]) -> bool:
+    """Whether numbers of a file are those of a transform, but for the rounding of float32."""
+    try:
+        numbers = np.array([float(word) for word in given])
+    except ValueError:
+        return False
+    return np.allclose(numbers, taken, rtol=1e-5, atol=1e-5)
 
 
 def check_matlab(path: Path) -> None:
@@ -74,5 +108,7 @@ def _elementary(transform: sitk.Transform) -> list[sitk.Transform]:
     transform = transform.Downcast()
     if not isinstance(transform, sitk.CompositeTransform):
         return [transform]
-    parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
+    parts = [transform.GetNthTransform(n).Downcast() for n in range(transform.GetNumberOfTransforms())]
+    if len(parts) == 1 and isinstance(parts[0], sitk.CompositeTransform):
+        return parts  # MatrixOffsetTransformBase, which SimpleITK shows as a composite of itself
     return [part for one in parts for part in _elementary(one)]

@@ -21,7 +21,7 @@ from GLIDERegLib.files.kinds import kind_of, refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
-from GLIDERegLib.files.text_transforms import check_matlab, check_text
+from GLIDERegLib.files.text_transforms import check_matlab, check_text, text_kind
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")
@@ -88,7 +88,9 @@ def _read(path: Path) -> sitk.Transform:
     if path.suffix.lower() == ".txt" and is_elastix(path.read_text(encoding="utf-8", errors="replace")):
         return read_elastix(path)
     _refuse_unknown(path)
-    with itk_calls(f"The transform '{path}' cannot be read; it is damaged or not a transform ITK knows."):
+    kind = text_kind(path)
+    failure = f"cannot be read; it is damaged{f' or {kind} is' if kind else ' or'} not a transform ITK knows"
+    with itk_calls(f"The transform '{path}' {failure}."):
         transform = sitk.ReadTransform(str(path)).Downcast()
     parameters = (*transform.GetParameters(), *transform.GetFixedParameters()) if transform.IsLinear() else ()
     if not np.isfinite(parameters).all():
@@ -265,7 +267,9 @@ def _refuse_unknown(path: Path) -> None:
 def _parts(transform: sitk.Transform) -> list[sitk.Transform]:
     """The transform's elementary parts in the order in which a point goes through them."""
     transform = transform.Downcast()
-    if not isinstance(transform, sitk.CompositeTransform):
+    # A linear one is a part as a whole: SimpleITK shows ANTs' MatrixOffsetTransformBase as a composite of
+    # itself, without end.
+    if not isinstance(transform, sitk.CompositeTransform) or transform.IsLinear():
         return [transform]
     # ITK applies the transform that was added last first.
     nested = [transform.GetNthTransform(n) for n in reversed(range(transform.GetNumberOfTransforms()))]

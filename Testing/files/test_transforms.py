@@ -139,6 +139,47 @@ def test_a_transform_that_flattens_space_is_refused(tmp_path, name):
         read_transform(path)
 
 
+def itk_text(name, parameters, fixed="0 0 0", end="\n"):
+    head = "#Insight Transform File V1.0\n#Transform 0\n"
+    return f"{head}Transform: {name}\nParameters: {parameters}\nFixedParameters: {fixed}{end}"
+
+
+def test_the_affine_of_ants_in_text_is_read_and_carries_points(tmp_path):
+    """SimpleITK shows it as a composite of itself, without end."""
+    text = itk_text("MatrixOffsetTransformBase_double_3_3", "1 0 0 0 1 0 0 0 1 5 6 7")
+    (tmp_path / "Affine.txt").write_text(text)
+    transform = read_transform(tmp_path / "Affine.txt")
+    points = PointSet(["A"], np.array([[10.0, 20.0, 30.0]]))
+    there, columns = propagate(points, transform, "fixed-to-moving")
+    np.testing.assert_allclose(there.points, [[15.0, 26.0, 37.0]])
+    back, _ = propagate(there, transform, "moving-to-fixed")
+    np.testing.assert_allclose(back.points, points.points, atol=1e-3)
+    assert columns["inside_field"].all() and columns["residual_mm"].max() < 1e-3
+    whole = sitk.CompositeTransform([transform, field_transform(waves)])
+    assert in_field(whole, GRID.center[None]).all()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (itk_text("VersorRigid3DTransform_double_3_3", "2 2 2 0 0 0"), "no VersorRigid3DTransform"),
+        (itk_text("FancyTransform_double_3_3", "1 2 3"), "FancyTransform_double_3_3 is not"),
+        (itk_text("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 5 6 7", end=""), "line break"),
+    ],
+)
+def test_a_text_that_itk_reads_as_another_is_refused_with_the_reason(tmp_path, text, said):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_transform(tmp_path / "a.txt")
+
+
+def test_a_colour_picture_is_no_field(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "a.mha"))
+    with pytest.raises(InputError, match="colour"):
+        read_transform(tmp_path / "a.mha")
+
+
 def test_a_transform_between_metres_and_millimetres_is_no_singular_one(tmp_path):
     sitk.WriteTransform(an_affine(matrix=tuple(1e-3 * np.eye(3).ravel())), str(tmp_path / "a.tfm"))
     assert read_transform(tmp_path / "a.tfm").TransformPoint((0.0, 0.0, 1000.0))[2] == pytest.approx(11.0)
