@@ -12,12 +12,6 @@ from GLIDERegLib.processes.start import end, start_process
 TOLD = "import os; print(*(os.environ[name] for name in {names}))"
 
 
-def test_the_command_line_loads_no_numpy_before_its_threads_are_set():
-    source = "import GLIDERegLib.cli, sys; print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
-
-
 def test_a_process_of_the_library_is_told_how_its_threads_wait():
     process = start_process([sys.executable, "-c", TOLD.format(names=list(THREAD_VARIABLES))])
     try:
