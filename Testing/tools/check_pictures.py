@@ -106,11 +106,12 @@ def _drawLandmarks(host, view, path: Path) -> None:
         section.collapsed = True
     _choose(ui.checkLayoutCombo, "Coronal")
     ui.checkLayoutButton.checked = True
-    _choose(ui.checkOverlayCombo, "landmarks")
-    node.checkOpacity = 60
     shown = [view(f"GLIDEReg{column}Coronal") for column in ("Fixed", "Warped", "Moving")]
     for one in shown:
         one.resize(VIEW, VIEW)
+        one.grab()  # a view that was never drawn takes no notice of a legend
+    _choose(ui.checkOverlayCombo, "landmarks")
+    node.checkOpacity = 60
     ui.checkNextButton.click()
     for one in shown:
         # Selecting a landmark goes close to it.
