@@ -440,5 +440,11 @@ def test_plots_are_drawn_of_what_there_is(two_cases, case, right, tmp_path):
     for path in drawn:
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         assert min(array.shape[:2]) > 300 and array.std() > 5
+    # Two methods that share no case cannot be summed up in one curve, and families label in their own ways.
+    first, *_, last = two_cases.records
+    apart = replace(two_cases, records=[first | {"family": "a"}, last | {"family": "b"}])
+    assert [path.name for path in write_plots(apart, tmp_path)] == ["errors_by_case.png"]
+    text = table_text(apart, "right", CIRCUMSTANCES)
+    assert text.startswith("Family ") and "Dice mean" in text and "Dice bone" not in text
     bare = replace(case, fixed_points=None, moving_points=None, fixed_labels=None, moving_labels=None)
     assert write_plots(run_benchmark([bare], [right], tmp_path / "bare"), tmp_path) == []

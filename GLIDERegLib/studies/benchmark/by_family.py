@@ -31,11 +31,19 @@ FAMILY_COLUMNS = (
 )
 
 
+def several_families(results: Results) -> bool:
+    return len(_families(results)) > 1
+
+
+def _families(results: Results) -> list[str]:
+    return list(dict.fromkeys(r["family"] for r in results.records if r.get("family")))
+
+
 def family_tables(results: Results, methods: list[str], reference: str) -> list[str]:
     """A table for each family of cases where there are several, that in which the reference is worst
     first."""
-    families = list(dict.fromkeys(r["family"] for r in results.records if r.get("family")))
-    if len(families) < 2:
+    families = _families(results)
+    if not several_families(results):
         return []
     done = {
         (family, name): [r for r in results.done(name) if r.get("family") == family]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from GLIDERegLib.files.outputs import whole_file
+from GLIDERegLib.studies.benchmark.by_family import several_families
 from GLIDERegLib.studies.benchmark.rows import case_row, landmark_errors
 from GLIDERegLib.studies.benchmark.run import Results
 
@@ -27,21 +28,25 @@ FARTHEST_PERCENT, ROOM = 99, 1.5
 def write_plots(results: Results, out: Path) -> list[Path]:
     """Draws what the results have data for; the files are written whole or not at all.
 
-    error_curves.png: share of landmarks within a distance. errors_by_case.png: landmark errors of each case.
-    dice_by_structure.png: Dice of each structure over the cases. Raises InputError where one cannot be
-    written.
+    error_curves.png: share of landmarks within a distance, over the cases that all methods finished.
+    errors_by_case.png: landmark errors of each case. dice_by_structure.png: Dice of each structure over the
+    cases of one family. Raises InputError where one cannot be written.
     """
     errors = {
         name: {r["case"]: e for r in results.done(name) for e in landmark_errors([r])}
         for name in results.methods
     }
     errors = {name: cases for name, cases in errors.items() if cases}
+    common = set.intersection(*(set(cases) for cases in errors.values())) if errors else set()
     dice = {name: found for name in results.methods if (found := _dice_by_structure(results, name))}
     figures = {}
+    if common:
+        figures["error_curves.png"] = _error_curves(
+            {name: {case: cases[case] for case in sorted(common)} for name, cases in errors.items()}
+        )
     if errors:
-        figures["error_curves.png"] = _error_curves(errors)
         figures["errors_by_case.png"] = _boxes(errors, "landmark error (mm)", logarithmic=True)
-    if dice:
+    if dice and not several_families(results):
         figures["dice_by_structure.png"] = _boxes(dice, "Dice overlap", logarithmic=False)
     for name, figure in figures.items():
         with whole_file(out / name) as temporary:

@@ -10,7 +10,7 @@ import numpy as np
 
 from GLIDERegLib.files.outputs import whole_file, write_json
 from GLIDERegLib.studies.benchmark.about import describe_weights
-from GLIDERegLib.studies.benchmark.by_family import family_tables
+from GLIDERegLib.studies.benchmark.by_family import family_tables, several_families
 from GLIDERegLib.studies.benchmark.rows import (
     GIB,
     SLOW_PEER,
@@ -76,7 +76,7 @@ def table_text(results: Results, reference: str, about: dict) -> str:
     """The table in Markdown, in the layout of the paper's Table 2, with what a reader must know under it."""
     ran = [name for name in results.methods if not _never_ran(results, name)]
     tests = _tests(results, ran, reference)
-    parts = [_main_table(results, ran), NOTES, *family_tables(results, ran, reference)]
+    parts = [*family_tables(results, ran, reference), _main_table(results, ran), NOTES]
     parts += [*_case_table(results, ran), *tests]
     if tests:
         parts.append(NOTE_ON_TESTS)
@@ -124,6 +124,9 @@ def _main_table(results: Results, methods: list[str]) -> str:
     structures = dict.fromkeys(
         key for name in methods for row in rows[name] for key in row if key[:5] == "dice_"
     )
+    # Each family labels structures in its own way.
+    if several_families(results):
+        structures = dict.fromkeys(key for key in structures if key == "dice_mean")
     columns = {
         "cases": lambda name: f"{len(rows[name])}/{len(results.cases)}",
         "TRE (mm), mean ± SD": over_landmarks(lambda found: f"{found.mean():.2f} ± {found.std():.2f}"),
