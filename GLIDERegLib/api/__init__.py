@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.api.doubts import few_voxels_note, refuse_other_size, same_note
+from GLIDERegLib.api.doubts import check_initial, few_voxels_note, refuse_other_size, same_note
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
@@ -23,7 +23,7 @@ from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.files.feature_cache import FeatureCache
-from GLIDERegLib.files.transforms import check_invertible, field_grid, map_points
+from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import rigid_nodules, scale, small_mask
 from GLIDERegLib.registration.features.encoding import SliceEncoder
@@ -105,7 +105,7 @@ def register_inputs(
         check_volume(volume)
     refuse_other_size(*pair.scans)
     if pair.initial is not None:
-        check_invertible(pair.initial, "The initial transform")
+        check_initial(*pair.scans, pair.initial)
     begin = time.perf_counter()
     device = choose_device(asked.device)
     factor = magnification(pair.fixed.grid)

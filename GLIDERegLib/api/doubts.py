@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, scale_of
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.files.transforms import check_invertible, map_points
 
 # Voxels along an axis that are looked at, a choice: a body's width to 2 %.
 SAMPLES = 64
@@ -29,6 +29,8 @@ DENSER = 2.0
 SEEN_WHOLE = 0.97
 # A choice, far below the 0.8 and more of right pairs; a phantom beside one of twice its size had 0.00.
 LOWEST_CORRELATION = 0.3
+# A choice, along an axis.
+INITIAL_SAMPLES = 9
 # Choices: along an axis; a correlation of fewer voxels is chance.
 SAMPLES_OF_OVERLAP, FEWEST_SAMPLES = 24, 200
 # A choice: MIND compares patches of three voxels, and a breath moves the lungs by more than one.
@@ -51,6 +53,21 @@ def refuse_other_size(fixed: Volume, moving: Volume) -> None:
     if said := size_doubt(fixed, moving, OTHER_SIZE):
         message, _, hint = said.partition(": ")
         raise InputError(f"{message}.", hint, code="sizes")
+
+
+def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> None:
+    """Raises InputError for an initial transform, fixed to moving points (LPS mm), that has no inverse or leads
+    from nowhere in the fixed scan into the moving one.
+    """
+    check_invertible(initial, "The initial transform")
+    places = [np.linspace(0, n - 1, INITIAL_SAMPLES) for n in fixed.grid.size]
+    points = fixed.grid.to_physical(np.stack(np.meshgrid(*places), axis=-1).reshape(-1, 3))
+    if not moving.grid.contains(map_points(initial, points)).any():
+        raise InputError(
+            "The initial transform leads from nowhere in the fixed scan into the moving one.",
+            "Check that it is of these scans, in mm, and maps fixed to moving points.",
+            code="initial-transform",
+        )
 
 
 def size_doubt(fixed: Volume, moving: Volume, wider: float = WIDER) -> str:
