@@ -12,11 +12,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.api.doubts import check_initial, few_voxels_note, refuse_other_size, same_note
+from GLIDERegLib.api.doubts import check_initial, notes, refuse_other_size
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
-from GLIDERegLib.core.ct import in_hounsfield, is_ct, note
+from GLIDERegLib.core.ct import in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
@@ -110,7 +110,7 @@ def register_inputs(
     device = choose_device(asked.device)
     factor = magnification(pair.fixed.grid)
     stages = Stages(device, progress, cancel, keep, _at_own_size(preview, factor))
-    warnings = _notes(pair)
+    warnings = notes(pair)
     settings = _at_size(asked, factor)
     if not all(is_ct(scan) for scan in pair.scans):
         # Noise and shading of an MR outweigh what its brightness tells: landmarks came out worse (mr_0).
@@ -216,15 +216,6 @@ def correct(
         for when, transform in (("before_mm", present), ("after_mm", result.transform))
     }
     return result
-
-
-def _notes(pair: PairInputs) -> list[str]:
-    """What a reader of the result should know of the scans: how they were read, their numbers, their size."""
-    told = [*pair.fixed.notes, *pair.moving.notes]
-    told += [sentence for volume in pair.scans if (sentence := note(volume))]
-    told += [sentence for volume in pair.scans if (sentence := few_voxels_note(volume))]
-    told += [sentence] if (sentence := same_note(*pair.scans)) else []
-    return told + ([sentence] if (sentence := scale.note(pair.fixed.grid)) else [])
 
 
 def _without_nodules(

@@ -1,4 +1,4 @@
-"""Doubts about a pair that its sizes and its agreement raise, beside those of `registration.plausibility`."""
+"""What to say, and what to refuse, of a pair as a whole, beside the doubts of `registration.plausibility`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, scale_of
+from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, note, scale_of
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.transforms import check_invertible, map_points
+from GLIDERegLib.registration import scale
+from GLIDERegLib.registration.pair_inputs import PairInputs
 
 # Voxels along an axis that are looked at, a choice: a body's width to 2 %.
 SAMPLES = 64
@@ -37,6 +39,14 @@ SAMPLES_OF_OVERLAP, FEWEST_SAMPLES = 24, 200
 FEWEST_VOXELS = 8
 
 
+def notes(pair: PairInputs) -> list[str]:
+    """What a reader of the result should know of the scans: how they were read, their numbers, their size."""
+    told = [*pair.fixed.notes, *pair.moving.notes]
+    told += filter(None, map(note, pair.scans))
+    told += filter(None, map(few_voxels_note, pair.scans))
+    return [*told, *filter(None, (same_note(*pair.scans), scale.note(pair.fixed.grid)))]
+
+
 @dataclass(frozen=True)
 class _Body:
     """width_mm: from left to right and from front to back. whole: whether its sides are all seen. filled: the
@@ -56,8 +66,8 @@ def refuse_other_size(fixed: Volume, moving: Volume) -> None:
 
 
 def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> None:
-    """Raises InputError for an initial transform, fixed to moving points (LPS mm), that has no inverse or leads
-    from nowhere in the fixed scan into the moving one.
+    """Raises InputError for an initial transform, fixed to moving points (LPS mm), that has no inverse or
+    leads from nowhere in the fixed scan into the moving one.
     """
     check_invertible(initial, "The initial transform")
     places = [np.linspace(0, n - 1, INITIAL_SAMPLES) for n in fixed.grid.size]
