@@ -105,11 +105,6 @@ def test_a_flat_initial_transform_is_refused_by_the_library_too(small_phantom):
         register(small_phantom.fixed, small_phantom.moving, initial_transform=flat)
 
 
-def test_an_initial_transform_that_leads_away_is_refused(small_phantom):
-    with pytest.raises(InputError, match="leads from nowhere"):
-        register(small_phantom.fixed, small_phantom.moving, initial_transform=AWAY)
-
-
 @pytest.mark.parametrize("factor, doubted", [(2.0, True), (1.0, False)])
 def test_the_doubt_stands_on_top_of_the_warnings_and_in_the_report(small_phantom, factor, doubted):
     fixed, moving = small_phantom.fixed, sized(small_phantom.fixed, factor)
