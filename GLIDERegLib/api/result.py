@@ -65,11 +65,10 @@ def finished(
             report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
         )
         report["plausibility"], told = plausibility.judge(fixed, moving, transform, (initial, final))
-        doubts = [
-            *filter(None, (size_doubt(fixed, moving), agreement_doubt(fixed, moving, transform, final)))
-        ]
-        if doubts:
-            told = doubts + report["plausibility"]["doubts"]
+        size, agreement = size_doubt(fixed, moving), agreement_doubt(fixed, moving, transform, final)
+        if size or agreement:
+            # The reason before what comes of it.
+            told = [*filter(None, [size]), *report["plausibility"]["doubts"], *filter(None, [agreement])]
             report["plausibility"] |= {"plausible": False, "doubts": told}
     # What casts doubt on the whole result stands above all notes.
     report["warnings"] = told + outcome.warnings
