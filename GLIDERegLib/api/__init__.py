@@ -153,7 +153,12 @@ def register_inputs(
 
         settings, outcome = once_again(run, settings, large.fixed.grid, warnings)
         outcome = _to_size(outcome, factor)
-        outcome.displacement = rigid_nodules.kept_rigid(outcome.displacement, fixed_balls, moving_balls)
+        outcome.displacement = rigid_nodules.kept_rigid(
+            outcome.displacement,
+            fixed_balls,
+            moving_balls,
+            (in_hounsfield(pair.fixed), in_hounsfield(pair.moving)),
+        )
         settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
         return finished(*pair.scans, outcome, settings, encoder, device, stages, begin)

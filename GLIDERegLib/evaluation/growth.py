@@ -129,9 +129,9 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
             within = "within 12 months" if days <= LUNG_RADS_DAYS else "but that took more than 12 months"
         words.append(f"more than {LUNG_RADS_MM} mm, {within} ({LUNG_RADS})")
     else:
-        words.append(f"not more than {LUNG_RADS_MM} mm ({LUNG_RADS})")
+        words.append(f"not more than {LUNG_RADS_MM} mm, above which it counts as growth ({LUNG_RADS})")
     reached = "at least" if change >= FLEISCHNER_MM else "less than"
-    words.append(f"{reached} {FLEISCHNER_MM:g} mm ({FLEISCHNER})")
+    words.append(f"{reached} {FLEISCHNER_MM:g} mm, from which it counts as growth ({FLEISCHNER})")
     words += _doubling_words(times, "the nodule taken for a sphere")
     return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
 
@@ -153,11 +153,11 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     words = [f"volume {percent:+.0f} % (95 % {low:+.0f} to {high:+.0f} %, {source})"]
     words += _span(low, high) + _differ_words(differ)
     reached = "at least" if abs(percent) >= VOLUME_CHANGE_PERCENT else "less than"
-    words.append(f"{reached} {VOLUME_CHANGE_PERCENT:.0f} % ({BTS})")
+    words.append(f"{reached} {VOLUME_CHANGE_PERCENT:.0f} %, from which a change counts ({BTS})")
     words += _doubling_words(times, "")
     if times[0] is not None:
         side = "at most" if times[0] <= SHORT_DOUBLING_DAYS else "more than"
-        words.append(f"{side} {SHORT_DOUBLING_DAYS:.0f} days ({BTS})")
+        words.append(f"{side} {SHORT_DOUBLING_DAYS:.0f} days, within which more work-up is asked for ({BTS})")
     return Growth(VOLUME, percent, low, high, *times, "; ".join(words))
 
 

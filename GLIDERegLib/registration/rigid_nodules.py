@@ -16,6 +16,7 @@ from scipy import ndimage
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
+from GLIDERegLib.registration.nodule_place import placed
 
 # Descriptors see an edge from there.
 HIDDEN_MARGIN_MM = 1.5
@@ -27,6 +28,10 @@ SHELLS_MM = (4.0, 6.0, 9.0, 14.0, 21.0)
 NODES_MM, MOST = 2.0, 3
 LEAST_DETERMINANT = 0.2
 ITERATIONS = 60
+
+
+# Rotation (3, 3) and shift (3,).
+Motion = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,24 @@ def hidden(volume: Volume, nodules: list[Volume]) -> Volume:
     return Volume(array, volume.grid, volume.name)
 
 
-def kept_rigid(field: DisplacementField, fixed: list[Ball], moving: list[Ball]) -> DisplacementField:
-    """The field, rigid within balls of the fixed image and where it meets balls of the moving image."""
+def kept_rigid(
+    field: DisplacementField,
+    fixed: list[Ball],
+    moving: list[Ball],
+    scans: tuple[Volume, Volume] | None = None,
+) -> DisplacementField:
+    """The field, rigid within balls of the fixed image and where it meets balls of the moving image.
+
+    scans: both in HU, by which each nodule is placed; see `placed`.
+    """
     balls = fixed + [Ball(_source(field, ball.center), ball.radius_mm) for ball in moving]
     regions = _together([ball for ball in balls if field.grid.contains(ball.center)])
     if not regions:
         return field
     field = field.subdivided(NODES_MM, MOST)
+    motions = [_motion(field, region, scans) for region in regions]
     for shell in SHELLS_MM:
-        vectors = _mixed(field, regions, shell)
+        vectors = _mixed(field, regions, motions, shell)
         changed = np.any(vectors != field.vectors, axis=-1)
         if not changed.any() or jacobian_determinant(vectors, field.grid)[changed].min() > LEAST_DETERMINANT:
             break
@@ -99,19 +113,37 @@ def _together(balls: list[Ball]) -> list[list[Ball]]:
     return regions
 
 
-def _mixed(field: DisplacementField, regions: list[list[Ball]], shell_mm: float) -> np.ndarray:
+def _motion(field: DisplacementField, region: list[Ball], scans: tuple[Volume, Volume] | None) -> Motion:
+    """The rigid motion of a region: that of the field in and about it, placed by the scans."""
+    box = _box(field, region, AROUND_MM)
+    points = field.grid.points()[box]
+    near = _away(points, region) < AROUND_MM
+    rotation, shift = _rigid(points[near], field.vectors[box][near])
+    if scans is not None:
+        centers, radii = np.stack([b.center for b in region]), np.array([b.radius_mm for b in region])
+        shift = placed(scans, centers, radii, rotation, shift)
+    return rotation, shift
+
+
+def _away(points: np.ndarray, region: list[Ball]) -> np.ndarray:
+    """Distance in mm of points from a region's balls, negative in them."""
+    return np.min([np.linalg.norm(points - b.center, axis=-1) - b.radius_mm for b in region], axis=0)
+
+
+def _mixed(
+    field: DisplacementField, regions: list[list[Ball]], motions: list[Motion], shell_mm: float
+) -> np.ndarray:
     """Vectors of the field with each region's rigid motion, wholly within it, not at all beyond its shell."""
     spacing = float(max(field.grid.spacing))
     total = np.ones((*field.grid.shape, 1), np.float32)
     vectors = field.vectors.astype(np.float32).copy()
-    for region in regions:
+    for region, (rotation, shift) in zip(regions, motions, strict=True):
         box = _box(field, region, shell_mm + 2 * spacing)
         points = field.grid.points()[box]
-        away = np.min([np.linalg.norm(points - b.center, axis=-1) - b.radius_mm for b in region], axis=0)
+        away = _away(points, region)
         # Between nodes the field is linear: those about the region must be rigid, too.
         ramp = np.clip(1 - (away - spacing) / shell_mm, 0, 1)
         share = ramp**2 * (3 - 2 * ramp)
-        rotation, shift = _rigid(points[away < AROUND_MM], field.vectors[box][away < AROUND_MM])
         weight = (share / np.maximum(1 - share, 1e-6))[..., None]
         vectors[box] += weight * (points @ rotation.T + shift - points)
         total[box] += weight

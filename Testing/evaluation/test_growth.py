@@ -70,7 +70,10 @@ def test_a_doubled_volume_doubles_in_the_time_between(days, share):
 def test_volumes_without_an_interval_of_their_own_take_25_per_cent():
     found = volumes(500, 600, 200)
     assert found.low == pytest.approx(-4) and found.high == pytest.approx(50)
-    assert found.doubling_days is None and "less than 25 % (British Thoracic Society 2015)" in found.words
+    assert (
+        found.doubling_days is None
+        and "less than 25 %, from which a change counts (British Thoracic Society 2015)" in found.words
+    )
 
 
 def test_each_rule_is_told_for_its_own_quantity_only():

@@ -13,6 +13,7 @@ from GLIDERegLib.evaluation.nodules import jacobian_determinants
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.evaluation.thorax import Thorax
 from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.nodule_place import placed
 from GLIDERegLib.registration.rigid_nodules import Ball, hidden, kept_rigid
 
 
@@ -112,3 +113,20 @@ def test_nodules_that_doubled_are_warped_to_the_size_they_were_scanned_with():
         radius = radii[int(label.split()[1]) - 1]
         volume = carried_volume(to_moving, fixed, to_moving(fixed[None])[0], radius)
         assert volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05), label
+
+
+@pytest.mark.parametrize("grown", [0.7, 1.0, 1.4])
+def test_a_nodule_is_placed_on_itself_though_the_tissue_around_says_otherwise(grown):
+    grid, true = Grid((50, 50, 50), (1.0, 1.0, 1.0)), np.array([2.2, -1.4, 0.7])
+    rng, center = np.random.default_rng(1), np.array([24.0, 25.0, 23.5])
+
+    def scan(middle, radius):
+        inside = np.clip(radius - np.linalg.norm(grid.points() - middle, axis=-1) + 0.5, 0, 1)
+        return Volume((-850 + 880 * inside + rng.normal(0, 20, grid.shape)).astype(np.int16), grid)
+
+    scans = scan(center, 5.0), scan(center + true, 5.0 * grown)
+    shift = placed(scans, center[None], np.array([5.5]), np.eye(3), np.zeros(3))
+    assert np.linalg.norm(shift - true) < 0.4
+    # Nothing there, or only what lies too far away, moves nothing.
+    empty = scan(center + 100, 5.0)
+    assert not placed((scans[0], empty), center[None], np.array([5.5]), np.eye(3), np.zeros(3)).any()
