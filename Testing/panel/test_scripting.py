@@ -6,7 +6,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from panel.support import FLIP, MODULE, ONE_THREAD, contents, worldPoints
+from panel.support import FLIP, MODULE, contents, worldPoints
 
 from GLIDERegLib.core.errors import InputError
 
@@ -188,20 +188,11 @@ def test_the_sample_pair_is_listed_once_slicer_has_started_and_needs_no_network(
     assert (node.fixedVolume, node.movingVolume) == tuple(nodes[:2])
 
 
-def test_the_modules_own_test_passes_on_a_smaller_pair(slicerHost, monkeypatch):
-    pytest.importorskip("scipy")
-    pytest.importorskip("torch")
-    for name, value in ONE_THREAD.items():
-        monkeypatch.setenv(name, value)
-    useSmallPair(monkeypatch)
-    slicerHost.loadModule(MODULE).python.GLIDERegTest().runTest()
-
-
 def useSmallPair(monkeypatch) -> None:
     from GLIDERegLib.scene.registration import sample
 
-    monkeypatch.setattr(sample, "SIZE", (96, 96, 84))
-    monkeypatch.setattr(sample, "SPACING_MM", 4.0)
+    monkeypatch.setattr(sample, "SIZE", (64, 64, 56))
+    monkeypatch.setattr(sample, "SPACING_MM", 6.0)
 
 
 @pytest.mark.once
