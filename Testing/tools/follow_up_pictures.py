@@ -37,7 +37,7 @@ def draw(folder: Path) -> None:
         ui.followUpSearchedCheck.checked = True
         ui.followUpAddButton.click()
     ui.followUpStartButton.click()
-    host.waitUntil(lambda: not module.logic.busy and not ui.followUpStartButton.isHidden(), seconds=600)
+    host.waitUntil(lambda: module.logic.followUp.study is not None, seconds=600)
     ui.followUpReaderEdit.text = "A. Reader"
     with check_views.layouts() as view:
         ui.followUpView.selectRow(SELECTED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # Pixels; as high as the first page with its long sections closed.
-PANEL_WIDTH, PANEL_HEIGHT = 400, 740
+PANEL_WIDTH, PANEL_HEIGHT = 400, 800
 
 
 def main(folder: Path) -> None:
@@ -70,8 +70,8 @@ def main(folder: Path) -> None:
     check_pictures.draw(folder)
     nodules_pictures.draw(folder)
     sequence_pictures.draw(folder)
-    follow_up_pictures.draw(folder)
     qa_pictures.draw(folder)
+    follow_up_pictures.draw(folder)
 
 
 if __name__ == "__main__":
