@@ -393,11 +393,12 @@ def test_the_table_tells_how_it_was_made(two_cases):
 
 def test_the_table_tells_of_results_from_an_earlier_day_and_another_machine(two_cases):
     first, *rest = two_cases.records
-    old = first | {"made": {"date": "2020-02-02T00:00:00+00:00", "processor": "Abacus"}}
+    old = first | {"made": {"date": "2020-02-02T00:00:00+00:00", "processor": "Abacus"}, "version": "shift 0"}
     text = table_text(replace(two_cases, records=[old, *rest]), "right", CIRCUMSTANCES)
     line = next(line for line in text.splitlines() if "Results made from" in line)
     assert "2020-02-02" in line and rest[-1]["made"]["date"] in line
     assert "Abacus" in line and CIRCUMSTANCES["machine"]["processor"] in line
+    assert "right: shift 0 and shift 1" in text
 
 
 def test_times_are_told_relative_to_convexadam(case, right, tmp_path):
@@ -444,6 +445,7 @@ def test_plots_are_drawn_of_what_there_is(two_cases, case, right, tmp_path):
     first, *_, last = two_cases.records
     apart = replace(two_cases, records=[first | {"family": "a"}, last | {"family": "b"}])
     assert [path.name for path in write_plots(apart, tmp_path)] == ["errors_by_case.png"]
+    assert [path.name for path in tmp_path.glob("*.png")] == ["errors_by_case.png"]
     text = table_text(apart, "right", CIRCUMSTANCES)
     assert text.startswith("Family ") and "Dice mean" in text and "Dice bone" not in text
     bare = replace(case, fixed_points=None, moving_points=None, fixed_labels=None, moving_labels=None)

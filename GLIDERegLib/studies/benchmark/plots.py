@@ -48,6 +48,9 @@ def write_plots(results: Results, out: Path) -> list[Path]:
         figures["errors_by_case.png"] = _boxes(errors, "landmark error (mm)", logarithmic=True)
     if dice and not several_families(results):
         figures["dice_by_structure.png"] = _boxes(dice, "Dice overlap", logarithmic=False)
+    for name in {"error_curves.png", "errors_by_case.png", "dice_by_structure.png"} - set(figures):
+        # An earlier call's picture would be taken for this one's.
+        (out / name).unlink(missing_ok=True)
     for name, figure in figures.items():
         with whole_file(out / name) as temporary:
             figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")

@@ -211,7 +211,10 @@ def _not_done(results: Results) -> list[str]:
 
 def _circumstances(results: Results, about: dict) -> str:
     machine, settings = about["machine"], about["settings"]
-    versions = {r["method"]: r["version"] for r in results.records if r.get("version")}
+    versions: dict[str, dict[str, None]] = {}
+    for record in results.records:
+        if record.get("version"):
+            versions.setdefault(record["method"], {})[record["version"]] = None
     weights = dict.fromkeys(describe_weights(r["weights"]) for r in results.records if r.get("weights"))
     dates = [record["made"]["date"] for record in results.records]
     processors = dict.fromkeys(record["made"]["processor"] for record in results.records)
@@ -224,7 +227,7 @@ def _circumstances(results: Results, about: dict) -> str:
         f", {graphics}, {machine['system']}; load before the start {machine['load_before']}",
         f"Runs: {settings['threads']} thread(s), {limit} a run, median time of {settings['repeats']}",
         f"Results made from {min(dates)} to {max(dates)} on {', '.join(processors)}",
-        "Methods: " + "; ".join(f"{name}: {version}" for name, version in versions.items()),
+        "Methods: " + "; ".join(f"{name}: {' and '.join(found)}" for name, found in versions.items()),
         "Versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         *([about["weights"]] if about.get("weights") else weights or ["weights: none"]),
     ]
