@@ -17,6 +17,7 @@ REMEDIES = {
         "Close other programs, or choose the preset fast, a coarser Working resolution under Advanced, or "
         "another Device."
     ),
+    "initial-transform": _("Choose another Initial transform, or none."),
     "spacing": _("Choose another Working resolution under Advanced."),
     "weights-absent": _("Download the checkpoint on this page, or choose the features MIND (local)."),
     "weights": _("Download the checkpoint on this page again, or clear Custom checkpoint."),
@@ -50,11 +51,11 @@ LIBRARY_SAYS = frozenset(
     dicom-damaged dicom-direction dicom-gap dicom-kind dicom-mixed dicom-multiframe dicom-no-frame
     dicom-no-image dicom-one-slice dicom-other-scan dicom-phases dicom-registrations dicom-repeats
     dicom-series dicom-shifted dicom-split-series dicom-stacks dicom-tags dicom-tilt
-    different-patients elastix empty field-kind field-space file-closed file-empty file-kind
+    different-patients elastix empty endian field-kind field-space file-closed file-empty file-kind
     file-type folder geometry grid-differs grids-differ labels name-too-long nifti-2 not-measured
     one-scan overlap package-highdicom package-openpyxl plain-matrix points record record-scene
     record-tampered report report-failed scan-dates scene segment-names segmentation segments
-    sequence setting sform slicer-transform system tolerances units values""".split()
+    sequence setting sform singular sizes slicer-transform space system tolerances units values""".split()
 )
 
 

@@ -17,6 +17,7 @@ from slicer import (
 )
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.errors import Cancelled
 from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring
 from GLIDERegLib.scene.follow_up.run import FollowUp
 from GLIDERegLib.scene.parameters import inputsOf, notesOf, outputsOf, sequenceInputsOf, settingsOf
@@ -218,5 +219,6 @@ def _waitFor(registration: SceneRegistration | SequenceRegistration, progressCal
         if registration.active:
             registration.close()
     if registration.results is None:
-        raise RuntimeError(" ".join(registration.error or (_("The registration was cancelled."),)).strip())
+        error = registration.error or Cancelled(_("The registration was cancelled."))
+        raise RuntimeError(f"{error.message} {error.hint}".strip())
     return registration.results

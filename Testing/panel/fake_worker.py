@@ -20,6 +20,8 @@ def main(folder: Path, module: str, *arguments: str) -> None:
     if module == "GLIDERegLib.worker.probe":
         if plan["probe"] is None:
             sys.exit("This Python is broken.")
+        while (folder / "hold").exists():
+            time.sleep(0.02)
         print(json.dumps(plan["probe"]))
     elif arguments == ("--stay",):
         # As a worker that cannot be loaded: nothing waits.

@@ -118,6 +118,7 @@ def test_leaving_slicer_ends_the_run(slicerHost, running, children, nothingLeft,
 
 
 def test_leaving_slicer_while_the_probe_runs_ends_that(slicerHost, fake, children):
+    (fake.folder / "hold").touch()
     module = slicerHost.loadModule(MODULE)
     module.enter()
     assert len(children()) == 1

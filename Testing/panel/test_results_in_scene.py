@@ -31,6 +31,8 @@ def run(slicerSession, recording):
         node, ui = module.logic.getParameterNode(), module.ui
         node.fixedVolume, node.movingVolume = scans.fixedVolume, scans.movingVolume
         node.fixedNodules, node.movingNodules = scans.fixedNodules, scans.movingNodules
+        # As the recording was made.
+        node.keepNodules = False
         node.features, node.spacing, node.searchRange, node.threads = "local", 2.0, 16.0, 1
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         seen = SimpleNamespace(before=contents([*scans.all, *composites]), foregrounds=set(), stages=[])
