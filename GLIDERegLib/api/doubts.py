@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, note, scale_of
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import InputError, one_sentence
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.transforms import check_invertible, map_points
 from GLIDERegLib.registration import scale
@@ -25,6 +25,7 @@ ASIDE_PERCENT = 1.0
 WIDER = 1.4
 # A choice: a newborn's chest is a third as wide as a man's, and nobody registers the two.
 OTHER_SIZE = 3.5
+SIZE_HINT = "Check spacing and units in the files' headers."
 # A choice: of the box around a chest about half is tissue (E, F, G), of that around a lung cut out far less.
 DENSER = 2.0
 # A body that takes less of its image's width than this is seen whole.
@@ -60,9 +61,8 @@ class _Body:
 
 def refuse_other_size(fixed: Volume, moving: Volume) -> None:
     """Raises InputError for scans of which one shows a body several times as large as the other's."""
-    if said := size_doubt(fixed, moving, OTHER_SIZE):
-        message, _, hint = said.partition(": ")
-        raise InputError(f"{message}.", hint, code="sizes")
+    if message := _other_size(fixed, moving, OTHER_SIZE):
+        raise InputError(message, SIZE_HINT, code="sizes")
 
 
 def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> None:
@@ -80,8 +80,14 @@ def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> Non
         )
 
 
-def size_doubt(fixed: Volume, moving: Volume, wider: float = WIDER) -> str:
-    """A sentence where one scan shows a body `wider` times as large as the other's, or more.
+def size_doubt(fixed: Volume, moving: Volume) -> str:
+    """A sentence where one scan shows a body WIDER times as large as the other's, or more; else empty."""
+    message = _other_size(fixed, moving, WIDER)
+    return one_sentence(message, SIZE_HINT) if message else ""
+
+
+def _other_size(fixed: Volume, moving: Volume, wider: float) -> str:
+    """What is wrong where one body is `wider` times as large as the other, or more.
 
     Empty where not, where the smaller one is not seen whole, and where one is no body but a part cut out, as
     a lung alone.
@@ -96,8 +102,7 @@ def size_doubt(fixed: Volume, moving: Volume, wider: float = WIDER) -> str:
         return ""
     widths = [" x ".join(f"{length:.3g}" for length in body.width_mm) for body in (there, here)]
     return (
-        f"The moving body is {widths[0]} mm wide (left to right, front to back), the fixed one {widths[1]}: "
-        "check spacing and units in the files' headers."
+        f"The moving body is {widths[0]} mm wide (left to right, front to back), the fixed one {widths[1]}."
     )
 
 

@@ -15,7 +15,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.quality.locks import transformLock
 from GLIDERegLib.scene.quality.maps import TRANSFORM_ROLE, putIntoFolder
-from GLIDERegLib.scene.quality.pair_texts import keepText, textsOf
+from GLIDERegLib.scene.quality.pair_texts import keepText, keptOf
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.registration.results import setRegistrationReferences
 from GLIDERegLib.scene.report.folder import ReportInputs, writeReportFolder
@@ -102,11 +102,5 @@ def backwardOf(pair: Pair) -> slicer.vtkMRMLTransformNode | None:
 
 def consistencyOf(pair: Pair) -> dict | None:
     """What `glidereg consistency` reported of the transform as it is now; None where it did not."""
-    for node in textsOf(pair, KIND):
-        try:
-            kept = json.loads(node.GetText())
-        except ValueError:
-            continue
-        if kept.get("transform") == transformLock(pair):
-            return kept["report"]
-    return None
+    kept = keptOf(pair, KIND)
+    return kept["report"] if kept else None

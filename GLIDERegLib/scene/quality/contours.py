@@ -13,7 +13,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.scene.command import SceneTask
 from GLIDERegLib.scene.quality.contour_nodes import LEAST_RANGE_MM, addScale, addSurface, readSegmentation
 from GLIDERegLib.scene.quality.locks import transformLock
-from GLIDERegLib.scene.quality.pair_texts import keepText, textsOf
+from GLIDERegLib.scene.quality.pair_texts import keepText, keptOf
 from GLIDERegLib.scene.registration.inputs import writeVolume
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.registration.segments import segmentNames, writeSegments
@@ -130,11 +130,5 @@ def takePropagated(
 
 def compared(pair: Pair) -> dict[str, dict[str, float]]:
     """Distances of contours that were propagated by the transform as it is now."""
-    for node in textsOf(pair, KIND):
-        try:
-            kept = json.loads(node.GetText())
-        except ValueError:
-            continue
-        if kept.get("transform") == transformLock(pair):
-            return kept["compared"]
-    return {}
+    kept = keptOf(pair, KIND)
+    return kept["compared"] if kept else {}

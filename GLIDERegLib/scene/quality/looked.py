@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from GLIDERegLib.evaluation.record.record import Look
 from GLIDERegLib.scene.quality.landmarks import places, worst
 from GLIDERegLib.scene.quality.locks import transformLock
-from GLIDERegLib.scene.quality.pair_texts import keepText, textsOf
+from GLIDERegLib.scene.quality.pair_texts import keepText, keptOf
 from GLIDERegLib.scene.registration.pair import Pair
 
 KIND = "looked"
@@ -18,7 +18,7 @@ KIND = "looked"
 
 def seen(pair: Pair) -> list[Look]:
     """What was looked at of the transform as it is now; nothing of what it was before."""
-    data = _kept(pair)
+    data = keptOf(pair, KIND)
     return [Look(**look) for look in data["looked"]] if data else []
 
 
@@ -42,14 +42,3 @@ def worstSeen(pair: Pair) -> tuple[int, int]:
     looked = {look.what for look in seen(pair)}
     ten = worst(places(pair))
     return sum(any(what.startswith(f"Landmark {place.label},") for what in looked) for place in ten), len(ten)
-
-
-def _kept(pair: Pair) -> dict | None:
-    for node in textsOf(pair, KIND):
-        try:
-            data = json.loads(node.GetText())
-        except ValueError:
-            continue
-        if data.get("transform") == transformLock(pair):
-            return data
-    return None

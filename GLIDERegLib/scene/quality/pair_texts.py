@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import slicer
 import slicer.util
 
 from GLIDERegLib.scene.quality.landmark_nodes import ROLES
+from GLIDERegLib.scene.quality.locks import transformLock
 from GLIDERegLib.scene.quality.maps import TRANSFORM_ROLE, putIntoFolder
 from GLIDERegLib.scene.registration.pair import Pair
 
@@ -21,6 +25,18 @@ def textsOf(pair: Pair, kind: str) -> list[slicer.vtkMRMLTextNode]:
         if node.GetAttribute(KIND) == kind
         and [node.GetNodeReference(role) for role in (*ROLES.values(), TRANSFORM_ROLE)] == of
     ]
+
+
+def keptOf(pair: Pair, kind: str) -> dict[str, Any] | None:
+    """What a text of the kind holds as JSON of the transform as it is now; None where none does."""
+    for node in textsOf(pair, kind):
+        try:
+            kept = json.loads(node.GetText())
+        except ValueError:
+            continue
+        if kept.get("transform") == transformLock(pair):
+            return kept
+    return None
 
 
 def addText(pair: Pair, kind: str, name: str, text: str) -> slicer.vtkMRMLTextNode:
