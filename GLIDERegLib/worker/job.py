@@ -26,7 +26,7 @@ from typing import Any
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.processes.owned import OwnedProcess
-from GLIDERegLib.worker.messages import LEFT_IDLE, STAY, Request, error_event
+from GLIDERegLib.worker.messages import STAY, Request, error_event
 from GLIDERegLib.worker.output import Output, why_it_ended
 
 GRACE_SECONDS = 2.0  # for the process to end by itself after a cancellation or its last event
@@ -184,14 +184,14 @@ class RegistrationJob:
         # Looked at before the events: what comes after the end is known to be all.
         gone = self._is_gone(child)
         events = [event for event in child.output.take() if self._note(event)]
-        if (gone and not self._started_anew(child)) or self._ready:
+        if (gone and not self._started_anew()) or self._ready:
             events.append(self._finish(child))
         return events
 
-    def _started_anew(self, child: Child) -> bool:
-        """Starts another process where the one that was given the request had left without seeing it."""
+    def _started_anew(self) -> bool:
+        """Starts another process where the one that was given the request had ended, or did, without a word."""
         silent = self._state is State.STARTING and self._last_event is None
-        if not (self._handed_over and silent and child.process.status == LEFT_IDLE):
+        if not (self._handed_over and silent):
             return False
         self._handed_over, self._ended_at = False, None
         try:

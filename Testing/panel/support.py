@@ -151,7 +151,9 @@ class FakePython:
     def plan(self, steps: list, findings: dict | None = FINDINGS) -> None:
         """findings: what the probe answers, None where it breaks."""
         plan = {"recording": str(self.recording), "probe": findings, "steps": steps}
-        (self.folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        # Whole at any moment, for a worker that was started ahead may be reading.
+        (self.folder / "plan.new").write_text(json.dumps(plan), encoding="utf-8")
+        (self.folder / "plan.new").replace(self.folder / "plan.json")
 
     @property
     def request(self) -> dict:
