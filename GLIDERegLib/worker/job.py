@@ -189,7 +189,7 @@ class RegistrationJob:
         return events
 
     def _started_anew(self) -> bool:
-        """Starts another process where the one that was given the request had ended, or did, without a word."""
+        """Starts another process where the one that was given the request ended without a word."""
         silent = self._state is State.STARTING and self._last_event is None
         if not (self._handed_over and silent):
             return False
