@@ -81,6 +81,36 @@ def test_no_text_for_a_user_says_it_otherwise_than_the_field(phrase):
     assert not found, f"say {PHRASES[phrase]}: {found}"
 
 
+# Beside `counted`: what is a number of many by its meaning, or has one form for one and for many.
+NEVER_ONE = r"series|values|digits|more"
+# A number that was counted: a length, a sum, a size, or a name that says so.
+A_COUNT = r"(len|sum|int)\(.*\)|(number|count|n|.*\['n'\])"
+
+
+def plurals(path: Path) -> Iterator[str]:
+    """Formatted texts of a Python file in which a count stands before a noun of many."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = node.values if isinstance(node, ast.JoinedStr) else []
+        for number, part in enumerate(parts[:-1]):
+            if not isinstance(part, ast.FormattedValue) or not re.fullmatch(A_COUNT, ast.unparse(part.value)):
+                continue
+            rest = [part.value if isinstance(part, ast.Constant) else "some" for part in parts[number + 1 :]]
+            noun = re.match(r" (?:some |[a-z]+ )?([a-z]{3,}s|series)\b", "".join(map(str, rest)))
+            if noun and not re.fullmatch(NEVER_ONE, noun[1]):
+                yield f"{path.name}:{part.lineno}: {ast.unparse(part.value)}{noun[0]}"
+
+
+def test_one_of_something_is_not_told_as_many():
+    found = [text for path in sorted((ROOT / "GLIDERegLib").rglob("*.py")) for text in plurals(path)]
+    assert not found, f"say it by `counted`: {found}"
+
+
+def test_a_count_before_a_noun_of_many_is_found(tmp_path):
+    path = tmp_path / "said.py"
+    path.write_text('f"{len(a)} {role} points lie", f"{count} slices", f"{counted(3, name)} of {length} mm"')
+    assert len(list(plurals(path))) == 2
+
+
 def test_a_phrase_in_a_text_is_found():
     assert all(re.search(phrase, sample, re.IGNORECASE) for phrase, sample in SAMPLES.items())
     assert SAMPLES.keys() == PHRASES.keys()

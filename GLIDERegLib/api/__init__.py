@@ -16,6 +16,7 @@ from GLIDERegLib.api.doubts import check_initial, notes, refuse_other_size
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
@@ -121,9 +122,9 @@ def register_inputs(
         for volume, points in zip(pair.scans, pair.nodules, strict=True)
     )
     if number := len(fixed_balls) + len(moving_balls):
-        marks = "1 mark" if number == 1 else f"{number} marks"
         warnings.append(
-            f"Nodules ({marks} in both scans) do not steer the registration; they keep their size."
+            f"Nodules ({counted(number, 'mark')} in both scans) do not steer the registration; they keep "
+            "their size."
         )
     seen = replace(pair, fixed=in_hounsfield(seen_fixed), moving=in_hounsfield(seen_moving))
     large = seen.enlarged(factor)

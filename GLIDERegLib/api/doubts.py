@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, note, scale_of
 from GLIDERegLib.core.errors import InputError, one_sentence
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -147,8 +148,8 @@ def few_voxels_note(volume: Volume) -> str:
     if fewest >= FEWEST_VOXELS:
         return ""
     return (
-        f"The {volume.name} has only {fewest} voxels along an axis, {apart:.3g} mm apart: motion along it "
-        "cannot be told."
+        f"The {volume.name} has only {counted(fewest, 'voxel')} along an axis, {apart:.3g} mm apart: motion "
+        "along it cannot be told."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, progress_reporter
 from GLIDERegLib.cli.options import complete, settings_of, settings_options
+from GLIDERegLib.core.counting import counted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> None:
     if not options.quiet:
         whole = report["residual_mm"]
         print(
-            f"{report['kind'].capitalize()}: {whole['mean']:.2f} mm on average at {whole['n']} points, "
+            f"{report['kind'].capitalize()}: {whole['mean']:.2f} mm on average at "
+            f"{counted(whole['n'], 'point')}, "
             f"95 % below {whole['p95']:.2f} mm, largest {whole['max']:.2f} mm."
         )
         for name, values in report["regions_mm"].items():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
+from GLIDERegLib.core.counting import counted
 
 # mm; what a reader of the object may be told without a word: a tenth of a fine voxel.
 UNSAID_MM = 0.1
@@ -84,7 +85,7 @@ def run_contours(options: argparse.Namespace) -> None:
     if not options.quiet:
         print("Scan:  ", _described(scan.info))
         names = ", ".join(segment.name for segment in segmentation.segments)
-        print(f"{options.output}: {len(segmentation.segments)} segments, not approved: {names}")
+        print(f"{options.output}: {counted(len(segmentation.segments), 'segment')}, not approved: {names}")
 
 
 def _export_contours(options: argparse.Namespace):
@@ -187,4 +188,4 @@ def _described(info) -> str:
     """A scan in one line, without anything of the patient."""
     date = f" of {info.study_date}" if info.study_date else ""
     frame = f"frame of reference {info.frame_of_reference_uid or 'unknown'}"
-    return f"series '{info.description}'{date}, {len(info.sop_instance_uids)} images, {frame}"
+    return f"series '{info.description}'{date}, {counted(len(info.sop_instance_uids), 'image')}, {frame}"

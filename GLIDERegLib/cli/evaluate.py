@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.cli.console import Row, comparison, interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
+from GLIDERegLib.core.counting import counted
 
 FILES = {
     "transform": "transform, fixed points to moving points: ITK's (.h5, .tfm, .mat) or a displacement field",
@@ -109,9 +110,9 @@ def accuracy_rows(report: dict, label_names: dict[int, str] | None = None) -> li
     """What a report of `evaluate_transform` says of landmarks and labels, where they were given."""
     found, names = [], label_names or {}
     if error := report.get("target_registration_error"):
-        number = error["final"]["n"]
-        found.append((f"error at {number} landmarks, mean (mm)", *_before_after(error, "mean")))
-        found.append((f"error at {number} landmarks, 95th percentile (mm)", *_before_after(error, "p95")))
+        number = counted(error["final"]["n"], "landmark")
+        found.append((f"error at {number}, mean (mm)", *_before_after(error, "mean")))
+        found.append((f"error at {number}, 95th percentile (mm)", *_before_after(error, "p95")))
     if dice := report.get("dice"):
         before, after = (dice[when]["per_label"] for when in ("initial", "final"))
         for label in sorted(before.keys() | after.keys()):

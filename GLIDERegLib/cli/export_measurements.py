@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
 from GLIDERegLib.cli.options import complete
+from GLIDERegLib.core.counting import counted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     known, uids = interruptible(lambda cancel: _export(options))
     if options.quiet:
         return
-    print(f"{len(uids)} nodules in {options.output}, not verified")
+    print(f"{counted(len(uids), 'nodule')} in {options.output}, not verified")
     for label, uid in uids.items():
         print(f"  {label}: {'tracked from the earlier report' if label in known else 'new'}, {uid}")
 

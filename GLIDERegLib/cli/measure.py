@@ -8,6 +8,7 @@ from pathlib import Path
 from GLIDERegLib.cli.console import interruptible
 from GLIDERegLib.cli.options import complete
 from GLIDERegLib.cli.register import REPORT, WARPED
+from GLIDERegLib.core.counting import counted
 
 # Decimals of what is written; six stand for coordinates.
 DECIMALS = 2
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
             write_segmentation(outlines(points.labels, nodules, scan.grid), options.masks)
     if options.quiet:
         return
-    print(f"{len(nodules)} nodules in {options.output}")
+    print(f"{counted(len(nodules), 'nodule')} in {options.output}")
     for label, nodule in zip(points.labels, nodules, strict=True):
         print(f"  {label}: {line(nodule)}")
 

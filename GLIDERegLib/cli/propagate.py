@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import GlideRegError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         write_points(propagated, temporary, columns)
     if options.quiet:
         return
-    print(f"{len(propagated)} points in {options.output}")
+    print(f"{counted(len(propagated), 'point')} in {options.output}")
     role = options.direction.partition("-")[0]
     if role in grids:
         print_warnings([*filter(None, [outside_doubt(points.points, grids[role], role, OUTSIDE_SHARE)])])
@@ -86,7 +87,8 @@ def run(options: argparse.Namespace) -> None:
     for text, chosen in doubts.items():
         if chosen.any():
             labels = [label for label, shown in zip(propagated.labels, chosen, strict=True) if shown]
-            print_warnings([f"{len(labels)} points are {text}: {', '.join(labels)}."])
+            said = counted(len(labels), "point is", "points are")
+            print_warnings([f"{said} {text}: {', '.join(labels)}."])
 
 
 def image_grids(options: argparse.Namespace) -> dict[str, Grid]:

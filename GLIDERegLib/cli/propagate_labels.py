@@ -9,6 +9,7 @@ from pathlib import Path
 from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
 from GLIDERegLib.cli.propagate import ROLES, image_grids
+from GLIDERegLib.core.counting import counted
 
 # mm; an inverse further from the exact one than a tenth of a fine voxel is told.
 UNSAID_MM = 0.1
@@ -141,7 +142,7 @@ def _write_surfaces(meshes: dict, folder: Path) -> dict[str, str]:
 
 
 def _print(found, compared: dict, output: Path) -> None:
-    print(f"{len(found.carried)} segments in {output}, not reviewed")
+    print(f"{counted(len(found.carried), 'segment')} in {output}, not reviewed")
     heads = ["ml before", "ml after", *(COLUMNS.values() if compared else ())]
     print(f"{'':<32}" + "".join(f"{head:>11}" for head in heads))
     for item in found.carried:
@@ -154,7 +155,8 @@ def _print(found, compared: dict, output: Path) -> None:
 def _doubts(found, compared: dict):
     names = [item.segment.name for item in found.carried if item.lost]
     if names:
-        yield f"{len(names)} segments are lost, nothing of them is on the other grid: {', '.join(names)}."
+        said = counted(len(names), "segment is lost, nothing of it", "segments are lost, nothing of them")
+        yield f"{said} is on the other grid: {', '.join(names)}."
     for item in found.carried:
         if item.share_outside > 0:
             yield f"{100 * item.share_outside:.0f} % of '{item.segment.name}' lies outside the other scan."

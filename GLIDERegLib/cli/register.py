@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import comparison, interruptible, print_warnings, progress_reporter
 from GLIDERegLib.cli.options import complete, settings_of, settings_options
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.tasks import task_of
 from GLIDERegLib.files.pair_files import PairFiles
 from GLIDERegLib.processes.loading import uncollected
@@ -189,8 +190,9 @@ def _carry_points(
         ]
         if beyond:
             verb = "land" if role == "fixed" else "lie"
+            said = counted(len(beyond), f"{role} point {verb}s", f"{role} points {verb}")
             warnings.append(
-                f"{len(beyond)} {role} points {verb} outside the moving image, where nothing can be "
+                f"{said} outside the moving image, where nothing can be "
                 f"compared (inside_moving is false): {', '.join(beyond)}."
             )
         outside = [
@@ -199,8 +201,9 @@ def _carry_points(
             if not inside
         ]
         if outside:
+            said = counted(len(outside), f"{role} point lies", f"{role} points lie")
             warnings.append(
-                f"{len(outside)} {role} points lie outside the fixed image, where the motion is not known "
+                f"{said} outside the fixed image, where the motion is not known "
                 f"(inside_field is false): {', '.join(outside)}."
             )
         grid = fixed if role == "fixed" else moving
@@ -258,6 +261,6 @@ def print_summary(report: dict, folder: Path, given: Collection[str]) -> None:
     rows = [("normalised cross-correlation", *correlation)]
     if error := report.get("target_registration_error"):
         means = [error[when]["mean"] for when in ("initial", "final")]
-        rows.append((f"distance of {error['final']['n']} points, mean (mm)", *means))
+        rows.append((f"distance of {counted(error['final']['n'], 'point')}, mean (mm)", *means))
     print(comparison(rows))
     print_warnings(report["warnings"])

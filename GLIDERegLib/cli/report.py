@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GLIDERegLib.cli.console import interruptible
 from GLIDERegLib.cli.options import complete
+from GLIDERegLib.core.counting import counted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -45,4 +46,4 @@ def run(options: argparse.Namespace) -> None:
 
     count = interruptible(lambda cancel: write_report(folder, page, table, cancel.check, options.show_names))
     if not options.quiet:
-        print(f"Report in {page}; {count} nodules in {table}")
+        print(f"Report in {page}; {counted(count, 'nodule')} in {table}")

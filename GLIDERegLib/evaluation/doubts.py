@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.transforms import map_points
 
@@ -27,7 +28,9 @@ def outside_doubt(points: np.ndarray, grid: Grid, role: str, least: float = 0.0)
     outside = ~grid.contains(points)
     if not outside.mean() > least:
         return ""
-    said = f"{int(outside.sum())} of {len(points)} {role} points lie outside the {role} image"
+    number = int(outside.sum())
+    of = f"{number} of {counted(len(points), f'{role} point')}"
+    said = f"{of} {'lies' if number == 1 else 'lie'} outside the {role} image"
     if outside.mean() <= OUTSIDE_SHARE:
         return f"{said}."
     others = {"in RAS": points * RAS, "in voxels": grid.to_physical(points), "in cm": 10 * points}

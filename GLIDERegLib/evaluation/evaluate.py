@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.core.body import Body
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -233,7 +234,7 @@ def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list
     if not all(sets):
         if arrays[0].shape != arrays[1].shape:
             raise InputError(
-                f"The {len(arrays[0])} fixed and {len(arrays[1])} moving points cannot be matched.",
+                f"{len(arrays[0])} fixed and {counted(len(arrays[1]), 'moving point')} cannot be matched.",
                 "Give corresponding points the same unique label.",
                 code="labels",
             )

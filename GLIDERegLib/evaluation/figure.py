@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.metrics import target_registration_error
@@ -170,7 +171,7 @@ def _layout(planes: list[Plane], title: str | None, errors: dict | None) -> tupl
     headline = [title] if title else []
     if errors is not None:
         headline.append(
-            f"target registration error of {errors['n']} landmarks: "
+            f"target registration error of {counted(errors['n'], 'landmark')}: "
             f"{errors['mean_before']:.2f} mm before, {errors['mean_after']:.2f} mm after"
         )
     left, gap, bottom, top = 0.35, 0.08, 0.75, 0.62 + 0.4 * bool(headline)

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.body import Body
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.describing import descriptions
 from GLIDERegLib.core.errors import InputError
@@ -251,7 +252,7 @@ def _facts(report: dict[str, Any], show_names: bool) -> list[tuple[str, str]]:
         ("Model", model),
         ("Pre-alignment", titles("align").get(settings["align"], str(settings["align"]))),
         ("Working resolution", f"{report['working_spacing_mm']:g} mm"),
-        ("Device", f"{device['kind']} ({device['name']}, {device['threads']} threads)"),
+        ("Device", f"{device['kind']} ({device['name']}, {counted(device['threads'], 'thread')})"),
         ("Time", f"{report['seconds']:.1f} s"),
         ("Peak memory", f"{memory:.0f} MB"),
         ("Stopped by user, intermediate result", "yes" if report.get("stopped_early") else "no"),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from GLIDERegLib.core.counting import counted
+
 TG132 = (
     "Brock KK, Mutic S, McNutt TR, Li H, Kessler ML. Use of image registration and fusion algorithms and "
     "techniques in radiotherapy: report of the AAPM Radiation Therapy Committee Task Group No. 132. "
@@ -69,7 +71,7 @@ def _point_errors(error: dict | None) -> list[Number]:
     ):
         found.append(
             Number(
-                f"Target registration error of {final['n']} point pairs, {name}",
+                f"Target registration error of {counted(final['n'], 'point pair')}, {name}",
                 "mm",
                 f"{initial[key]:.2f}",
                 f"{final[key]:.2f}",

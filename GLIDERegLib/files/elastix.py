@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 
 FIELD = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.MULTILINE)
@@ -65,7 +66,7 @@ def _transform(path: Path, fields: dict[str, list[str]]) -> sitk.Transform:
     parameters = _numbers(path, fields, "TransformParameters")
     told = _first(fields, "NumberOfParameters", str(len(parameters)))
     if told != str(len(parameters)):
-        raise _refused(path, f"it holds {len(parameters)} parameters instead of {told}")
+        raise _refused(path, f"it holds {counted(len(parameters), 'parameter')} instead of {told}")
     cosines = _first(fields, "UseDirectionCosines", "true") == "true"
     if (
         not cosines
@@ -123,7 +124,9 @@ def _bspline(path: Path, fields: dict[str, list[str]], parameters: list[float]) 
 def _filled(path: Path, transform: sitk.Transform, parameters: list[float]) -> sitk.Transform:
     if len(parameters) != transform.GetNumberOfParameters():
         raise _refused(
-            path, f"it holds {len(parameters)} parameters instead of {transform.GetNumberOfParameters()}"
+            path,
+            f"it holds {counted(len(parameters), 'parameter')} instead of "
+            f"{transform.GetNumberOfParameters()}",
         )
     transform.SetParameters(parameters)
     return transform

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError, shortened
 from GLIDERegLib.files.headers import is_nrrd
 
@@ -137,7 +138,8 @@ def _check_meta(fields: dict[str, str], named: str) -> None:
         for name in names:
             if name in fields and not _are_numbers(fields[name], count):
                 raise InputError(
-                    f"{named} has '{shortened(fields[name])}' as {name}, which is not {count} numbers.",
+                    f"{named} has '{shortened(fields[name])}' as {name}, which is not "
+                    f"{counted(count, 'number')}.",
                     "Mend its header.",
                     code="geometry",
                 )

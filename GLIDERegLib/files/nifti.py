@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import apply_affine
 from GLIDERegLib.files.itk import itk_calls
@@ -77,7 +78,7 @@ def check_nifti(path: Path, what: str, mend: str) -> None:
         raise InputError(f"{what} is damaged or incomplete.", "Copy or export it again.", code="file-damaged")
     if bad:
         raise InputError(
-            f"{what} holds {bad} voxels that are NaN or infinite.",
+            f"{what} holds {counted(bad, 'voxel that is', 'voxels that are')} NaN or infinite.",
             mend,
             code="not-finite",
         )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 
 HINT = "Give corresponding points the same unique label."
@@ -37,13 +38,12 @@ class Matching:
     def warnings(self) -> list[str]:
         """A sentence for each kind of point that was left out, and for an order that was guessed."""
         said = [
-            f"{len(labels)} {role} points have no partner of the same label and were left out: "
-            f"{', '.join(labels)}."
+            f"{_left_out(len(labels), role, 'no partner of the same label')}: {', '.join(labels)}."
             for role, labels in zip(("fixed", "moving"), self.alone, strict=True)
             if labels
         ]
         said += [
-            f"{count} {role} points have no label and were left out."
+            f"{_left_out(count, role, 'no label')}."
             for role, count in zip(("fixed", "moving"), self.unnamed, strict=True)
             if count
         ]
@@ -88,7 +88,8 @@ def match_labels(fixed: Sequence[str], moving: Sequence[str]) -> Matching:
     if numbered or not given:
         if len(lists[0]) != len(lists[1]):
             raise InputError(
-                f"The {len(lists[0])} fixed and {len(lists[1])} moving points have no labels to pair by.",
+                f"{len(lists[0])} fixed and {counted(len(lists[1]), 'moving point')} have no labels to pair "
+                "by.",
                 HINT,
                 code="points-unmatched",
             )
@@ -101,7 +102,7 @@ def match_labels(fixed: Sequence[str], moving: Sequence[str]) -> Matching:
             code="points-unmatched",
         )
     raise InputError(
-        f"The {len(lists[0])} fixed and {len(lists[1])} moving points share no label "
+        f"{len(lists[0])} fixed and {counted(len(lists[1]), 'moving point')} share no label "
         f"({_some(lists[0])} against {_some(lists[1])}).",
         HINT,
         code="points-unmatched",
@@ -119,3 +120,8 @@ def _numbers(labels: Sequence[str]) -> list[str] | None:
 def _some(labels: Sequence[str], most: int = 4) -> str:
     named = [label or "no label" for label in labels]
     return ", ".join(named[:most]) + (", ..." if len(named) > most else "")
+
+
+def _left_out(number: int, role: str, lacking: str) -> str:
+    has, were = (f"{role} point has", "was") if number == 1 else (f"{role} points have", "were")
+    return f"{number} {has} {lacking} and {were} left out"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError, shortened, system_refusals
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.point_tables import FCSV_COLUMNS, parse_table, position, system_of
@@ -37,7 +38,9 @@ class PointSet:
 
     def __post_init__(self):
         if np.shape(self.points) != (len(self.labels), 3):
-            raise ValueError(f"{len(self.labels)} labels do not fit points of shape {np.shape(self.points)}")
+            raise ValueError(
+                f"{counted(len(self.labels), 'label')} for points of shape {np.shape(self.points)}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.image_files import read_image, times
@@ -84,7 +85,7 @@ def check_volume(volume: Volume) -> None:
         bad = volume.array.size - int(np.isfinite(volume.array).sum())
         if bad:
             raise InputError(
-                f"{what} holds {bad} voxels that are NaN or infinite.",
+                f"{what} holds {counted(bad, 'voxel that is', 'voxels that are')} NaN or infinite.",
                 f"Replace them by {BACKGROUND}.",
                 code="not-finite",
             )

@@ -173,11 +173,11 @@ class FollowUpPage:
         self._view.showIdle()
         if run.study is not None:
             self._adopt(run.study)
-            told = _("{number} nodules in {scans} scans.")
+            told = _("Nodules: {number}; scans: {scans}.")
             self._view.tell(told.format(number=len(run.study.nodules), scans=len(run.study.scans)))
             self._view.say(run.warnings)
         elif run.state is State.CANCELLED:
-            told = _("Cancelled; {done} of {total} registrations stay.")
+            told = _("Cancelled; registrations that stay: {done} of {total}.")
             self._view.tell(told.format(done=run.done, total=run.total))
         else:
             unknown = _("The run failed; Slicer's error log says why.")

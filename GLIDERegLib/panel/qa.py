@@ -117,7 +117,7 @@ class QaPage:
         self._tables.showLooked(seen(pair) if pair else [])
         visited, worst = worstSeen(pair) if pair else (0, 0)
         ui.qaLookedLabel.text = (
-            _("{visited} of the {worst} worst landmarks were looked at.").format(visited=visited, worst=worst)
+            _("Worst landmarks looked at: {visited} of {worst}.").format(visited=visited, worst=worst)
             if worst
             else _("No landmarks: find them on the page Check.")
         )

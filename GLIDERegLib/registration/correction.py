@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial import cKDTree
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.core.settings import Level, Settings
@@ -112,7 +113,7 @@ def correct_pair(
 def _check(fixed: Volume, fixed_points: np.ndarray, moving_points: np.ndarray) -> None:
     if len(fixed_points) == 0 or len(fixed_points) != len(moving_points):
         raise InputError(
-            f"There are {len(fixed_points)} fixed and {len(moving_points)} moving points.",
+            f"There are {len(fixed_points)} fixed and {counted(len(moving_points), 'moving point')}.",
             "Give as many fixed as moving points, and at least one.",
             code="points",
         )

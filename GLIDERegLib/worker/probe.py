@@ -16,6 +16,7 @@ import sys
 from importlib import import_module, metadata
 from typing import Any
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.worker.channel import Channel
 
 # Names to import, and their distribution's where it differs.
@@ -56,7 +57,7 @@ def device_label(name: str) -> str:
     kind, _, number = name.partition(":")
     if kind == "cuda":
         return _cuda_label(int(number or 0))
-    return f"CPU ({os.cpu_count()} threads{_memory()})" if kind == "cpu" else "Apple GPU"
+    return f"CPU ({counted(os.cpu_count() or 1, 'thread')}{_memory()})" if kind == "cpu" else "Apple GPU"
 
 
 def _cuda_label(number: int) -> str:

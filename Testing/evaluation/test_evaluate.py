@@ -235,7 +235,7 @@ def test_a_doubled_label_leaves_the_sound_ones_paired_and_is_told():
     }
     assert result["target_registration_error"]["final"]["mean"] == 0
     assert any("more than once" in text and "A" in text for text in result["warnings"])
-    assert any("1 fixed points have no partner" in text and "B" in text for text in result["warnings"])
+    assert any("1 fixed point has no partner" in text and "B" in text for text in result["warnings"])
 
 
 def test_labels_that_are_shared_but_never_unique_are_refused():

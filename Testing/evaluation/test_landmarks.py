@@ -176,7 +176,7 @@ def test_the_report_names_the_worst_place():
     (worst,) = check.report["worst"]
     assert worst["error_mm"] == pytest.approx(5.0) and worst["region"] == "lung"
     np.testing.assert_allclose(worst["vector_mm"], (0, 0, 5))
-    assert check.summary.startswith("1 landmarks: error 5.00 mm on average")
+    assert check.summary.startswith("1 landmark: error 5.00 mm on average")
 
 
 def test_a_keypoint_lies_where_two_rods_cross_and_none_along_a_rod():

@@ -14,7 +14,7 @@ from GLIDERegLib.files.points import read_points
         (["a", "b"], ["b"], [(1, 0)], ["1 fixed", "a"]),
         (["a"], ["b", "x", "a"], [(0, 2)], ["2 moving", "b, x"]),
         (["a", "b", "b"], ["b", "a", "c"], [(0, 1)], ["more than once", "b", "1 moving", "c"]),
-        (["a", "", ""], ["", "a"], [(0, 1)], ["2 fixed points have no label", "1 moving points have no"]),
+        (["a", "", ""], ["", "a"], [(0, 1)], ["2 fixed points have no label", "1 moving point has no"]),
         ([" a ", "b"], ["b", "a"], [(0, 1), (1, 0)], []),
         (["F-1", "F-2", "F-3"], ["F-2", "F-3", "F-4"], [(1, 0), (2, 1)], ["F-1", "F-4"]),
     ],

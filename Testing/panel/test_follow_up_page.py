@@ -189,7 +189,7 @@ def test_cancel_keeps_the_registrations_that_are_done_and_the_next_run_goes_on(
     assert "Scan 2 of 2 (2023-03-10)" in ui.followUpProgressLabel.text
     ui.followUpStopButton.click()
     slicerHost.waitUntil(lambda: not module.logic.busy and not ui.followUpStartButton.isHidden())
-    assert ui.followUpProgressLabel.text == "Cancelled; 1 of 2 registrations stay."
+    assert ui.followUpProgressLabel.text == "Cancelled; registrations that stay: 1 of 2."
     assert [row[4] for row in cells(ui.followUpScansView)] == ["yes", "not yet", "the others' reference"]
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLGridTransformNode") == 1
     followed(slicerHost, replay, module, made)
@@ -208,7 +208,7 @@ def test_each_nodule_has_one_row_and_a_click_shows_it_in_every_scan(
     followed(slicerHost, replay, module, made)
     number = dated[DAYS[0]][1].GetNumberOfControlPoints()
     assert ui.followUpView.rowCount == number
-    assert ui.followUpProgressLabel.text == f"{number} nodules in 3 scans."
+    assert ui.followUpProgressLabel.text == f"Nodules: {number}; scans: 3."
     for nodule in module.logic.followUp.study.nodules:
         marked = [cell.point for cell in nodule.cells if cell.mark is not None]
         assert len(marked) == 3 and all(cell.measurement.mean_mm == 7.8 for cell in nodule.cells)

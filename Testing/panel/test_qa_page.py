@@ -108,7 +108,7 @@ def test_places_that_were_visited_are_counted_among_the_worst(slicerHost, opened
     slicerHost.processEvents(0.2)
     enter(opened)
     assert column(opened.ui.qaLookedView)[-1] == "Landmark L1, error 7.0 mm"
-    assert opened.ui.qaLookedLabel.text == "1 of the 2 worst landmarks were looked at."
+    assert opened.ui.qaLookedLabel.text == "Worst landmarks looked at: 1 of 2."
 
 
 def test_numbers_come_from_landmarks_marks_and_an_independent_transform(opened, study):

@@ -180,7 +180,7 @@ def test_the_error_at_landmarks_is_that_of_points_labelled_alike(shifted, addPoi
     rows, told = landmarkRows(shifted, fixed, moving)
     number = values(rows)
     assert any("more than once" in text and "twice" in text for text in told)
-    assert "1 moving points have no partner of the same label and were left out: new." in told
+    assert "1 moving point has no partner of the same label and was left out: new." in told
     assert number["Landmark error, mean, after"] == pytest.approx(3.5)
     assert number["Landmark error, maximum, after"] == pytest.approx(4.0)
     assert number["Landmark error, mean, before"] == pytest.approx((np.hypot(8, 3) + np.hypot(8, 4)) / 2)

@@ -63,7 +63,7 @@ def test_a_good_and_a_damaged_pair_give_a_table_exit_status_5_and_no_second_comp
 
     write_list(pairs, ("good", *files))
     status, output, errors = glidereg("cohort", pairs, "-o", out, *FAST)
-    assert status == 0 and errors.startswith("1 of 1 pairs done") and errors.count("\n") == 1
+    assert status == 0 and errors.startswith("1 of 1 pair done") and errors.count("\n") == 1
     assert (out / "good" / "report.json").stat() == before
 
 

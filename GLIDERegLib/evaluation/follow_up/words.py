@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.evaluation.follow_up.rows import Nodule
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME
 
 
 def interval(days: int) -> str:
     """Days as a reader says them: "183 days, 6.0 months"; a month has 30.44 days."""
-    return f"{days} days, {days / 30.44:.1f} months"
+    return f"{counted(days, 'day')}, {days / 30.44:.1f} months"
 
 
 def role(number: int, count: int) -> str:

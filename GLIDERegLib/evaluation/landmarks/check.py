@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.evaluation.landmarks.between import COVERED_MM
@@ -62,8 +63,8 @@ class Check:
         lungs = [r for r in errors.regions if r.name != BODY] or errors.regions
         least = max(lungs, key=lambda region: region.uncovered)
         said = (
-            f"{len(errors.lengths)} landmarks: error {final['mean']:.2f} mm on average, 95 % below "
-            f"{final['p95']:.2f} mm, worst {errors.lengths[worst]:.1f} mm "
+            f"{counted(len(errors.lengths), 'landmark')}: error {final['mean']:.2f} mm on average, 95 % "
+            f"below {final['p95']:.2f} mm, worst {errors.lengths[worst]:.1f} mm "
             f"({errors.landmarks.labels[worst]}, {errors.landmarks.regions[worst]})."
         )
         return " ".join(filter(None, (said, least.sentence)))

@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.repeats import one_image_a_place
@@ -82,8 +83,8 @@ def _check_frames(slices: list[Slice], name: str) -> None:
     for header in {item.header.path: item.header for item in slices}.values():
         if header.pixels.frames != len(header.frames):
             raise InputError(
-                f"{name} has {header.pixels.frames} frames in '{header.path.name}' and positions of "
-                f"{len(header.frames) if len(header.frames) > 1 else 'none'} of them",
+                f"{name} has {counted(header.pixels.frames, 'frame')} in '{header.path.name}' and positions "
+                f"of {len(header.frames) if len(header.frames) > 1 else 'none'} of them",
                 "Export the series again or convert it to NIfTI.",
                 code="dicom-tags",
             )
@@ -95,7 +96,7 @@ def _check_tags(slices: list[Slice], name: str) -> None:
     def fails(key: str, says: str, wrong: list[bool], aside: str = "") -> None:
         if count := sum(wrong):
             raise InputError(
-                f"{name} has {says} {key} in {count} of {len(slices)} slices{aside}",
+                f"{name} has {says} {key} in {count} of {counted(len(slices), 'slice')}{aside}",
                 "Export the series again or convert it to NIfTI.",
                 code="dicom-tags",
             )

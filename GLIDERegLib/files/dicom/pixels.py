@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.decoding import FLOATS, RLE
 from GLIDERegLib.files.dicom.frames import Frame
@@ -24,7 +25,7 @@ def check_pixels(slices: list[Slice], name: str) -> None:
     for tag in sorted({tag for item in slices for tag in item.header.pixels.lacking}):
         count = sum(tag in item.header.pixels.lacking for item in slices)
         raise InputError(
-            f"{name} has no {tag} in {count} of {len(slices)} slices",
+            f"{name} has no {tag} in {count} of {counted(len(slices), 'slice')}",
             "Export the series again.",
             code="dicom-tags",
         )
@@ -53,8 +54,8 @@ def check_pixels(slices: list[Slice], name: str) -> None:
             )
         if min(pixels.rows, pixels.columns, pixels.frames) < 1:
             raise InputError(
-                f"{name} says {pixels.rows} rows, {pixels.columns} columns and {pixels.frames} frames "
-                f"in {file}",
+                f"{name} says {counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
+                f"{counted(pixels.frames, 'frame')} in {file}",
                 "Export the series again.",
                 code="dicom-tags",
             )
@@ -70,14 +71,16 @@ def check_pixels(slices: list[Slice], name: str) -> None:
                 )
             if pixels.length >= needed + pixels.columns * allocated // 8:
                 raise InputError(
-                    f"{name} holds {pixels.length} bytes of pixels in {file}, where its {pixels.rows} rows, "
-                    f"{pixels.columns} columns and {pixels.frames} frames take {needed}",
+                    f"{name} holds {counted(pixels.length, 'byte')} of pixels in {file}, where its "
+                    f"{counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
+                    f"{counted(pixels.frames, 'frame')} take {needed}",
                     "Export the series again.",
                     code="dicom-cut",
                 )
         elif needed > max(ALLOWED_BYTES, LARGEST_RATIO * there):
             raise InputError(
-                f"{name} claims {needed / 1e9:.1f} GB of pixels in {file}, which holds {there} bytes of them",
+                f"{name} claims {needed / 1e9:.1f} GB of pixels in {file}, which holds "
+                f"{counted(there, 'byte')} of them",
                 "Copy or export the series again.",
                 code="dicom-cut",
             )

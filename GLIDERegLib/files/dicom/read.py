@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from GLIDERegLib.core.acquisition import Acquisition
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
@@ -147,14 +148,14 @@ def _check_rescale(slices: list[Slice], name: str) -> None:
         if lacking and (some or mixed):
             others = f", but a Rescale{other.title()}" if lacking == len(slices) else ", while others have it"
             raise InputError(
-                f"{name} has no Rescale{key.title()} in {lacking} of {len(slices)} slices{others}",
+                f"{name} has no Rescale{key.title()} in {lacking} of {counted(len(slices), 'slice')}{others}",
                 "Export the series again.",
                 code="dicom-tags",
             )
         bad = [i for i in plain if getattr(i.frame, key) is not None and not abs(getattr(i.frame, key)) < 1e9]
         if bad:
             raise InputError(
-                f"{name} has no usable Rescale{key.title()} in {len(bad)} of {len(slices)} slices",
+                f"{name} has no usable Rescale{key.title()} in {len(bad)} of {counted(len(slices), 'slice')}",
                 "Export the series again.",
                 code="dicom-tags",
             )

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import apply_affine
 from GLIDERegLib.files.dicom.tags import unpacked
@@ -33,7 +34,10 @@ class RegisteredScan:
 
     def __str__(self) -> str:
         """In UIDs, without anything of the patient."""
-        parts = [f"series {self.series}" if self.series else "", f"{len(self.images)} images referenced"]
+        parts = [
+            f"series {self.series}" if self.series else "",
+            f"{counted(len(self.images), 'image')} referenced",
+        ]
         frame = f"frame of reference {self.frame}" if self.frame else "a frame of reference it does not name"
         return ", ".join([part for part in parts if part] + [frame])
 

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.read import DicomInfo
 from GLIDERegLib.files.dicom.registration_items import (
@@ -129,7 +130,7 @@ def _only(items: list[Item], own: Item, named: str) -> Item:
         return items[0]
     listed = "; ".join(str(item.scan) for item in items) or "none"
     raise InputError(
-        f"{named} registers {len(items)} scans to the {own.scan} ({listed}).",
+        f"{named} registers {counted(len(items), 'scan')} to the {own.scan} ({listed}).",
         "Say which scan is the fixed and which the moving one.",
         code="dicom-registrations",
     )

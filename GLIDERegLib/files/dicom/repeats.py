@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.frames import PHASES, REPEATS
 from GLIDERegLib.files.dicom.scan import LISTED, Slice
@@ -58,9 +59,9 @@ def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | No
             "Keep one image of each place.",
             code="dicom-repeats",
         )
-    listed = [f"{says} '{value}': {len(group)} slices" for value, group in groups.items()]
+    listed = [f"{says} '{value}': {counted(len(group), 'slice')}" for value, group in groups.items()]
     more = f"; and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
-    among = f"{len(groups)} images of the volume, by {says} ({'; '.join(listed[:LISTED])}{more})"
+    among = f"{counted(len(groups), 'image')} of the volume, by {says} ({'; '.join(listed[:LISTED])}{more})"
     raise InputError(
         f"{name} has {place}: it holds {among}" if place else f"{name} holds {among}",
         "Export one of them, or give one of its files where each has its own.",

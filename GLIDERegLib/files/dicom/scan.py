@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.frames import Frame
 from GLIDERegLib.files.dicom.tags import Header, is_file, read_header
@@ -56,7 +57,7 @@ class Series:
             part
             for part in (
                 f"'{texts['SeriesDescription']}'",
-                f"{len(self.slices)} slice{'s' * (len(self.slices) != 1)}",
+                counted(len(self.slices), "slice"),
                 day(texts["StudyDate"] or texts["SeriesDate"] or texts["AcquisitionDate"]),
                 where(self.headers, root),
                 self.uid,
@@ -75,7 +76,8 @@ def where(headers: list[Header], root: Path) -> str:
     folders = sorted({str(header.path.parent.relative_to(root)) for header in headers} - {"."})
     if not folders:
         return ""
-    return f"in '{folders[0]}'" + (f" and {len(folders) - 1} more folders" if len(folders) > 1 else "")
+    more = f" and {counted(len(folders) - 1, 'more folder')}" if len(folders) > 1 else ""
+    return f"in '{folders[0]}'{more}"
 
 
 def find_series(path: Path, what: str) -> Series:
@@ -185,7 +187,7 @@ def _damaged(files: list[Path], what: str, folder: Path | None = None) -> InputE
     kind = _kind(files[0])
     return InputError(
         f"The DICOM file '{name}'{place} of the {what} is {kind or 'damaged or incomplete'}"
-        + (f" ({len(files)} such files)" if folder and not kind else ""),
+        + (f" ({counted(len(files), 'such file')})" if folder and not kind else ""),
         "Take it away, or export the series again." if kind else "Copy or export the series again.",
         code="dicom-damaged",
     )

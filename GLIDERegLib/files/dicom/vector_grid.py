@@ -7,6 +7,7 @@ import pydicom
 import SimpleITK as sitk
 from pydicom.valuerep import format_number_as_ds
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.geometry import TURNED
@@ -42,8 +43,8 @@ def read_grid(item: pydicom.Dataset, named: str, swapped: bool) -> tuple[np.ndar
     data = item.VectorGridData
     if len(data) != VECTOR_BYTES * int(np.prod(size, dtype=np.int64)):
         raise _refused(
-            f"{named} has {len(data)} bytes of vectors, not the {VECTOR_BYTES} x {size[0]} x {size[1]} x "
-            f"{size[2]} of its grid"
+            f"{named} has {counted(len(data), 'byte')} of vectors, not the {VECTOR_BYTES} x "
+            f"{size[0]} x {size[1]} x {size[2]} of its grid"
         )
     vectors = np.frombuffer(data, ">f4" if swapped else "<f4").reshape(*size[::-1], 3).astype(np.float64)
     vectors, notes = _defined(vectors, named)

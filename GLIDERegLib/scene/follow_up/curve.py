@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import slicer
 import slicer.util
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.scene.follow_up.results import Spot
 from GLIDERegLib.scene.review.table import setColumns
 
@@ -42,7 +43,9 @@ def drawCurve(
     for one, line in zip(series, (points, bars), strict=True):
         columns = [(DAYS, [x for x, _ in line]), (VOLUME, [y for _, y in line])]
         setColumns(one.GetTableNode(), columns, {DAYS, VOLUME})
-    chart.SetTitle(f"Nodule {number}: {len(sized)} of {len(spots)} dates measured, bars: 95 % interval")
+    chart.SetTitle(
+        f"Nodule {number}: {len(sized)} of {counted(len(spots), 'date')} measured, bars: 95 % interval"
+    )
     return chart
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import slicer
 import slicer.util
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA
 from GLIDERegLib.files.points import read_points
 from GLIDERegLib.scene.command import SceneTask
@@ -160,7 +161,7 @@ def summary(found: Sequence[Place]) -> str:
     if not len(errors):
         return "No landmark counts." if found else ""
     text = (
-        f"{len(errors)} landmarks: error {errors.mean():.2f} mm on average, 95 % below "
+        f"{counted(len(errors), 'landmark')}: error {errors.mean():.2f} mm on average, 95 % below "
         f"{np.percentile(errors, 95):.2f} mm, largest {errors.max():.1f} mm."
     )
     rejected = len(found) - len(errors)

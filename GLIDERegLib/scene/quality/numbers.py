@@ -10,6 +10,7 @@ import slicer
 import slicer.util
 import vtk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.metrics import similarity, target_registration_error
 from GLIDERegLib.files.pairing import match_labels
@@ -154,7 +155,7 @@ def landmarkRows(
     )
     matching = match_labels(here, there)
     start, goal = (points[rows] for points, rows in zip((start, goal), matching.columns(), strict=True))
-    region, rows = f"{len(start)} landmarks", []
+    region, rows = counted(len(start), "landmark"), []
     for when, found in (("before", start), ("after", mapPoints(pair.toMoving(), start))):
         _, summary = target_registration_error(found, goal)
         rows += [

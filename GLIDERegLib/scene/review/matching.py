@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.evaluation.metrics import centre_point_matching
 from GLIDERegLib.evaluation.nodules import match, same_labels
 from GLIDERegLib.scene.review.table import Row, setColumns
@@ -83,4 +84,6 @@ def describeMatching(matching: Matching) -> str:
     if matching.centres is None:
         return f"{text}."
     within = " and ".join(f"{100 * share:.0f} % within {mm} mm" for mm, share in matching.centres.items())
-    return f"{text}. Centres of the {matching.compared} nodules with one label in both lists: {within}."
+    return (
+        f"{text}. Centres of {counted(matching.compared, 'nodule')} with one label in both lists: {within}."
+    )

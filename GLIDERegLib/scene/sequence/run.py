@@ -16,6 +16,7 @@ from typing import Any
 import slicer
 import vtk
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import Cancelled, GlideRegError, InputError
 from GLIDERegLib.scene.mrml.geometry import isLinearlyPlaced
 from GLIDERegLib.scene.mrml.hidden import HiddenNodes
@@ -281,7 +282,7 @@ def sequenceProblem(inputs: SequenceInputs) -> str | None:
         return "Choose a sequence of scans, or the browser that plays it."
     name, count = volumes.GetName(), volumes.GetNumberOfDataNodes()
     if count < 2:
-        return f"The sequence '{name}' has {count} frames: choose one with at least two."
+        return f"The sequence '{name}' has {counted(count, 'frame')}: choose one with at least two."
     frames = [volumes.GetNthDataNode(n) for n in range(count)]
     if not all(isinstance(frame, slicer.vtkMRMLScalarVolumeNode) for frame in frames):
         return f"The sequence '{name}' holds more than volumes: choose a sequence of scans."

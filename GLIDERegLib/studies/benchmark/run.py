@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from GLIDERegLib import __version__
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import GlideRegError, InputError
 from GLIDERegLib.files.outputs import write_json
 from GLIDERegLib.registration.progress import Progress, ProgressCallback
@@ -239,5 +240,5 @@ def _tell(record: dict) -> str:
     if record["status"] != "done":
         return f"{record['status']}. {record['reason']}"
     error = record["metrics"].get("target_registration_error")
-    told = f", {error['final']['mean']:.2f} mm at {error['final']['n']} landmarks" if error else ""
+    told = f", {error['final']['mean']:.2f} mm at {counted(error['final']['n'], 'landmark')}" if error else ""
     return f"done in {record['seconds']:.1f} s{told}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import Cancelled, InputError, of_the_system
 from GLIDERegLib.files.outputs import OutputFolder, hidden_folder
 from GLIDERegLib.studies.cases import Case
@@ -109,7 +110,8 @@ def run_cohort(
         except KeyboardInterrupt:
             done = sum(record["status"] == "done" for record in records.values())
             raise Cancelled(
-                f"Cancelled; {done} of {len(cases)} pairs are done and stay, run again for the rest."
+                f"Cancelled; {done} of {counted(len(cases), 'pair')} are done and stay, run again for "
+                "the rest."
             ) from None
         finally:
             outcomes.close()
@@ -145,7 +147,7 @@ def _outcomes(
     rest = [job for job in tried if job not in shared]
     if shared:
         with local_client(plan) as client, _ended_with(jobs[0].scratch):
-            text += f", {plan.workers} at once with {plan.threads} threads each"
+            text += f", {plan.workers} at once with {counted(plan.threads, 'thread')} each"
             started(f"{text}; dashboard: {client.dashboard_link}", len(jobs))
             yield from on_workers(client, _with_threads(shared, plan.threads), needs, ahead=1)
     else:
@@ -206,7 +208,7 @@ def _told(records: Mapping[str, dict[str, Any]], pending: int, retry_failed: boo
     parts = [f"{count[0]} done already"] if count[0] else []
     if count[1] and not retry_failed:
         parts.append(f"{count[1]} failed before and are not repeated (--retry-failed repeats them)")
-    return f"{len(records)} pairs: {', '.join([*parts, f'{pending} to compute'])}"
+    return f"{counted(len(records), 'pair')}: {', '.join([*parts, f'{pending} to compute'])}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GLIDERegLib.cli.options import OFFERED, complete, option_name, settings_of, settings_options
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import GlideRegError
 
 if TYPE_CHECKING:
@@ -84,12 +85,13 @@ def run(options: argparse.Namespace) -> None:
         # Standard error holds one line at the end: the error of `PairsFailed`, or that all went well.
         end = sys.stdout if failed else sys.stderr
         print(
-            f"{len(records) - failed} of {len(records)} pairs done; table in {options.output / TABLE}",
+            f"{len(records) - failed} of {counted(len(records), 'pair')} done; table in "
+            f"{options.output / TABLE}",
             file=end,
         )
     if failed:
         raise PairsFailed(
-            f"{failed} of {len(records)} pairs failed; {options.output / TABLE} says why, "
+            f"{failed} of {counted(len(records), 'pair')} failed; {options.output / TABLE} says why, "
             "--retry-failed tries them again."
         )
 

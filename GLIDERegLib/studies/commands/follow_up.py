@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete, settings_of, settings_options
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import Cancelled, InputError
 from GLIDERegLib.studies.commands.cohort import Console, PairsFailed, register_options
 
@@ -93,7 +94,9 @@ def run(options: argparse.Namespace) -> None:
         raise Cancelled("Cancelled; the registrations stay, run again for the tables.") from None
     if not options.quiet:
         marks = sum(cell.mark is not None for nodule in study.nodules for cell in nodule.cells)
-        print(f"{len(study.nodules)} nodules, {marks} marks in {len(scans)} scans; report in {folder / PAGE}")
+        found = ((len(study.nodules), "nodule"), (marks, "mark"), (len(scans), "scan"))
+        nodules, marked, dates = (counted(number, what) for number, what in found)
+        print(f"{nodules}, {marked} in {dates}; report in {folder / PAGE}")
         print_warnings(warnings)
 
 
@@ -135,7 +138,7 @@ def _register(
     failed = {name: record["reason"] for name, record in records.items() if record["status"] != "done"}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise PairsFailed(f"{len(failed)} of {len(pairs)} registrations failed ({reasons}).")
+        raise PairsFailed(f"{len(failed)} of {counted(len(pairs), 'registration')} failed ({reasons}).")
     return {pair: read_report(folder / name) for pair, name in names.items()}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib import __version__
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.itk import itk_calls
@@ -124,7 +125,7 @@ def require_same_number(first: Path, a: np.ndarray, second: Path, b: np.ndarray)
     """Raises InputError unless both files hold equally many points (N, 3), which correspond by row."""
     if len(a) != len(b):
         raise InputError(
-            f"'{first}' holds {len(a)} points and '{second}' {len(b)}.",
+            f"'{first}' holds {counted(len(a), 'point')} and '{second}' {len(b)}.",
             "Corresponding files need equally many.",
             code="points",
         )
@@ -135,8 +136,8 @@ def require_inside(points: np.ndarray, grid: Grid, path: Path) -> None:
     outside = np.flatnonzero(~grid.contains(points))
     if len(outside):
         raise InputError(
-            f"{len(outside)} of the {len(points)} points in '{path}' (the first: point {outside[0] + 1}) lie "
-            "outside their image.",
+            f"{len(outside)} of {counted(len(points), 'point')} in '{path}' (the first: point "
+            f"{outside[0] + 1}) lie outside their image.",
             "The file belongs to another image or its coordinates are not as documented.",
             code="points",
         )

@@ -17,6 +17,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.studies.cases import Case
@@ -42,7 +43,7 @@ def find(folder: Path, work: Path) -> list[Case]:
     lacking = Shortcomings(TITLE, folder)
     described = sorted(folder.glob("*_dataset.json"))
     if len(described) != 1:
-        lacking.note(f"it holds {len(described)} files named *_dataset.json instead of one")
+        lacking.note(f"it holds {counted(len(described), 'file')} named *_dataset.json instead of one")
         lacking.refuse()
     cases, points = [], []
     for fixed, moving in _pairs(described[0]):
