@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from GLIDERegLib.core.ct import AIR_HU
-from GLIDERegLib.core.geometry import triple
+from GLIDERegLib.core.geometry import Grid, triple
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.coupled_convex import register_pooled
 from GLIDERegLib.registration.energy import matching_cost
@@ -139,8 +139,27 @@ def _seen_through(direction: Direction, initial: Initial, settings: Settings) ->
     """
     factor = cell_factor(settings.cell_size, direction.spacing)
     margin = math.ceil(settings.search_range / 2 / direction.spacing / factor) * factor
-    warped = warp(direction.moving, direction.fixed, *initial, margin)
+    warped = measured_part(warp(direction.moving, direction.fixed, *initial, margin), factor)
     return LocalFeatures.of_image(warped, replace(settings, levels=()), initial[0].device, False).pooled
+
+
+def measured_part(image: Prepared, multiple: int) -> Prepared:
+    """The box of an image in which anything was measured, cut a multiple of so many voxels off each face:
+    descriptors of what is beyond take time, and no search may use them.
+    """
+    box = []
+    for axis in range(3):
+        at = np.flatnonzero(image.valid.any(axis=tuple(a for a in range(3) if a != axis)))
+        low, high = (int(at[0]), int(at[-1]) + 1) if len(at) else (0, 1)
+        box.append(slice(low // multiple * multiple, -(-high // multiple) * multiple))
+    array, valid, weight = (
+        np.ascontiguousarray(a[tuple(box)]) for a in (image.array, image.valid, image.weight)
+    )
+    first = [s.start for s in box[::-1]]
+    old = image.grid
+    grid = Grid.of(array.shape[::-1], old.spacing, old.to_physical(np.asarray(first)), old.direction)
+    offset = triple(o + n for o, n in zip(image.offset, first, strict=True))
+    return replace(image, array=array, valid=valid, weight=weight, grid=grid, offset=offset)
 
 
 def search(

@@ -7,6 +7,7 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration.features.pooled_features import PooledFeatures, cell_factor
 from GLIDERegLib.registration.initial_displacement import (
     compose,
+    measured_part,
     mismatch,
     read_field,
     replace,
@@ -189,3 +190,19 @@ def test_a_warp_knows_where_both_grids_start_and_keeps_a_mask():
     there = (slice(7, 21), slice(2, 22), slice(5, 25))
     assert np.allclose(seen.array[inside], moving.array[there], atol=0.01)
     assert np.array_equal(seen.weight[inside], mask[there]) and seen.valid[inside].all()
+
+
+def test_the_measured_part_is_the_same_image_less_whole_cells_of_nothing():
+    array, valid = image((22, 24, 26)), np.zeros((22, 24, 26), bool)
+    valid[5:13, 4:20, 9:22] = True
+    whole = prepared(array, offset=(-4, -8, 12), valid=valid)
+    part = measured_part(whole, 4)
+    assert part.offset == (-4 + 8, -8 + 4, 12 + 4) and part.array.shape == (12, 16, 16)
+    assert np.array_equal(part.array, array[4:16, 4:20, 8:24])
+    assert np.array_equal(part.valid, valid[4:16, 4:20, 8:24])
+    np.testing.assert_allclose(part.grid.to_physical([0, 0, 0]), whole.grid.to_physical([8, 4, 4]))
+    # A box that ends in the last, ragged cell keeps what there is of it; nothing at all keeps a cell.
+    valid[:] = True
+    assert measured_part(whole, 4).array.shape == array.shape
+    valid[:] = False
+    assert measured_part(whole, 4).array.shape == (4, 4, 4)

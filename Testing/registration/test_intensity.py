@@ -20,7 +20,7 @@ from GLIDERegLib.registration.features.intensity import (
     packed_weight,
 )
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
-from GLIDERegLib.registration.sampling import index_grid
+from GLIDERegLib.registration.sampling import index_grid, sample
 
 SHAPE = (20, 24, 28)
 MM = 2.0
@@ -121,6 +121,18 @@ class TestCorrelation:
         assert correlation(image, moved, self.position, shift) < 0.2
         shift[0] = 3.0
         assert correlation(image, moved, self.position, shift) == pytest.approx(1.0, abs=1e-5)
+
+    @pytest.mark.parametrize("factor", [1, 2])
+    def test_reads_between_voxels_where_they_are_known(self, factor):
+        """As a trilinear reading of all of both images, there where all of its voxels are known."""
+        fixed, moving = packed(texture(9), factor), packed(texture(9), factor)
+        # Off by broken numbers of voxels, as seen from the middle: nothing unknown is near.
+        position = self.position[:, 9:11, 9:15, 10:18] + 0.3
+        u = torch.tensor([0.9, -0.6, 0.5]).view(3, 1, 1, 1).expand_as(position)
+        index = [(at - (factor - 1) / 2) / factor for at in (position, position + u)]
+        values = [sample(f.further(), at) for f, at in zip((fixed, moving), index, strict=True)]
+        expected = np.corrcoef(*((v - v.mean()).flatten() for v in values))[0, 1]
+        assert correlation(fixed, moving, position, u) == pytest.approx(expected, abs=1e-4)
 
     def test_of_an_inverted_contrast_is_negative(self):
         image = texture(6)

@@ -115,7 +115,7 @@ def _everything():
     bending, bending_gradient = NUMBA.bending_energy(torch.from_numpy(u), 1.0)
     folding = NUMBA.folding_penalty(torch.from_numpy(u), 2.0, (1, -1, 1), 0.3)
     block = torch.rand((23, 10, 11), generator=torch.Generator().manual_seed(0))
-    mind, variance = mind_ssc(100 * block), MindSlabs(100 * block).variance
+    mind, variance = mind_ssc(100 * block), MindSlabs(100 * block).variance()
     features = PackedFeatures.pack(*pool(mind, block > 0.3, 2), 2)
     inverse = DisplacementField(np.moveaxis(u, 0, -1) / 9, Grid((11, 10, 23), (2.0, 3.0, 4.0))).inverse()
     cells = random_cells((9, 8, 7), 0), random_cells((9, 8, 7), 1)

@@ -188,7 +188,7 @@ class TestLocalFeatures:
 
     def mind(self):
         image = torch.from_numpy(self.IMAGE.array)
-        return mind_ssc(image), MindSlabs(image).variance
+        return mind_ssc(image), MindSlabs(image).variance()
 
     def confidence(self, noise=4.0):
         """Falls with the local variance to its share of the noise: a fifth at the median."""

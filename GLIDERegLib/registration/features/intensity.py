@@ -9,6 +9,7 @@ tells finer structures apart.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration.features.pooled_features import FURTHER, KNOWN, PackedFeatures, pool
-from GLIDERegLib.registration.sampling import sample
 
 # Radii of the neighbourhoods, mm: twice a vessel of the third order and its double.
 WINDOWS_MM = (4.0, 8.0)
@@ -117,16 +118,33 @@ def correlation(
 
     position, displacement: x and u (3, ...), working voxels of the fixed image.
     """
-    read = []
-    for image, at in ((fixed, position), (moving, position + displacement)):
-        offset = torch.tensor(image.offset, device=at.device) - torch.tensor(fixed.offset, device=at.device)
-        index = (at - (image.factor - 1) / 2) / image.factor - offset.view(3, *[1] * (at.dim() - 1))
-        last = torch.tensor(image.data.shape[2::-1], device=at.device).view(3, *[1] * (at.dim() - 1)) - 1
-        known = ((index >= 0) & (index <= last)).all(dim=0)
-        known &= sample((image.usable() & image.known()).float()[None], index)[0] > 0.99
-        read.append((sample(image.further(), index), known))
+    read = [_at(image, at, fixed) for image, at in ((fixed, position), (moving, position + displacement))]
     both = read[0][1] & read[1][1]
     if both.sum() < 2:
         return 0.0
     first, second = (values[:, both].flatten() - values[:, both].mean() for values, _ in read)
     return float((first * second).sum() / (first.norm() * second.norm()).clamp(min=1e-12))
+
+
+def _at(
+    image: PackedFeatures, position: torch.Tensor, fixed: PackedFeatures
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The further channels (2, N) at working voxels (3, ...) of the fixed image, trilinear, and whether all
+    eight voxels around know them (N,). Reads these alone: to make floats of all bytes takes longer.
+    """
+    offset = torch.tensor(image.offset, device=position.device) - torch.tensor(
+        fixed.offset, device=position.device
+    )
+    index = (position.flatten(1) - (image.factor - 1) / 2) / image.factor - offset[:, None]
+    last = torch.tensor(image.data.shape[2::-1], device=position.device)[:, None] - 1
+    known = ((index >= 0) & (index <= last)).all(dim=0)
+    low = index.clamp(min=0).minimum((last - 1).clamp(min=0)).long()
+    values = torch.zeros((2, index.shape[1]), device=position.device)
+    for corner in itertools.product((0, 1), repeat=3):
+        step = torch.tensor(corner, device=position.device)[:, None]
+        share = (1 - (index - low - step).abs()).clamp(min=0).prod(dim=0)
+        x, y, z = (low + step).minimum(last)
+        voxel = image.data[z, y, x]
+        values += share * voxel[:, FURTHER:KNOWN].T.float() / 255
+        known &= (voxel[:, CHANNELS] > 0) & (voxel[:, KNOWN] > 0) | (share == 0)
+    return values, known

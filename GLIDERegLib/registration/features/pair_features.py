@@ -114,8 +114,11 @@ class LocalFeatures:
         blocks = sorted({cell, *factors})
         multiple = math.lcm(*blocks)
         slabs = MindSlabs(array, radius, dilation, multiple * -(-_LEAST_SLICES // multiple))
-        typical = slabs.variance[trusted].median() if trusted.any() else slabs.variance.median()
-        confidence = slabs.variance / (slabs.variance + noise * typical)
+        confidence = None
+        if noise > 0:
+            variance = slabs.variance()
+            typical = variance[trusted].median() if trusted.any() else variance.median()
+            confidence = variance / (variance + noise * typical)
         values, shares = [], []
         parts: dict[int, list[torch.Tensor]] = {factor: [] for factor in factors}
         for first, descriptors in slabs:
@@ -126,8 +129,9 @@ class LocalFeatures:
                     values.append(means)
                     shares.append(share)
                 if factor in parts:
-                    weight = pool(confidence[None, part], trusted[part], factor)[0][0]
-                    weight = torch.where(share >= _LEAST_SHARE, weight, 0.0)
+                    weight = (share >= _LEAST_SHARE).float()
+                    if confidence is not None:
+                        weight *= pool(confidence[None, part], trusted[part], factor)[0][0]
                     parts[factor].append(PackedFeatures.pack(means, weight, factor).data)
 
         def offset(factor: int) -> tuple[int, int, int]:
