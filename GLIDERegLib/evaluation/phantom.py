@@ -87,6 +87,8 @@ class Breathing:
         """u (..., 3) in mm at points (..., 3), in the floating-point type of the points."""
         points = np.asarray(points)
         dtype = points.dtype if points.dtype.kind == "f" else np.float64
+        if self.amplitude == 0:
+            return np.broadcast_to(self.shift.astype(dtype), points.shape).copy()
         points = points.astype(dtype, copy=False)
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
         down = 0.15 * np.exp(-((y / 110) ** 2) - ((z + 60) / 130) ** 2)
@@ -95,10 +97,10 @@ class Breathing:
             down += strength * np.exp(-(((x - cx) / 62) ** 2) - ((y - cy) / 68) ** 2 - along**2)
         ring = np.exp(-(((z + 5) / 110) ** 2))
         u = np.empty(points.shape, dtype)
-        u[..., 0] = 0.08 * ring * np.tanh(x / 80) * np.exp(-((x / 150) ** 4))
+        u[..., 0] = 0.08 * ring * np.tanh(x / 80) * np.exp(-_fourth_power(x / 150))
         u[..., 1] = -self.front * ring * np.exp(-((x / 95) ** 2) - ((y + 105) / 75) ** 2)
         u[..., 2] = -down
-        local = np.exp(-((x / 125) ** 4) - (y / 85) ** 4 - ((z - 10) / 150) ** 4)
+        local = np.exp(-_fourth_power(x / 125) - _fourth_power(y / 85) - _fourth_power((z - 10) / 150))
         for wave, phase, swing in zip(self.waves.astype(dtype), self.phases, self.swings, strict=True):
             height = local * np.sin(points @ wave + phase)
             for axis in range(3):
@@ -109,10 +111,17 @@ class Breathing:
         """The fixed points (..., 3) that phi carries to these moving points, by x <- y - u(x), to 1e-6 mm."""
         points = np.asarray(points, float)
         fixed = points - self.shift
+        # Most of the way in single precision, whose exponentials take a fifth of the time.
+        for dtype, tolerance in ((np.float32, 1e-3), (np.float64, 1e-6)):
+            fixed = self._settled(points.astype(dtype), fixed.astype(dtype), tolerance)
+        return fixed
+
+    def _settled(self, points: np.ndarray, fixed: np.ndarray, tolerance: float) -> np.ndarray:
+        """The iteration of `inverse` from `fixed` on, until nothing changes by `tolerance` or more."""
         for _ in range(200):
             update = points - self.displacement(fixed) - fixed
             fixed = fixed + update
-            if np.abs(update).max(initial=0) < 1e-6:
+            if np.abs(update).max(initial=0) < tolerance:
                 return fixed
         raise InputError(
             "The phantom's amplitude is too large to invert.", "Choose at most 40 mm.", code="setting"
@@ -134,6 +143,11 @@ class Breathing:
             slab = slice(k, k + SLAB)
             back[slab] = points[slab] - self.displacement(points[slab] + back[slab])
         return back
+
+
+def _fourth_power(values: np.ndarray) -> np.ndarray:
+    """NumPy's own `**4` takes fifty times as long."""
+    return (values**2) ** 2
 
 
 def make_phantom(
@@ -276,16 +290,19 @@ def _paint(tubes: Capsules, source, grid: Grid, deformation: Breathing, edge: fl
     low = np.floor(index.min(axis=0) - margin / grid.spacing).astype(int)
     high = np.ceil(index.max(axis=0) + margin / grid.spacing).astype(int) + 1
     low, high = np.clip(low, 0, grid.size), np.clip(high, 0, grid.size)
+    starts, axes = tubes.start.astype(np.float32), (tubes.end - tubes.start).astype(np.float32)
     for n in np.flatnonzero((low < high).all(axis=1)):
-        box = tuple(slice(low[n, a], high[n, a]) for a in (2, 1, 0))
-        start, axis = tubes.start[n].astype(np.float32), (tubes.end[n] - tubes.start[n]).astype(np.float32)
-        offset = source[box] - start
+        box = tuple(map(slice, low[n, ::-1].tolist(), high[n, ::-1].tolist()))
+        axis = axes[n]
+        offset = source[box] - starts[n]
         length = max(float(axis @ axis), 1e-6)
-        along = np.clip(offset @ axis / length, 0, 1)
-        apart = np.linalg.norm(offset - along[..., None] * axis, axis=-1)
+        along = np.minimum(np.maximum(offset @ axis / length, 0), 1)
+        offset -= along[..., None] * axis
+        offset *= offset
+        apart = np.sqrt(offset.sum(axis=-1))
         tube = tubes.start_radius[n] + along * (tubes.end_radius[n] - tubes.start_radius[n])
         drawn = np.maximum(tube, edge / 2)
-        part = np.clip(0.5 + (drawn - apart) / edge, 0, 1) * (tube / drawn) ** 2
+        part = np.minimum(np.maximum(0.5 + (drawn - apart) / edge, 0), 1) * (tube / drawn) ** 2
         np.maximum(share[box], part, out=share[box], casting="same_kind")
     return share
 

@@ -195,8 +195,9 @@ class Thorax:
         centers: list[np.ndarray] = []
         for n, radius in enumerate(radii):
             candidates = rng.permutation(self._targets(rng, 1 if n % 2 else -1, 11.0, radius + 4))
-            far = [c for c in candidates if all(np.linalg.norm(c - other) > 32 for other in centers)]
-            centers.append((far or list(candidates))[0])
+            apart = np.linalg.norm(candidates[:, None] - np.reshape(centers, (-1, 3)), axis=-1)
+            # The first of all where none is far: argmax of nothing but False is 0.
+            centers.append(candidates[(apart > 32).all(axis=1).argmax()])
         return np.array(centers), radii
 
 

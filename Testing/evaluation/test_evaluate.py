@@ -11,7 +11,6 @@ import SimpleITK as sitk
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform, warp
-from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import DisplacementField
@@ -20,8 +19,8 @@ IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 
 
 @pytest.fixture(scope="module")
-def phantom():
-    return make_phantom((64, 64, 56), (6.0, 6.0, 6.0))
+def phantom(small_phantom):
+    return small_phantom
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.evaluation.figure import _landmark_errors, _planes, registration_figure
-from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.volumes import to_sitk
 
 TURN = np.reshape(sitk.VersorTransform((0.2, 0.3, 1.0), 0.5).GetMatrix(), (3, 3))
@@ -25,8 +24,8 @@ DIRECTIONS = {
 
 
 @pytest.fixture(scope="module")
-def phantom():
-    return make_phantom((64, 64, 56), (6.0, 6.0, 6.0))
+def phantom(small_phantom):
+    return small_phantom
 
 
 def pixels(path):

@@ -15,8 +15,8 @@ SMALL = {"size": (64, 64, 56), "spacing": (6.0, 6.0, 6.0)}
 
 
 @pytest.fixture(scope="module")
-def phantom():
-    return make_phantom(**SMALL)
+def phantom(small_phantom):
+    return small_phantom
 
 
 def read(volume, points, order=1):

@@ -9,7 +9,6 @@ import torch
 
 import GLIDERegLib as glidereg
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.control_grid import ControlGrid
@@ -22,8 +21,8 @@ WRONG_MM, WIDTH_MM = 5.0, 15.0
 
 
 @pytest.fixture(scope="module")
-def pair():
-    return make_phantom((96, 96, 80), (4.0, 4.0, 4.0), seed=2)
+def pair(chest):
+    return chest
 
 
 @pytest.fixture(scope="module")
