@@ -16,7 +16,8 @@ DIAMETER, VOLUME = "diameter", "volume"
 UNITS = {DIAMETER: "mm", VOLUME: "mm³"}
 # 95 % limits of agreement between two readers' diameters of one smooth nodule (PMC6350488).
 READERS_MM = 1.9
-# Limits for a change of volume that is no measuring error: British Thoracic Society guideline 2015.
+# British Thoracic Society guideline 2015: two scans of an unchanged solid nodule on one day differ by up to
+# that (the studies behind it: doi 10.1007/s00330-021-08302-0), so that a smaller change has no doubling time.
 VOLUME_CHANGE_PERCENT = 25.0
 # BTS 2015 as quoted in PMC6784443: a nodule that doubles within this time needs more work-up.
 SHORT_DOUBLING_DAYS = 400.0
@@ -56,8 +57,9 @@ class Growth:
     """From the earlier to the later scan.
 
     change, low, high: of a diameter in mm, of a volume in per cent, with the 95 % interval. doubling_days:
-    volume doubling time, None where no time is known or the interval spans no change; doubling_low,
-    doubling_high: its 95 % interval. words: the same for a reader, with the rules that apply.
+    volume doubling time, None where no time is known, the interval spans no change, or the volume (of a
+    diameter: its sphere's) grew by less than VOLUME_CHANGE_PERCENT; doubling_low, doubling_high: its 95 %
+    interval. words: the same for a reader, with the rules that apply to the change as it is shown.
     """
 
     quantity: str
@@ -123,14 +125,15 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     times = _doubling(ratios, days)
     words = [f"diameter {change:+.1f} mm (95 % {low:+.1f} to {high:+.1f} mm, {source})"]
     words += _span(low, high) + _differ_words(differ)
-    if change > LUNG_RADS_MM:
+    shown = round(change, 1)
+    if shown > LUNG_RADS_MM:
         within = "if that took at most 12 months"
         if days is not None:
             within = "within 12 months" if days <= LUNG_RADS_DAYS else "but that took more than 12 months"
         words.append(f"more than {LUNG_RADS_MM} mm, {within} ({LUNG_RADS})")
     else:
         words.append(f"not more than {LUNG_RADS_MM} mm, above which it counts as growth ({LUNG_RADS})")
-    reached = "at least" if change >= FLEISCHNER_MM else "less than"
+    reached = "at least" if shown >= FLEISCHNER_MM else "less than"
     words.append(f"{reached} {FLEISCHNER_MM:g} mm, from which it counts as growth ({FLEISCHNER})")
     words += _doubling_words(times, "the nodule taken for a sphere")
     return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
@@ -152,12 +155,16 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     times = _doubling(ratios, days)
     words = [f"volume {percent:+.0f} % (95 % {low:+.0f} to {high:+.0f} %, {source})"]
     words += _span(low, high) + _differ_words(differ)
-    reached = "at least" if abs(percent) >= VOLUME_CHANGE_PERCENT else "less than"
-    words.append(f"{reached} {VOLUME_CHANGE_PERCENT:.0f} %, from which a change counts ({BTS})")
+    limit = f"{VOLUME_CHANGE_PERCENT:.0f} %"
+    if abs(round(percent)) >= VOLUME_CHANGE_PERCENT:
+        words.append(f"at least {limit}, from which a change of a solid nodule counts ({BTS})")
+    else:
+        words.append(f"less than {limit}, by which two scans of an unchanged solid nodule may differ ({BTS})")
     words += _doubling_words(times, "")
     if times[0] is not None:
         side = "at most" if times[0] <= SHORT_DOUBLING_DAYS else "more than"
-        words.append(f"{side} {SHORT_DOUBLING_DAYS:.0f} days, within which more work-up is asked for ({BTS})")
+        rule = f"{SHORT_DOUBLING_DAYS:.0f} days, within which more work-up of a solid nodule is asked for"
+        words.append(f"{side} {rule} ({BTS})")
     return Growth(VOLUME, percent, low, high, *times, "; ".join(words))
 
 
@@ -189,9 +196,11 @@ def _log(larger: float, smaller: float) -> float:
 
 
 def _doubling(ratios: list[float], days: float | None) -> tuple[float | None, float | None, float | None]:
-    """Doubling time with its interval; None where the interval of the volume's ratio reaches down to 1."""
+    """Doubling time with its interval; None where the interval of the volume's ratio reaches down to 1, or
+    the ratio is no larger than that of two scans of an unchanged nodule may be.
+    """
     low, ratio, high = ratios
-    if days is None or low <= 1:
+    if days is None or low <= 1 or round(100 * (ratio - 1)) < VOLUME_CHANGE_PERCENT:
         return None, None, None
     return tuple(doubling_time(1.0, r, days) for r in (ratio, high, low))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -21,10 +21,14 @@ from GLIDERegLib.evaluation.follow_up.rows import (
     NOT_MEASURED,
     NOT_SEEN,
     OUTSIDE,
+    Cell,
+    Mark,
+    Nodule,
+    changes_of,
 )
 from GLIDERegLib.evaluation.follow_up.scans import DatedScan, number_of, read_scans
 from GLIDERegLib.evaluation.follow_up.study import make_study, steps_to
-from GLIDERegLib.evaluation.follow_up.words import interval, role
+from GLIDERegLib.evaluation.follow_up.words import headline, interval, role
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size, doubling_time, growth, sphere_volume
 from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.files.patients import Patient, patients_of_dates
@@ -41,6 +45,7 @@ class Measured:
     diameter: float | None
     center_mm: tuple[float, float, float] | None = None
     status: str = "measured"
+    attenuation: str | None = "solid"
 
     @property
     def measured(self):
@@ -175,6 +180,54 @@ def test_what_vanished_within_anothers_extent_may_have_merged(study):
     text = f"may have merged with nodule {grows.number}, in whose extent it lies"
     assert cells[2].notes == (text,) and cells[3].notes == (text,)
     assert statuses(study, "gone")[1].cells[3].notes == ()
+
+
+def test_what_came_and_went_is_told_as_far_as_readers_searched(study):
+    lines = {name: headline(statuses(study, name)[1], DAYS)["lines"] for name in NODULES}
+    assert lines["new"] == ["first marked on 2023-03-01; whether it is new is not known"]
+    assert lines["gone"][-1] == "last seen on 2021-03-01: not seen on 2023-03-01 (searched)"
+    assert "seen" not in " ".join(lines["grows"] + lines["stable"]) and lines["untold"] == []
+
+
+def test_a_nodule_that_was_not_seen_where_everything_was_marked_is_new(scans):
+    searched = [replace(scan, searched=True) for scan in scans]
+    found = headline(statuses(study_of(searched), "new")[1], DAYS)
+    assert found == {"span": "", "lines": ["new on 2023-03-01: not seen on 2022-03-01 (searched)"]}
+
+
+def test_growth_that_repeated_scans_may_show_as_well_is_called_so(study):
+    lines = headline(statuses(study, "grows")[1], DAYS)["lines"]
+    assert lines[0].startswith("volume +73 %") and "doubles in" in lines[0]
+    small = [Measured(8.0), Measured(8.0 * 1.2 ** (1 / 3))]
+    cells = tuple(Cell(MEASURED, np.zeros(3), Mark("a", np.zeros(3), found)) for found in small)
+    nodule = Nodule(1, np.zeros(3), cells, changes_of(cells, DAYS[:2]))
+    assert headline(nodule, DAYS[:2])["lines"][0].endswith("less than the 25 % that counts")
+
+
+@pytest.mark.parametrize(
+    ("classes", "note"),
+    [
+        (
+            ("ground glass", "part-solid"),
+            "on 2022-03-01 as ground glass: look for a new or larger solid part",
+        ),
+        (("solid", "ground glass"), "on 2022-03-01 as solid: look for which of the two holds"),
+        (("part-solid", "part-solid"), ""),
+        ((None, "solid"), ""),
+    ],
+)
+def test_another_attenuation_class_is_remarked(scans, classes, note):
+    def found(volume, point):
+        one = measured_there(volume, point)
+        number = int(volume.name[-1])
+        return (
+            replace(one, attenuation=classes[number - 2]) if number >= 2 else replace(one, attenuation=None)
+        )
+
+    links = {(3, n): shift(3, n) for n in range(3)}
+    study = make_study(scans, [scan_of(n) for n in range(4)], links, 3, found)
+    notes = " ".join(statuses(study, "grows")[1].cells[3].notes)
+    assert (note in notes) if note else "measured as" not in notes
 
 
 def test_growth_is_between_neighbouring_sizes_and_over_the_whole_time(study):

@@ -72,8 +72,31 @@ def test_volumes_without_an_interval_of_their_own_take_25_per_cent():
     assert found.low == pytest.approx(-4) and found.high == pytest.approx(50)
     assert (
         found.doubling_days is None
-        and "less than 25 %, from which a change counts (British Thoracic Society 2015)" in found.words
+        and "less than 25 %, by which two scans of an unchanged solid nodule may differ (British"
+        in found.words
     )
+
+
+@pytest.mark.parametrize(("later", "told"), [(1.24, False), (1.25, True), (1.35, True)])
+def test_a_volume_has_a_doubling_time_only_beyond_what_repeated_scans_differ_by(later, told):
+    # Sure to be growth by the error of measuring, and fast: 24 % within 90 days is none for the rule yet.
+    found = volumes(500, 500 * later, 90, 0.02)
+    assert found.low > 0 and (found.doubling_days is not None) == told
+    assert ("400 days" in found.words) == told == ("at least 25 %" in found.words)
+    assert ("less than 25 %" in found.words) != told
+
+
+@pytest.mark.parametrize(
+    ("found", "shown", "told"),
+    [
+        (volumes(500, 624, 90, 0.02), "volume +25 %", "at least 25 %"),
+        (volumes(500, 621, 90, 0.02), "volume +24 %", "less than 25 %"),
+        (diameters(8.0, 9.54), "diameter +1.5 mm", "not more than 1.5 mm"),
+        (diameters(8.0, 9.96), "diameter +2.0 mm", "at least 2 mm"),
+    ],
+)
+def test_a_rule_judges_the_number_that_is_shown(found, shown, told):
+    assert shown in found.words and told in found.words
 
 
 def test_each_rule_is_told_for_its_own_quantity_only():

@@ -56,8 +56,8 @@ scan, and this is none of them. <b>Outside</b>: beyond the scan or the registrat
 {%- for cell in nodule.cells %}
 <td{% if loop.last %} class="now"{% endif %}>{{ cell.shown | replace(", ", "\\n") }}
 {%- if cell.doubtful %} *{% endif %}</td>{% endfor %}
-<td>{% if nodule.headline.span %}<span class="muted">{{ nodule.headline.span }}</span>
-{%- for line in nodule.headline.lines %}{{ "\\n" ~ line }}{% endfor %}{% endif %}</td></tr>
+<td>{% if nodule.headline.span %}<span class="muted">{{ nodule.headline.span }}</span>{{ "\\n" }}{% endif %}
+{{- nodule.headline.lines | join("\\n") }}</td></tr>
 {%- endfor %}
 </tbody></table>
 {%- if doubtful %}
@@ -70,8 +70,10 @@ scan, and this is none of them. <b>Outside</b>: beyond the scan or the registrat
 <ul class="rules">
 {%- for rule in rules %}<li>{{ rule.text }} <span class="muted">{{ rule.source }}</span></li>{% endfor %}
 </ul>
-<p class="muted">Intervals hold 95 % and come from the error of the measurement. Where an interval spans no
-change, no doubling time is given. Whether a nodule is solid, and how large its solid part is, a reader
+<p class="muted">Intervals hold 95 % and come from the error of the measurement in these scans alone. Breath
+and heartbeat change a nodule, too: two scans of an unchanged one on one day differ by up to 25 % of its
+volume (British Thoracic Society 2015). Where the interval spans no change, or the change is smaller than
+that, no doubling time is given. Whether a nodule is solid, and how large its solid part is, a reader
 says.</p>
 <div class="together">
 <h2>Scans</h2>

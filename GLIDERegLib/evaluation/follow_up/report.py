@@ -45,8 +45,9 @@ RULES = (
     ),
     (f"Diameter: a change counts from {FLEISCHNER_MM:g} mm.", FLEISCHNER),
     (
-        f"Volume segmented in both scans: a change of at least {VOLUME_CHANGE_PERCENT:.0f} % counts; a "
-        f"doubling time of at most {SHORT_DOUBLING_DAYS:.0f} days asks for more work-up.",
+        f"Volume of a solid nodule, segmented in both scans: a change of at least "
+        f"{VOLUME_CHANGE_PERCENT:.0f} % counts; then a doubling time of at most {SHORT_DOUBLING_DAYS:.0f} "
+        "days asks for more work-up.",
         BTS,
     ),
 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from GLIDERegLib.evaluation.follow_up.identity import MARK_MM, Track
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Growth, growth
+from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID
 
 if TYPE_CHECKING:
     from GLIDERegLib.evaluation.measuring import NoduleMeasurement
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MEASURED, NOT_MEASURED = "measured", "marked, size could not be told"
 NOT_SEEN, NOT_MARKED, OUTSIDE = "not seen (searched)", "not marked", "outside"
 QUANTITIES = (VOLUME, DIAMETER)
+DENSER = (GROUND_GLASS, PART_SOLID, SOLID)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _cell(n: int, tracks: Sequence[Track], date: int, visits: Sequence[Visit]) -
         if date == min(track.marks) and date > 0:
             other = _around(n, tracks, visits, date - 1, date)
             notes += [f"may have parted from nodule {other}, in whose extent it lay before"] if other else []
+        notes += _other_class(track, date, visits)
         status = MEASURED if mark.measurement.measured else NOT_MEASURED
         return Cell(status, mark.point, mark, None, tuple(notes))
     point, radius = visit.expected[n], track.place.radius
@@ -141,6 +144,23 @@ def _cell(n: int, tracks: Sequence[Track], date: int, visits: Sequence[Visit]) -
     if date > max(track.marks) and (other := _around(n, tracks, visits, date, max(track.marks))):
         notes = (f"may have merged with nodule {other}, in whose extent it lies",)
     return Cell(NOT_SEEN if visit.searched else NOT_MARKED, point, None, radius, notes)
+
+
+def _other_class(track: Track, date: int, visits: Sequence[Visit]) -> list[str]:
+    """What to look for where a nodule was measured as of another attenuation class at the date before."""
+    found = [
+        (visits[n].day, mark.measurement.attenuation)
+        for n, row in sorted(track.marks.items())
+        if n <= date and (mark := visits[n].marks[row]).measurement.measured and mark.measurement.attenuation
+    ]
+    if len(found) < 2 or found[-1][0] != visits[date].day or found[-1][1] == found[-2][1]:
+        return []
+    (day, earlier), (_, now) = found[-2:]
+    if DENSER.index(now) > DENSER.index(earlier):
+        look = "a new or larger solid part, which counts whatever the size"
+    else:
+        look = "which of the two holds, since sizes of different classes are less comparable"
+    return [f"measured as {now}, on {day} as {earlier}: look for {look}"]
 
 
 def _around(n: int, tracks: Sequence[Track], visits: Sequence[Visit], there: int, apart: int) -> int | None:

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any
 
 from GLIDERegLib.core.counting import counted
-from GLIDERegLib.evaluation.follow_up.rows import Nodule
-from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME
+from GLIDERegLib.evaluation.follow_up.rows import NOT_MARKED, NOT_SEEN, Nodule
+from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, VOLUME_CHANGE_PERCENT
 
 
 def interval(days: int) -> str:
@@ -24,10 +24,13 @@ def role(number: int, count: int) -> str:
 
 
 def headline(nodule: Nodule, days: Sequence[date]) -> dict[str, Any]:
-    """The change between the last two sizes: their dates, and of each quantity a line with its interval."""
+    """The change between the last two sizes: their dates, and of each quantity a line with its interval; and
+    a line each where the nodule is new or gone.
+    """
+    seen = _came_and_went(nodule, days)
     changes = [nodule.change(quantity, whole=False) for quantity in (VOLUME, DIAMETER)]
     if None in changes:
-        return {"span": "", "lines": []}
+        return {"span": "", "lines": seen}
     span = f"{days[changes[0].earlier]} to {days[changes[0].later]}"
     if unsure := all(change.growth.spans_no_change for change in changes):
         span += ": no certain change"
@@ -37,7 +40,24 @@ def headline(nodule: Nodule, days: Sequence[date]) -> dict[str, Any]:
         text = f"{change.quantity} {now} {unit} ({low} to {high})"
         if change.spans_no_change and not unsure:
             text += ", no certain change"
-        if change.quantity == VOLUME and change.doubling_days is not None:
-            text += f", doubles in {change.doubling_days:.0f} days"
+        if change.quantity == VOLUME and not change.spans_no_change:
+            if change.doubling_days is not None:
+                text += f", doubles in {change.doubling_days:.0f} days"
+            elif abs(round(change.change)) < VOLUME_CHANGE_PERCENT:
+                text += f", less than the {VOLUME_CHANGE_PERCENT:.0f} % that counts"
         lines.append(text)
-    return {"span": span, "lines": lines}
+    return {"span": span, "lines": lines + seen}
+
+
+def _came_and_went(nodule: Nodule, days: Sequence[date]) -> list[str]:
+    """Since when a nodule is seen, and since when no longer, as far as readers searched."""
+    marked = [n for n, cell in enumerate(nodule.cells) if cell.mark is not None]
+    lines = []
+    before, after = marked[0] - 1, marked[-1] + 1
+    if before >= 0 and nodule.cells[before].status == NOT_SEEN:
+        lines.append(f"new on {days[marked[0]]}: not seen on {days[before]} (searched)")
+    elif before >= 0 and nodule.cells[before].status == NOT_MARKED:
+        lines.append(f"first marked on {days[marked[0]]}; whether it is new is not known")
+    if after < len(days) and nodule.cells[-1].status == NOT_SEEN:
+        lines.append(f"last seen on {days[marked[-1]]}: not seen on {days[-1]} (searched)")
+    return lines
