@@ -118,6 +118,8 @@ class GLIDERegParameterNode:
     checkFixed: vtkMRMLScalarVolumeNode
     checkMoving: vtkMRMLScalarVolumeNode
     checkBack: vtkMRMLTransformNode
+    checkSecond: vtkMRMLTransformNode  # moving points to a third scan's
+    checkDirect: vtkMRMLTransformNode  # fixed points to that scan's
     checkFixedStructures: vtkMRMLSegmentationNode
     checkMovingStructures: vtkMRMLSegmentationNode
     checkSegment: str = ""

@@ -13,6 +13,7 @@ from GLIDERegLib.panel.check_dicom import DicomButtons
 from GLIDERegLib.panel.check_landmarks import LandmarksSection
 from GLIDERegLib.panel.check_look import LookSection
 from GLIDERegLib.panel.check_metrics import computeMetrics
+from GLIDERegLib.panel.check_transitivity import TransitivitySection
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.keys import CHECK, PageKeys
 from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
@@ -48,6 +49,7 @@ class CheckPage:
         ui.checkMeasureButton.connect("clicked()", self.measure)
         self._landmarks = LandmarksSection(ui, self._pair, lambda: self._look.showMap(LANDMARK_ERROR))
         self._consistency = ConsistencySection(ui, self._pair, self._whenReady)
+        self._transitivity = TransitivitySection(ui, self._pair)
         self._dicom = DicomButtons(ui, self._pair, self._imported)
         self.keys = PageKeys(
             CHECK,
@@ -78,6 +80,7 @@ class CheckPage:
         self._node = node
         self._look.setNode(node)
         self._consistency.show(node)
+        self._transitivity.show(node)
         self._watch(None)
         self._binding.bind(node)
         if node is not None:
@@ -89,11 +92,13 @@ class CheckPage:
         if node is not None and node.checkTransform is None and node.outputTransform is not None:
             node.checkTransform = node.outputTransform
         self._consistency.show(node)
+        self._transitivity.show(node)
 
     def close(self) -> None:
         """Everything as it was before the page was used."""
         self._landmarks.close()
         self._consistency.close()
+        self._transitivity.close()
         self._dicom.close()
         self.setParameterNode(None)
 
@@ -109,6 +114,7 @@ class CheckPage:
         showTable(self.ui.checkTableView, node.checkTable, WIDTHS)
         self._landmarks.show()
         self._consistency.show(node)
+        self._transitivity.show(node)
         self._dicom.show()
         self._enable()
         self._look.show()
@@ -125,6 +131,7 @@ class CheckPage:
     def _transformModified(self, caller=None, event=None) -> None:
         self._outdated = any(findMap(self._transform, kind) for kind in KINDS)
         self._consistency.forget()
+        self._transitivity.forget()
         self._enable()
 
     def _whenReady(self, node, ready: Callable[[], None], refused: Callable[[str], None]) -> None:

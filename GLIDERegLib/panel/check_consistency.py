@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.panel.check_residuals import ResidualTable
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.parameters import settingsOf
 from GLIDERegLib.scene.quality.consistency import SceneConsistency, consistencyOf
 from GLIDERegLib.scene.registration.pair import Pair
 
-POLL_MILLISECONDS = 200
-COLUMNS = (_("Region"), _("Mean"), _("95 %"), _("Largest"))
-WIDTHS = (150, 48, 48, 60)
 START = _("Register the exchanged scans")
-FIGURES = ("mean", "p95", "max")
 
 
 class ConsistencySection:
@@ -35,14 +32,8 @@ class ConsistencySection:
         self._of: Pair | None = None
         self._waiting = False
         self._second = SceneConsistency(pythonExecutable())
-        view = ui.checkConsistencyView
-        view.setColumnCount(len(COLUMNS))
-        view.setHorizontalHeaderLabels(COLUMNS)
-        for column, width in enumerate(WIDTHS):
-            view.setColumnWidth(column, width)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._table = ResidualTable(ui.checkConsistencyView, ui.checkConsistencyLabel)
+        self._timer = lookTimer(self._poll)
         ui.checkConsistencyButton.connect("clicked()", self._clicked)
         self.show(None)
 
@@ -57,16 +48,16 @@ class ConsistencySection:
         if self.busy and (pair is None or not _same(pair, self._of)):
             self.close()
         if not self.busy:
-            self._fill(None if pair is None else consistencyOf(pair))
+            self._table.fill(None if pair is None else consistencyOf(pair))
         self._enable()
 
     def forget(self) -> None:
         """The transform has changed: what was found of it holds no more."""
         if self._second.active:
             self.close()
-            self._tell(_("The transform has changed; the second registration was stopped."))
+            self._table.tell(_("The transform has changed; the second registration was stopped."))
         else:
-            self._fill(None)
+            self._table.fill(None)
 
     def close(self) -> None:
         """Ends what is running; nothing stays of it."""
@@ -78,14 +69,14 @@ class ConsistencySection:
     def _clicked(self) -> None:
         if self.busy:
             self.close()
-            self._fill(consistencyOf(pair) if (pair := self._pair()) is not None else None)
-            self._tell(_("Stopped by user."))
+            self._table.fill(consistencyOf(pair) if (pair := self._pair()) is not None else None)
+            self._table.tell(_("Stopped by user."))
             return
         node, pair = self._node, self._pair()
         if pair is None:
             return
         self._waiting, self._of = True, pair
-        self._tell(_("Looking at what is installed..."))
+        self._table.tell(_("Looking at what is installed..."))
         self._enable()
         self._whenReady(node, lambda: self._start(node), self._refuse)
 
@@ -103,13 +94,13 @@ class ConsistencySection:
         except InputError as error:
             self._refuse(said(error))
             return
-        self._tell(_("Registering the exchanged scans..."))
+        self._table.tell(_("Registering the exchanged scans..."))
         self._enable()
         self._timer.start()
 
     def _refuse(self, reason: str) -> None:
         self._waiting = False
-        self._tell(reason)
+        self._table.tell(reason)
         self._enable()
 
     def _poll(self) -> None:
@@ -118,40 +109,18 @@ class ConsistencySection:
         except InputError as error:
             backward, failure = None, error
         if self._second.active:
-            self._tell("\n".join(filter(None, [_("Registering the exchanged scans..."), self._second.said])))
+            self._table.tell(
+                "\n".join(filter(None, [_("Registering the exchanged scans..."), self._second.said]))
+            )
             return
         self._timer.stop()
         if backward is None:
-            self._tell(said(failure))
+            self._table.tell(said(failure))
         else:
             # Its map and its share of the metrics are of this transform.
             self._node.checkBack = backward
-            self._fill(consistencyOf(self._of))
+            self._table.fill(consistencyOf(self._of))
         self._enable()
-
-    def _fill(self, report: dict | None) -> None:
-        """The figures by region; None where nothing is known."""
-        view = self.ui.checkConsistencyView
-        view.visible = report is not None
-        if report is None:
-            self._tell("")
-            return
-        rows = {_("everywhere"): report["residual_mm"], **report["regions_mm"]}
-        view.setRowCount(len(rows))
-        for row, (region, figures) in enumerate(rows.items()):
-            for column, text in enumerate([region, *(f"{figures[name]:.2f}" for name in FIGURES)]):
-                view.setItem(row, column, qt.QTableWidgetItem(text))
-        whole = report["residual_mm"]
-        text = _("Both ways end {mean:.2f} mm apart on average (mm in the table), at {n} points.")
-        lines = [text.format(mean=whole["mean"], n=whole["n"])]
-        if report["left_out"]:
-            share = 100 * report["left_out"]
-            lines.append(_("{share:.0f} % of the points lie beyond a field.").format(share=share))
-        self._tell(" ".join(lines))
-
-    def _tell(self, text: str) -> None:
-        self.ui.checkConsistencyLabel.text = text
-        self.ui.checkConsistencyLabel.visible = bool(text)
 
     def _enable(self) -> None:
         button = self.ui.checkConsistencyButton

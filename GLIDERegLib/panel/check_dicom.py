@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.registration.dicom_objects import (
     SceneExport,
     SceneImport,
@@ -20,8 +21,6 @@ from GLIDERegLib.scene.registration.dicom_objects import (
     scans,
 )
 from GLIDERegLib.scene.registration.pair import Pair
-
-POLL_MILLISECONDS = 200
 
 
 class DicomButtons:
@@ -33,9 +32,7 @@ class DicomButtons:
         self.ui = ui
         self._pair, self._imported = pair, imported
         self._export, self._import = SceneExport(pythonExecutable()), SceneImport(pythonExecutable())
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         ui.checkImportButton.connect("clicked()", self._clickedImport)
         ui.checkSendButton.connect("clicked()", self._clickedSend)
         self._tell("")

@@ -14,6 +14,7 @@ from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.keys import CHECK
 from GLIDERegLib.panel.looking import Looking
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.panel.undo import UndoButtons
 from GLIDERegLib.scene.quality.landmark_nodes import (
     CONFIRMED,
@@ -30,7 +31,6 @@ from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.review.history import Step
 from GLIDERegLib.scene.views.review_views import showNodule
 
-POLL_MILLISECONDS = 200
 COLUMNS = (_("Landmark"), _("Error"), _("Decision"), _("Region"))
 WIDTHS = (72, 62, 78)
 REGION_WIDTHS = (92, 30, 44, 44, 52, 52)
@@ -51,9 +51,7 @@ class LandmarksSection:
         self._worst: list[Place] = []
         self._filling = False
         self._looking = Looking()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         view = ui.checkWorstView
         view.setColumnCount(len(COLUMNS))
         view.setHorizontalHeaderLabels(COLUMNS)

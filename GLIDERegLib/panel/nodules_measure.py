@@ -14,6 +14,7 @@ from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.nodules_views import PairViews
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.registration.identity import scanNames
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.review.measured_review import MeasuredReview, openSegmentEditor
@@ -27,7 +28,7 @@ from GLIDERegLib.scene.review.measurements import (
 from GLIDERegLib.scene.review.measuring import NoduleMeasuring
 from GLIDERegLib.scene.review.table import Row
 
-POLL_MILLISECONDS, EDITED_MILLISECONDS = 200, 500
+EDITED_MILLISECONDS = 500  # a choice: a stroke of the Segment Editor tells several changes
 DRAWN = _("This outline is the reader's own: change it in the Segment Editor.")
 
 
@@ -52,8 +53,11 @@ class MeasureSection:
         self._review: MeasuredReview | None = None
         self._tags: list[tuple] = []
         self._measuring = NoduleMeasuring(pythonExecutable())
-        self._timer = _timer(POLL_MILLISECONDS, self._poll, once=False)
-        self._editTimer = _timer(EDITED_MILLISECONDS, self._takeEdits, once=True)
+        self._timer = lookTimer(self._poll)
+        self._editTimer = qt.QTimer()
+        self._editTimer.setSingleShot(True)
+        self._editTimer.setInterval(EDITED_MILLISECONDS)
+        self._editTimer.connect("timeout()", self._takeEdits)
         self._scan = ChoiceBox(ui.measureScanCombo, [(scan, scan, "") for scan in SCANS], lambda _scan: None)
         for button, act in (
             (ui.measureButton, self.measureSelected),
@@ -246,11 +250,3 @@ class MeasureSection:
     def _say(self, text: str) -> None:
         self.ui.measureLabel.text = text
         self.ui.measureLabel.visible = bool(text)
-
-
-def _timer(milliseconds: int, call: Callable[[], None], once: bool) -> qt.QTimer:
-    timer = qt.QTimer()
-    timer.setSingleShot(once)
-    timer.setInterval(milliseconds)
-    timer.connect("timeout()", call)
-    return timer

@@ -17,6 +17,7 @@ from GLIDERegLib.panel.keys import QA, PageKeys
 from GLIDERegLib.panel.qa_contours import ContoursSection
 from GLIDERegLib.panel.qa_tables import WARNING_COLOR, QaTables, siteTolerances
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contours import compared
 from GLIDERegLib.scene.quality.landmark_nodes import regionTable
 from GLIDERegLib.scene.quality.looked import seen, worstSeen
@@ -24,7 +25,6 @@ from GLIDERegLib.scene.quality.records import SceneRecord, hasRecord, latest, nu
 from GLIDERegLib.scene.registration.dicom_objects import direction
 from GLIDERegLib.scene.registration.pair import Pair, makePair, pairProblem
 
-POLL_MILLISECONDS = 200
 LEVEL_CHOICES = [("", _("Choose a level"), "")] + [
     (str(n), f"{n}: {_(text)}", "") for n, text in enumerate(LEVELS)
 ]
@@ -57,9 +57,7 @@ class QaPage:
         ui.qaNoteLabel.text = _(NO_LOGIN)
         self._hashing = Hashing()
         self._saving = SceneRecord(pythonExecutable())
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         self._say("")
         self._refresh()
 

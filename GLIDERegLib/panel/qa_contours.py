@@ -13,11 +13,11 @@ from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.qa_contours_dicom import ContourDicomButtons
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contours import DIRECTIONS, SceneContours, SceneLungs
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.registration.segments import scanOf, segmentNames
 
-POLL_MILLISECONDS = 200
 COLUMNS = (_("Segment"), _("ml"), _("Mean"), _("95 %"), _("Hausdorff"), _("Dice"))
 TIPS = ("", _("Before and after"), *[_("Distance of the surfaces, mm")] * 3, "")
 WIDTHS = (58, 90, 40, 40, 62, 38)
@@ -46,9 +46,7 @@ class ContoursSection:
             view.horizontalHeaderItem(column).setToolTip(tip)
         for column, width in enumerate(WIDTHS):
             view.setColumnWidth(column, width)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         self._dicom = ContourDicomButtons(ui, self._toWrite, self._tell)
         ui.qaPropagateButton.connect("clicked()", self.propagate)
         ui.qaLungsButton.connect("clicked()", self.findLungs)

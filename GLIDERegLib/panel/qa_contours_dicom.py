@@ -12,10 +12,10 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.dependencies import ensureExtra
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contour_export import SceneContourExport, describeContours
 from GLIDERegLib.scene.registration.pair import Pair
 
-POLL_MILLISECONDS = 200
 SEG_PACKAGE = "highdicom"
 # The pair, which scan the segmentation is of, the segmentation, and the IDs of the chosen segments.
 Chosen = tuple[Pair, str, slicer.vtkMRMLSegmentationNode, list[str]]
@@ -30,9 +30,7 @@ class ContourDicomButtons:
         self.ui = ui
         self._chosen, self._tell = chosen, tell
         self._export = SceneContourExport(pythonExecutable())
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         ui.qaSegButton.connect("clicked()", lambda: self._clicked("seg"))
         ui.qaStructButton.connect("clicked()", lambda: self._clicked("rtstruct"))
 

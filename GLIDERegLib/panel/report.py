@@ -11,10 +11,9 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.report.folder import ReportInputs
 from GLIDERegLib.scene.report.run import SceneReport
-
-POLL_MILLISECONDS = 200
 
 
 class ReportButton:
@@ -23,9 +22,7 @@ class ReportButton:
     def __init__(self, button: qt.QPushButton, label: qt.QLabel, inputs: Callable[[], ReportInputs]):
         self._button, self._label, self._inputs = button, label, inputs
         self._report = SceneReport(pythonExecutable())
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
+        self._timer = lookTimer(self._poll)
         button.connect("clicked()", self._clicked)
 
     def _clicked(self) -> None:

@@ -38,10 +38,17 @@ def main(folder: Path, module: str, *arguments: str) -> None:
 
 
 def consistency(folder: Path, options: dict) -> None:
-    """Leaves the figures and the transform that a test has put into FOLDER, once it holds no file `hold`."""
+    """Leaves the figures and the transform that a test has put into FOLDER, once it holds no file `hold`; of
+    three transforms the figures alone, and copies of what it was given.
+    """
+    for option in ("--transform", "--second", "--direct") if "--second" in options else ():
+        shutil.copy(options[option], folder / f"{option[2:]}.h5")
     (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
     while (folder / "hold").exists():
         time.sleep(0.02)
+    if "--second" in options:
+        shutil.copy(folder / "transitivity.json", options["-o"])
+        return
     for option, name in (("-o", "consistency.json"), ("--keep-backward", "backward.h5")):
         shutil.copy(folder / name, options[option])
 

@@ -340,7 +340,7 @@ def test_every_selector_gets_the_scene(page):
     root = ElementTree.parse(UI).getroot()
     receivers = {c.find("receiver").text for c in root.iter("connection")}
     wanted = {w.get("name") for w in root.iter("widget") if re.match("qMRML(Node|Table)", w.get("class"))}
-    assert receivers == wanted and len(wanted) == 10
+    assert receivers == wanted and len(wanted) == 12
 
 
 def test_a_check_that_is_closed_while_its_views_are_laid_out_stays_closed(slicerHost, page):

@@ -81,6 +81,8 @@ def makePage(root) -> SimpleNamespace:
         checkFixed: slicer.vtkMRMLScalarVolumeNode
         checkMoving: slicer.vtkMRMLScalarVolumeNode
         checkBack: slicer.vtkMRMLTransformNode
+        checkSecond: slicer.vtkMRMLTransformNode
+        checkDirect: slicer.vtkMRMLTransformNode
         checkFixedStructures: slicer.vtkMRMLSegmentationNode
         checkMovingStructures: slicer.vtkMRMLSegmentationNode
         checkSegment: str = ""

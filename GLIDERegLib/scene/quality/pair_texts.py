@@ -52,10 +52,10 @@ def addText(pair: Pair, kind: str, name: str, text: str) -> slicer.vtkMRMLTextNo
     return node
 
 
-def keepText(pair: Pair, kind: str, name: str, text: str) -> None:
+def keepText(pair: Pair, kind: str, name: str, text: str) -> slicer.vtkMRMLTextNode:
     """Keeps a text in place of the pair's earlier one of the kind."""
     found = textsOf(pair, kind)
-    if found:
-        found[-1].SetText(text)
-    else:
-        addText(pair, kind, name, text)
+    if not found:
+        return addText(pair, kind, name, text)
+    found[-1].SetText(text)
+    return found[-1]

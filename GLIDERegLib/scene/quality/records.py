@@ -36,6 +36,7 @@ from GLIDERegLib.scene.quality.locks import locks
 from GLIDERegLib.scene.quality.looked import seen
 from GLIDERegLib.scene.quality.numbers import landmarkRows
 from GLIDERegLib.scene.quality.pair_texts import addText, textsOf
+from GLIDERegLib.scene.quality.transitivity import transitivityOf
 from GLIDERegLib.scene.registration.pair import Pair
 
 KIND = "record"
@@ -54,7 +55,13 @@ def numbers(
     marks: paired landmarks that a reader placed, fixed and moving. compared: contours, as
     `contours.compare_segmentations`. tolerances: by a number's name; others than these numbers' count not.
     """
-    makers = (_landmarks, _consistency, lambda pair: _marks(pair, *marks), lambda _: _contours(compared))
+    makers = (
+        _landmarks,
+        _consistency,
+        _transitivity,
+        lambda pair: _marks(pair, *marks),
+        lambda _: _contours(compared),
+    )
     reports = [report for make in makers if (report := make(pair)) is not None]
     names = {number.name for number in numbers_of(reports, {})}
     borne = names | {general(name) for name in names}
@@ -177,6 +184,11 @@ def _consistency(pair: Pair) -> dict | None:
         "kind": "inverse consistency",
         "residual_mm": {"p95": float(np.percentile(lengths, 95))},
     }
+
+
+def _transitivity(pair: Pair) -> dict | None:
+    known = transitivityOf(pair)
+    return known[1] if known else None
 
 
 def _marks(pair: Pair, fixed, moving) -> dict | None:
