@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -26,10 +27,23 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def weights_folders(tmp_path_factory):
+    """New empty folders, one after the other; pytest's own numbers are found among all folders each time."""
+    root = tmp_path_factory.mktemp("weights")
+
+    def folders():
+        for number in itertools.count():
+            (root / str(number)).mkdir()
+            yield root / str(number)
+
+    return folders()
+
+
 @pytest.fixture(autouse=True)
-def no_checkpoint(tmp_path_factory, monkeypatch):
+def no_checkpoint(weights_folders, monkeypatch):
     """Tests see an empty weights folder, whatever this machine's user has downloaded."""
-    monkeypatch.setenv("GLIDEREG_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+    monkeypatch.setenv("GLIDEREG_WEIGHTS", str(next(weights_folders)))
 
 
 @pytest.fixture(scope="session")

@@ -180,8 +180,8 @@ def test_the_uncertainty_holds_the_truth_in_about_95_of_100_and_orders_the_error
     in_lung = np.isin(phantom.fixed_labels.array, (1, 2, 7, 8))
     points = []
     for region in (in_lung, (phantom.fixed.array > -300) & ~in_lung):
-        chosen = rng.choice(np.argwhere(region), 800, replace=False)[:, ::-1]
-        points.append(phantom.fixed.grid.to_physical(chosen + rng.uniform(-0.5, 0.5, (800, 3))))
+        chosen = rng.choice(np.argwhere(region), 400, replace=False)[:, ::-1]
+        points.append(phantom.fixed.grid.to_physical(chosen + rng.uniform(-0.5, 0.5, (400, 3))))
     points = np.concatenate(points)
     samplers = [image_sampler(v.array, v.grid.to_index) for v in (phantom.fixed, phantom.moving)]
     landing = field.transform_points(points)
@@ -206,7 +206,7 @@ def test_the_uncertainty_holds_the_truth_in_about_95_of_100_and_orders_the_error
     uncertainty = np.array([evidence.uncertainty or np.inf for evidence in found])
     recommended = np.array([advice(evidence)[0] == REVIEW for evidence in found])
     # In the lungs, for which it was chosen on phantoms of other seeds (see COVERAGE_OF_IMAGES).
-    lung = slice(0, 800)
+    lung = slice(0, 400)
     assert 0.93 <= np.mean(error[lung] <= uncertainty[lung]) <= 0.99
     assert uncertainty.min() >= 1.5
     assert spearmanr(uncertainty[lung], error[lung]).statistic > 0.25
@@ -270,14 +270,14 @@ def test_the_limit_counts_and_a_wrong_one_is_refused():
             match(np.zeros((1, 3)), np.zeros((1, 3)), wrong)
 
 
-def test_several_hundred_nodules_take_less_than_a_second():
+def test_several_hundred_nodules_take_less_than_a_second_of_the_processor():
     rng = np.random.default_rng(5)
     first = rng.uniform(-150, 150, (600, 3))
     order = rng.permutation(600)
     second = (first + rng.uniform(-0.5, 0.5, (600, 3)))[order]
-    begin = time.perf_counter()
+    begin = time.process_time()
     pairs = match(first, second, 10)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     right = sum(order[b] == a for a, b, _ in pairs)
     assert len(pairs) == 600 and right > 590
 

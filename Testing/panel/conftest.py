@@ -125,7 +125,7 @@ def nothingLeft(slicerHost, children):  # noqa: F811
         return {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
 
     def check(before: set[str]) -> None:
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 10
         while children() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not children()

@@ -1,6 +1,6 @@
-"""Stands in for the Python that registers: answers the probe, and tells a registration that was planned.
+"""Stands in for the Python that registers: tells a registration that was planned. The probe is answered
+before this is started; see `support.SHELL`.
 
-    python fake_worker.py FOLDER -m GLIDERegLib.worker.probe
     python fake_worker.py FOLDER -m GLIDERegLib.worker REQUEST --stay
 
 FOLDER/plan.json says what is to happen (see `steps` below); the request is copied into FOLDER.
@@ -17,16 +17,7 @@ from pathlib import Path
 
 def main(folder: Path, module: str, *arguments: str) -> None:
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    if module == "GLIDERegLib.worker.probe":
-        if plan["probe"] is None:
-            sys.exit("This Python is broken.")
-        while (folder / "hold").exists():
-            time.sleep(0.02)
-        print(json.dumps(plan["probe"]))
-    elif arguments == ("--stay",):
-        # As a worker that cannot be loaded: nothing waits.
-        sys.exit(75)
-    elif module == "GLIDERegLib.worker":
+    if module == "GLIDERegLib.worker":
         shutil.copy(arguments[0], folder / "request.json")
         Registration(folder, plan).run()
     elif module == "GLIDERegLib" and arguments[:2] == ("--json-errors", "measure"):

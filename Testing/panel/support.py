@@ -39,6 +39,18 @@ FINDINGS = {
         )
     ],
 }
+# What every opened panel asks is answered by the shell: Python would take ten times as long to start. No
+# worker waits, as where it cannot be loaded.
+SHELL = """#!/bin/sh
+case "$*" in
+  "-m GLIDERegLib.worker --stay") exit 75 ;;
+  "-m GLIDERegLib.worker.probe")
+    while [ -e "{folder}/hold" ]; do sleep 0.02; done
+    [ "$(cat "{folder}/probe.json")" != null ] || {{ echo "This Python is broken." >&2; exit 1; }}
+    exec cat "{folder}/probe.json" ;;
+esac
+exec "{python}" -S "{fake}" "{folder}" "$@"
+"""
 # From LPS to RAS and back.
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -144,16 +156,16 @@ class FakePython:
         self.folder, self.recording = folder, recording
         self.plan([["result"]])
         self.path = folder / "python"
-        fake = HERE / "fake_worker.py"
-        self.path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{fake}" "{folder}" "$@"\n', "utf-8")
+        self.path.write_text(SHELL.format(python=sys.executable, fake=HERE / "fake_worker.py", folder=folder))
         self.path.chmod(0o755)
 
     def plan(self, steps: list, findings: dict | None = FINDINGS) -> None:
         """findings: what the probe answers, None where it breaks."""
-        plan = {"recording": str(self.recording), "probe": findings, "steps": steps}
-        # Whole at any moment, for a worker that was started ahead may be reading.
-        (self.folder / "plan.new").write_text(json.dumps(plan), encoding="utf-8")
-        (self.folder / "plan.new").replace(self.folder / "plan.json")
+        plan = {"recording": str(self.recording), "steps": steps}
+        # Whole at any moment, for a process that was started ahead may be reading.
+        for name, content in (("plan.json", plan), ("probe.json", findings)):
+            (self.folder / "new").write_text(json.dumps(content), encoding="utf-8")
+            (self.folder / "new").replace(self.folder / name)
 
     @property
     def request(self) -> dict:

@@ -160,9 +160,12 @@ def test_an_interrupt_kills_the_whole_tree(task, tmp_path):
 
 
 def test_the_memory_of_all_processes_of_the_tree_counts(task):
-    hold = "b = bytearray(b'1' * 100_000_000); import time; time.sleep(1.5)"
+    hold = "b = bytearray(b'1' * 100_000_000)"
+    child = f"{hold}; print('held', flush=True); input()"
     script = (
-        f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}; c.wait()"
+        "import subprocess, sys, time\n"
+        f"c = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=-1, stdout=-1)\n"
+        f"{hold}; c.stdout.readline(); time.sleep(1.5); c.communicate(b'go')"
     )
     assert 200e6 < run_method(Script(script), task).peak_bytes < 500e6
 

@@ -124,7 +124,7 @@ def test_after_a_cancelled_run_the_next_has_a_process_of_its_own(job, do, listen
 @pytest.mark.parametrize("end", [f"os._exit({LEFT_IDLE})", "os._exit(1)", "os.kill(os.getpid(), 9)"])
 def test_a_process_that_left_just_now_is_replaced_without_a_word(job, do, end):
     """The request was written when it had decided to go, as after the idle time, or while it was killed."""
-    first, _ = do(f"result(); say('ready'); time.sleep(0.5); {end}")
+    first, _ = do(f"result(); say('ready'); requests.next(); {end}")
     assert job._child.process.status is None
     second, last = do("result()")
     assert second != first and last["event"] == "result" and job.state is State.DONE
