@@ -95,6 +95,11 @@ def doubling_time(earlier_mm3: float, later_mm3: float, days: float) -> float:
     return days * math.log(2) / ratio if ratio else math.inf
 
 
+def signed(value: float, digits: int = 0) -> str:
+    """A number as a change is written: with its sign, and no minus before nothing."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def growth(earlier: Size, later: Size, days: float | None = None) -> Growth:
     """Change between two sizes of one quantity; days between the scans where known.
 
@@ -123,7 +128,8 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     low, high = change - error, change + error
     ratios = [max(earlier.value + c, 0.0) ** 3 / earlier.value**3 for c in (low, change, high)]
     times = _doubling(ratios, days)
-    words = [f"diameter {change:+.1f} mm (95 % {low:+.1f} to {high:+.1f} mm, {source})"]
+    ends = f"{signed(low, 1)} to {signed(high, 1)} mm"
+    words = [f"diameter {signed(change, 1)} mm (95 % {ends}, {source})"]
     words += _span(low, high) + _differ_words(differ)
     shown = round(change, 1)
     if shown > LUNG_RADS_MM:
@@ -153,7 +159,7 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
         ratios, source = [ratio / (1 + share), ratio, ratio * (1 + share)], f"±25 %, {BTS}"
     low, percent, high = (100 * (r - 1) for r in ratios)
     times = _doubling(ratios, days)
-    words = [f"volume {percent:+.0f} % (95 % {low:+.0f} to {high:+.0f} %, {source})"]
+    words = [f"volume {signed(percent)} % (95 % {signed(low)} to {signed(high)} %, {source})"]
     words += _span(low, high) + _differ_words(differ)
     limit = f"{VOLUME_CHANGE_PERCENT:.0f} %"
     if abs(round(percent)) >= VOLUME_CHANGE_PERCENT:
@@ -162,9 +168,13 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
         words.append(f"less than {limit}, by which two scans of an unchanged solid nodule may differ ({BTS})")
     words += _doubling_words(times, "")
     if times[0] is not None:
-        side = "at most" if times[0] <= SHORT_DOUBLING_DAYS else "more than"
-        rule = f"{SHORT_DOUBLING_DAYS:.0f} days, within which more work-up of a solid nodule is asked for"
-        words.append(f"{side} {rule} ({BTS})")
+        _, fastest, slowest = times
+        if fastest <= SHORT_DOUBLING_DAYS < slowest:
+            side = "by its interval perhaps within"
+        else:
+            side = "within" if slowest <= SHORT_DOUBLING_DAYS else "not within"
+        limit = f"the {SHORT_DOUBLING_DAYS:.0f} days that ask for more work-up of a solid nodule"
+        words.append(f"{side} {limit} ({BTS})")
     return Growth(VOLUME, percent, low, high, *times, "; ".join(words))
 
 

@@ -87,6 +87,23 @@ def test_a_volume_has_a_doubling_time_only_beyond_what_repeated_scans_differ_by(
 
 
 @pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (200, "; within the 400 days"),
+        (400, "; by its interval perhaps within"),
+        (900, "; not within the 400 days"),
+    ],
+)
+def test_the_rule_for_doubling_times_heeds_the_interval(days, told):
+    assert told in volumes(500, 1000, days, 0.1).words
+
+
+def test_nothing_has_no_minus():
+    assert volumes(500, 499.9, 90, 0.02).words.startswith("volume +0 % (95 % -3 to +3 %")
+    assert diameters(8.0, 7.98).words.startswith("diameter +0.0 mm")
+
+
+@pytest.mark.parametrize(
     ("found", "shown", "told"),
     [
         (volumes(500, 624, 90, 0.02), "volume +25 %", "at least 25 %"),

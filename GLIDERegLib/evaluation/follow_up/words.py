@@ -8,7 +8,7 @@ from typing import Any
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.evaluation.follow_up.rows import NOT_MARKED, NOT_SEEN, Nodule
-from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, VOLUME_CHANGE_PERCENT
+from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, VOLUME_CHANGE_PERCENT, signed
 
 
 def interval(days: int) -> str:
@@ -36,7 +36,7 @@ def headline(nodule: Nodule, days: Sequence[date]) -> dict[str, Any]:
         span += ": no certain change"
     lines = []
     for change, unit, digits in zip((c.growth for c in changes), ("%", "mm"), (0, 1), strict=True):
-        now, low, high = (f"{value:+.{digits}f}" for value in (change.change, change.low, change.high))
+        now, low, high = (signed(value, digits) for value in (change.change, change.low, change.high))
         text = f"{change.quantity} {now} {unit} ({low} to {high})"
         if change.spans_no_change and not unsure:
             text += ", no certain change"
