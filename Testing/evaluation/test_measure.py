@@ -8,6 +8,9 @@ import pytest
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID, measure_nodule
+from GLIDERegLib.evaluation.measuring.interval import volume_interval
+from GLIDERegLib.evaluation.measuring.partial_volume import Content
+from GLIDERegLib.evaluation.measuring.patch import cut
 from GLIDERegLib.evaluation.nodule_phantom import AT_PLEURA, AT_VESSEL, ISOLATED, SOLID_HU, Scene, scan_of
 
 
@@ -140,3 +143,26 @@ def test_a_scan_that_is_not_in_hounsfield_units_is_refused():
 def test_impossible_points_and_cubes_are_refused(point, cube):
     with pytest.raises(InputError, match="must be"):
         measure_nodule(lung(), point, cube_mm=cube)
+
+
+@pytest.mark.parametrize(
+    ("attenuation", "halo", "attached", "wider"),
+    [
+        (SOLID, 0.06, 0.0, True),
+        (SOLID, None, 0.06, True),
+        (SOLID, -0.1, 0.3, False),
+        (PART_SOLID, 0.4, 0.06, False),
+    ],
+)
+def test_what_is_seen_beyond_the_boundary_only_raises_the_upper_end(
+    isolated, attenuation, halo, attached, wider
+):
+    patch = cut(isolated.volume, isolated.center_mm, 24)
+
+    def ends(halo, attached):
+        found = Content(250.0, np.ones(1), 1.0, 200.0, 0.02, attached, 30.0, attenuation, halo)
+        return volume_interval(patch, found, 250.0, 0.01, 0.0, 880.0)
+
+    (low, high), (lower, higher) = ends(None, 0.0), ends(halo, attached)
+    # A vessel's own term is a tenth of a per cent here.
+    assert lower == pytest.approx(low, rel=0.01) and (higher > 1.03 * high) == wider

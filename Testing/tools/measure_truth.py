@@ -1,18 +1,21 @@
 """How well nodules are measured, on generated scans of known truth: tables by size, slices and kind.
 
     python Testing/tools/measure_truth.py --generator cubes --seeds 1000-1199 --rows rows.csv
+    python Testing/tools/measure_truth.py --generator cubes --kind solid --where isolated --seeds … --rows …
     python Testing/tools/measure_truth.py --table rows.csv
 
 Two generators that share no part: `scenes` (GLIDERegLib.evaluation.nodule_phantom) and `cubes`
-(nodule_cubes.py beside this file), on seeds 0 to 1119 of which the intervals were chosen. Each seed is one
-nodule at two dates: size, kind, surroundings, slices, kernel, noise and growth are drawn from it. About two
-seconds of a processor a scan. Rows are written one by one: stopped and started again, it goes on.
+(nodule_cubes.py beside this file), on seeds 0 to 1119 and 7000 to 7199 of which the intervals were chosen.
+Each seed is one nodule at two dates: size, kind, surroundings, slices, kernel, noise and growth are drawn
+from it, unless --kind or --where say otherwise. About two seconds of a processor a scan. Rows are written one
+by one: stopped and started again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import nodule_cubes
@@ -63,9 +66,10 @@ def scenes(seed: int, generator: str = "scenes") -> tuple:
     return first, first.grown(share), share
 
 
-def measured(seed: int, generator: str = "scenes") -> list[dict]:
-    """A row for each date; the second with growth, measured and true."""
-    first, second, share = scenes(seed, generator)
+def measured(seed: int, generator: str = "scenes", **forced: str) -> list[dict]:
+    """A row for each date; the second with growth, measured and true. forced: fields of both scenes."""
+    *both, share = scenes(seed, generator)
+    first, second = (replace(scene, **forced) for scene in both)
     scanned = scan_of if generator == "scenes" else nodule_cubes.scan_of
     rows, sizes = [], []
     for scene in (first, second):
@@ -198,6 +202,8 @@ def main() -> None:
     )
     parser.add_argument("--generator", choices=("scenes", "cubes"), default="scenes")
     parser.add_argument("--seeds", help="first-last")
+    parser.add_argument("--kind", choices=KINDS, help="of all nodules")
+    parser.add_argument("--where", choices=(ISOLATED, AT_VESSEL, AT_PLEURA), help="of all nodules")
     parser.add_argument("--rows", type=Path, help="table of rows to write, or to go on with")
     parser.add_argument("--table", type=Path, nargs="+", help="only print the tables of these rows")
     options = parser.parse_args()
@@ -206,7 +212,8 @@ def main() -> None:
         first, last = map(int, options.seeds.split("-"))
         done = {int(row["seed"]) for row in read(path) if row["date"] == 1} if path.exists() else set()
         for seed in (n for n in range(first, last + 1) if n not in done):
-            rows = measured(seed, options.generator)
+            given = {"kind": options.kind, "where": options.where}
+            rows = measured(seed, options.generator, **{k: v for k, v in given.items() if v})
             new = not path.exists()
             with path.open("a", newline="") as stream:
                 writer = csv.DictWriter(stream, list(rows[1]))
