@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
+from GLIDERegLib.evaluation.measuring import measure_nodule
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.points import PointSet, write_points
-from GLIDERegLib.files.volumes import write_volume
+from GLIDERegLib.files.volumes import read_volume, write_volume
 
 # Voxels of 6 mm are too coarse for nodules that keep their size.
 FAST = ["--preset=fast", "--features=local", "--spacing=12", "--nodules-as-tissue"]
@@ -98,6 +99,41 @@ def test_marked_nodules_keep_their_size_in_each_registration(glidereg, study, tm
     options = FAST if tissue else FAST[:-1]
     status, _, errors = glidereg("follow-up", study[0], "-o", tmp_path / "out", *options)
     assert status == 2 and "2 were looked at" in errors
+
+
+def test_nodules_that_doubled_are_told_so_and_the_warp_leaves_the_prior_its_size(glidereg, tmp_path):
+    # Rigid balls of 12 and 14 mm that doubled; labels and order tell nothing.
+    pair = make_phantom((92, 72, 96), (2.0,) * 3, amplitude_mm=8.0, nodule_growth=1.0)
+    chosen, true = [pair.nodule_labels.index(f"nodule {n}") for n in (5, 7)], {}
+    rows = ["scan,date,points,searched"]
+    scans = {
+        DAYS[0]: (pair.moving, pair.moving_nodules[chosen], ["P1", "P2"]),
+        DAYS[2]: (pair.fixed, pair.fixed_nodules[chosen][::-1], ["P1", "P2"]),
+    }
+    for day, (scan, points, labels) in scans.items():
+        write_volume(scan, tmp_path / f"{day}.nii.gz")
+        write_points(PointSet(labels, points), tmp_path / f"{day}.csv")
+        order = chosen if day == DAYS[0] else chosen[::-1]
+        true |= {(day, label): n for label, n in zip(labels, order, strict=True)}
+        rows.append(f"{day}.nii.gz,{day},{day}.csv,yes")
+    (tmp_path / "scans.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    options = ("--preset=fast", "--features=local", "--spacing=6")
+    assert glidereg("follow-up", tmp_path / "scans.csv", "-o", out, *options)[0] == 0
+
+    cells, growth = table(out / "nodules.csv"), table(out / "growth.csv")
+    assert len(cells) == 4 and {row["status"] for row in cells} == {"measured"}
+    for number in ("1", "2"):
+        prior, current = (row for row in cells if row["nodule"] == number)
+        assert true[prior["date"], prior["label"]] == true[current["date"], current["label"]]
+        change = next(row for row in growth if row["nodule"] == number and row["quantity"] == "volume")
+        # Painted with edges of one voxel, so that 100 % is not exact.
+        assert float(change["change"]) == pytest.approx(100, abs=20) and float(change["change_low"]) > 25
+        assert "at least 25 %" in change["words"] and "not within the 400 days" in change["words"]
+        # Where the warp puts the prior nodule it is as large as it was scanned, half of the current one.
+        place = [float(current[f"{axis}_lps_mm"]) for axis in "xyz"]
+        warped = read_volume(out / "registrations" / f"{DAYS[0]}_to_{DAYS[2]}" / "warped.nii.gz", "warped")
+        assert measure_nodule(warped, place).volume_mm3 == pytest.approx(float(prior["volume_mm3"]), rel=0.1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
