@@ -110,7 +110,9 @@ def _drawLandmarks(host, view, path: Path) -> None:
     for one in shown:
         one.resize(VIEW, VIEW)
         one.grab()  # a view that was never drawn takes no notice of a legend
-    _choose(ui.checkOverlayCombo, "landmarks")
+    # Found landmarks are shown at once, with a legend that is older than these views.
+    for mode in ("warped", "landmarks"):
+        _choose(ui.checkOverlayCombo, mode)
     node.checkOpacity = 60
     ui.checkNextButton.click()
     for one in shown:
