@@ -10,7 +10,7 @@ SLICER_NEXT := 5.13.31053.0
 # Each process holds a Slicer and the engine, up to 2 GB.
 PYTEST := python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help install libraries test validators lint format demo screenshots peers benchmark bench clean
+.PHONY: help install libraries test kernels validators lint format demo screenshots peers benchmark bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -47,9 +47,13 @@ libraries:
 test: export OMP_NUM_THREADS = 1
 test: export NUMBA_NUM_THREADS = 1
 test: export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
-test: lint libraries .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
+test: lint libraries kernels .venv-next/.installed ## check the style and run all tests, those of the module with two Slicers
 	@$(BIN)/$(PYTEST)
 	@GLIDEREG_PYTHON=$(CURDIR)/$(BIN)/python $(NEXT)/$(PYTEST) -m "not once" Testing/host Testing/scene Testing/panel
+
+# Once, before the processes of the tests would each do it.
+kernels: install
+	@$(BIN)/python -c 'from GLIDERegLib.registration.backends import prepare_kernels; prepare_kernels().wait()'
 
 # pydicomrt is pure Python; what it asks for beyond what is here (OpenCV) its registration part does not use.
 # highdicom writes segmentations.

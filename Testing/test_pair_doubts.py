@@ -111,7 +111,9 @@ def test_the_doubt_stands_on_top_of_the_warnings_and_in_the_report(small_phantom
     start = sitk.Euler3DTransform()
     outcome = Outcome(initial_alone(fixed.grid, start), start, 8.0, ["It was read so."], False)
     device = torch.device("cpu")
-    report = finished(fixed, moving, outcome, Settings(), None, device, Stages(device), 0.0).report
+    report = finished(
+        fixed, moving, outcome, Settings(), None, device, Stages(device), 0.0, size_doubt(fixed, moving)
+    ).report
     assert ("check spacing and units" in report["warnings"][0]) == doubted
     assert report["plausibility"]["plausible"] != doubted
     assert report["warnings"][-1] == "It was read so."

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.api.doubts import check_initial, notes, refuse_other_size
+from GLIDERegLib.api.doubts import check_initial, notes, refuse_other_size, size_doubt
 from GLIDERegLib.api.encoder import choose_encoder
 from GLIDERegLib.api.machine import choose_device, memory_errors, once_again, threads
 from GLIDERegLib.api.result import Registration, finished, warp_moving
@@ -104,7 +104,7 @@ def register_inputs(
     asked = settings or Settings.preset("default")
     for volume in pair.scans:
         check_volume(volume)
-    refuse_other_size(*pair.scans)
+    size = refuse_other_size(*pair.scans)
     if pair.initial is not None:
         check_initial(*pair.scans, pair.initial)
     begin = time.perf_counter()
@@ -162,7 +162,7 @@ def register_inputs(
         )
         settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
-        return finished(*pair.scans, outcome, settings, encoder, device, stages, begin)
+        return finished(*pair.scans, outcome, settings, encoder, device, stages, begin, size)
 
 
 def correct(
@@ -216,7 +216,8 @@ def correct(
             device,
         )
         outcome = _to_size(outcome, factor)
-        result = finished(fixed, moving, outcome, settings, None, device, stages, begin)
+        size = size_doubt(fixed, moving)
+        result = finished(fixed, moving, outcome, settings, None, device, stages, begin, size)
     result.report["correction"] = {
         when: np.linalg.norm(map_points(transform, fixed_points) - moving_points, axis=1).tolist()
         for when, transform in (("before_mm", present), ("after_mm", result.transform))

@@ -60,10 +60,14 @@ class _Body:
     filled: float
 
 
-def refuse_other_size(fixed: Volume, moving: Volume) -> None:
-    """Raises InputError for scans of which one shows a body several times as large as the other's."""
-    if message := _other_size(fixed, moving, OTHER_SIZE):
+def refuse_other_size(fixed: Volume, moving: Volume) -> str:
+    """Raises InputError for scans of which one shows a body several times as large as the other's; returns
+    `size_doubt` of others.
+    """
+    bodies = _body(fixed), _body(moving)
+    if message := _other_size(*bodies, OTHER_SIZE):
         raise InputError(message, SIZE_HINT, code="sizes")
+    return _size_doubt(*bodies)
 
 
 def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> None:
@@ -83,17 +87,20 @@ def check_initial(fixed: Volume, moving: Volume, initial: sitk.Transform) -> Non
 
 def size_doubt(fixed: Volume, moving: Volume) -> str:
     """A sentence where one scan shows a body WIDER times as large as the other's, or more; else empty."""
-    message = _other_size(fixed, moving, WIDER)
+    return _size_doubt(_body(fixed), _body(moving))
+
+
+def _size_doubt(here: _Body | None, there: _Body | None) -> str:
+    message = _other_size(here, there, WIDER)
     return one_sentence(message, SIZE_HINT) if message else ""
 
 
-def _other_size(fixed: Volume, moving: Volume, wider: float) -> str:
+def _other_size(here: _Body | None, there: _Body | None, wider: float) -> str:
     """What is wrong where one body is `wider` times as large as the other, or more.
 
     Empty where not, where the smaller one is not seen whole, and where one is no body but a part cut out, as
     a lung alone.
     """
-    here, there = (_body(volume) for volume in (fixed, moving))
     if here is None or there is None:
         return ""
     ratio = there.width_mm / here.width_mm

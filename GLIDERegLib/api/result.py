@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib import __version__
-from GLIDERegLib.api.doubts import agreement_doubt, size_doubt
+from GLIDERegLib.api.doubts import agreement_doubt
 from GLIDERegLib.core.ct import AIR_HU, is_ct
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
@@ -55,8 +55,11 @@ def finished(
     device: torch.device,
     stages: Stages,
     begin: float,
+    size: str,
 ) -> Registration:
-    """The result of an outcome; begin: `time.perf_counter()` when the registration began."""
+    """The result of an outcome; begin: `time.perf_counter()` when the registration began. size: the sentence
+    of `size_doubt`.
+    """
     with stages.stage("result"):
         transform = outcome.displacement.to_sitk()
         warped = warp_moving(fixed, moving, transform)
@@ -65,7 +68,7 @@ def finished(
             report["similarity"][when]["normalised_cross_correlation"] for when in ("initial", "final")
         )
         report["plausibility"], told = plausibility.judge(fixed, moving, transform, (initial, final))
-        size, agreement = size_doubt(fixed, moving), agreement_doubt(fixed, moving, transform, final)
+        agreement = agreement_doubt(fixed, moving, transform, final)
         if size or agreement:
             # The reason before what comes of it.
             told = [*filter(None, [size]), *report["plausibility"]["doubts"], *filter(None, [agreement])]

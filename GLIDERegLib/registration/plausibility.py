@@ -187,17 +187,26 @@ def _flipped_correlations(
     count = np.maximum(count, 1)
     sum_a = fft.irfftn(fa * f1b, shape)
     variance_a = fft.irfftn(fa2 * f1b, shape) - sum_a**2 / count
+    sum_b, square_b = (fft.irfftn(f1a * np.conj(fft.rfftn(image, shape)), shape) for image in (b, b * b))
+    variance_b = square_b - sum_b**2 / count
     found = []
     for flips in orientations:
-        turned = _flipped(b, flips)
-        fb, fb2 = (np.conj(fft.rfftn(image, shape)) for image in (turned, turned * turned))
-        sum_b = fft.irfftn(f1a * fb, shape)
-        variance_b = fft.irfftn(f1a * fb2, shape) - sum_b**2 / count
-        covariance = fft.irfftn(fa * fb, shape) - sum_a * sum_b / count
-        usable = enough & (variance_a > least) & (variance_b > least)
-        values = covariance[usable] / np.sqrt(variance_a[usable] * variance_b[usable])
+        # What of the second image lies on the first is the same, flipped, at the shift from the other side.
+        turned_sum, turned_variance = (_turned(of_b, flips, a.shape, b.shape) for of_b in (sum_b, variance_b))
+        fb = np.conj(fft.rfftn(_flipped(b, flips), shape))
+        covariance = fft.irfftn(fa * fb, shape) - sum_a * turned_sum / count
+        usable = enough & (variance_a > least) & (turned_variance > least)
+        values = covariance[usable] / np.sqrt(variance_a[usable] * turned_variance[usable])
         found.append(float(values.max(initial=0.0)))
     return found
+
+
+def _turned(values: np.ndarray, flips: tuple[bool, ...], fixed: Sequence[int], moving: Sequence[int]):
+    """What was computed at every circular shift s of one image on the other, at m - n - s of each flipped
+    axis; m, n: the images' sizes.
+    """
+    axes = tuple(axis for axis, flip in enumerate(flips) if flip)
+    return np.roll(np.flip(values, axes), tuple(fixed[axis] - moving[axis] + 1 for axis in axes), axes)
 
 
 def _coarse(volume: Volume, spacing: float) -> np.ndarray:
