@@ -12,6 +12,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.evaluation.follow_up.rows import NOT_MEASURED
 from GLIDERegLib.evaluation.follow_up.study import Study
 from GLIDERegLib.panel.follow_up_readers import Readers
 from GLIDERegLib.panel.remedies import said
@@ -24,7 +25,7 @@ from GLIDERegLib.scene.follow_up.views import DatesReading
 from GLIDERegLib.scene.views.sequence_views import showChart
 
 # Pixels: three dates fit into the panel beside each other.
-NUMBER_WIDTH, CELL_WIDTH = 54, 92
+NUMBER_WIDTH, CELL_WIDTH = 54, 81
 SELECT = _("Select a nodule to see it in all scans.")
 
 
@@ -172,7 +173,10 @@ class NoduleDates:
             return
         spots = self._spots()
         lines = [_("Nodule {number}").format(number=self.number)]
-        lines += [f"{s.day}: {s.status}{'; ' if s.notes else ''}{s.notes}" for s in spots]
+        for spot in spots:
+            # Why it has no size stands in its notes.
+            status = _("marked") if spot.status == NOT_MEASURED and spot.notes else spot.status
+            lines.append(f"{spot.day}: {'; '.join(filter(None, (status, spot.notes)))}")
         self.ui.followUpDetailLabel.text = "\n".join(lines)
         self.showDates(True)
         self._moveTo(spots)

@@ -18,7 +18,7 @@ from GLIDERegLib.scene.registration.identity import identityOf
 
 COLUMNS = (_("Date"), _("Scan"), _("Nodules"), _("All"), _("Registered"))
 ALL_TIP = _("Whether every nodule of the scan is marked")
-WIDTHS = (74, 72, 64, 28, 80)
+WIDTHS = (80, 70, 62, 28, 74)
 NEWEST = "newest"
 
 

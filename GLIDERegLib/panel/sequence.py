@@ -30,7 +30,7 @@ from GLIDERegLib.scene.views.sequence_views import showChart, showFrames
 from GLIDERegLib.worker.job import State
 
 AUTOMATIC = "0"
-AMPLITUDE_WIDTHS = (54, 52, 52, 52, 90)
+AMPLITUDE_WIDTHS = (88, 54, 54, 54, 54)
 
 
 class SequencePage:

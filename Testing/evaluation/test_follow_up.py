@@ -228,6 +228,8 @@ def test_another_attenuation_class_is_remarked(scans, classes, note):
     study = make_study(scans, [scan_of(n) for n in range(4)], links, 3, found)
     notes = " ".join(statuses(study, "grows")[1].cells[3].notes)
     assert (note in notes) if note else "measured as" not in notes
+    # Growth of the solid part alone changes no size that is told.
+    assert ("a solid part that grows within it" in notes) == (classes[1] == "part-solid")
 
 
 def test_growth_is_between_neighbouring_sizes_and_over_the_whole_time(study):

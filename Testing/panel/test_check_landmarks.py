@@ -114,6 +114,28 @@ def test_points_are_seen_where_their_own_scan_lies_as_scanned(found, study):
         found.ui.checkLayoutButton.checked = False
 
 
+def test_the_map_of_errors_has_its_colour_scale(found):
+    import check_views
+
+    with check_views.layouts() as view:
+        found.ui.checkLayoutButton.checked = True
+        warped = view("GLIDERegWarpedAxial")
+        warped.resize(320, 320)
+        warped.grab()
+        combo = found.ui.checkOverlayCombo
+
+        def scale() -> int:
+            """Different colours in the strip where a scale stands."""
+            return len(np.unique(warped.grab()[100:230, 300:316].reshape(-1, 3), axis=0))
+
+        for mode, shown in (("warped", False), ("landmarks", True)):
+            combo.setCurrentIndex(combo.findData(mode))
+            assert (scale() > 50) == shown
+        found.ui.checkNextButton.click()
+        assert scale() > 50
+        found.ui.checkLayoutButton.checked = False
+
+
 def test_rejecting_takes_a_place_out_of_the_numbers_and_pressing_again_takes_it_back(found):
     ui = found.ui
     ui.checkNextButton.click()

@@ -288,6 +288,9 @@ def lookAtAllDates(module, made, dated):
         assert middle(view) == pytest.approx(point, abs=SCREEN_MM)
         composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
         assert composite.GetBackgroundVolumeID() == dated[day][0].GetID()
+        # Letters of direction and a scale bar, as in all other views.
+        assert view.GetOrientationMarkerType() == view.OrientationMarkerTypeCube
+        assert view.GetRulerType() == view.RulerTypeThin
     # The two prior scans are one image here, so that they stay together; the current one goes its own way.
     views[0].SetSliceOffset(views[0].GetSliceOffset() + 12.0)
     assert middle(views[1]) == pytest.approx(points[1] + [0, 0, 12.0], abs=SCREEN_MM)

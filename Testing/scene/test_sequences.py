@@ -542,11 +542,11 @@ def test_the_amplitude_is_peak_to_peak_along_the_axes_of_the_body(study, sequenc
     assert [value.ToString() for value in columns["Place"]][:3] == ["a", "b", "beyond the scan"]
     # The second frame is the reference, where nothing has moved: from phase 0 to 75.
     expected = [*(75 * np.abs(STEP)), 75 * np.linalg.norm(STEP)]
-    headers = ("LR", "AP", "SI", "Farthest")
+    headers = ("LR", "AP", "SI", "3D")
     found = [[value.ToDouble() for value in columns[f"{header} (mm)"]][:2] for header in headers]
     assert np.allclose(found, np.array(expected)[:, None], atol=0.006)
     assert [value.ToDouble() for value in columns["Frames"]][:3] == [4, 4, 0]
-    assert np.isnan(columns["Farthest (mm)"][2].ToDouble())
+    assert np.isnan(columns["3D (mm)"][2].ToDouble())
     assert finished.results.amplitude.GetName() == "Amplitude in Breathing"
 
 

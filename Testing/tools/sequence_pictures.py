@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 ROOT = Path(__file__).resolve().parents[2]
-PANEL_WIDTH, VIEW, PLOT = 400, 330, (660, 380)
+PANEL_WIDTH, VIEW, PLOT = 400, 330, (660, 396)
 SIZE, SPACING = (72, 72, 64), 5.0
 # Phases in %, and how far from end-exhale to end-inhale the chest is in each.
 PHASES = {"0": 1.0, "20": 0.7, "40": 0.2, "50": 0.0, "60": 0.15, "80": 0.6}

@@ -61,7 +61,7 @@ scan, and this is none of them. <b>Outside</b>: beyond the scan or the registrat
 {%- endfor %}
 </tbody></table>
 {%- if doubtful %}
-<p class="muted">* See the remarks on this nodule: its identity or its size is in doubt.</p>
+<p class="muted">* See the remarks on this nodule: its identity, its size or its class.</p>
 {%- endif %}
 {%- else %}
 <p>No nodules were marked.</p>

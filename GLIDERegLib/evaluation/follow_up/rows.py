@@ -22,6 +22,9 @@ MEASURED, NOT_MEASURED = "measured", "marked, size could not be told"
 NOT_SEEN, NOT_MARKED, OUTSIDE = "not seen (searched)", "not marked", "outside"
 QUANTITIES = (VOLUME, DIAMETER)
 DENSER = (GROUND_GLASS, PART_SOLID, SOLID)
+WHOLE = (
+    "part-solid: these sizes are of the whole nodule; a solid part that grows within it shows in none of them"
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def _cell(n: int, tracks: Sequence[Track], date: int, visits: Sequence[Visit]) -
             other = _around(n, tracks, visits, date - 1, date)
             notes += [f"may have parted from nodule {other}, in whose extent it lay before"] if other else []
         notes += _other_class(track, date, visits)
+        if mark.measurement.measured and mark.measurement.attenuation == PART_SOLID:
+            notes.append(WHOLE)
         status = MEASURED if mark.measurement.measured else NOT_MEASURED
         return Cell(status, mark.point, mark, None, tuple(notes))
     point, radius = visit.expected[n], track.place.radius

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from GLIDERegLib.core.errors import DependencyError
-from GLIDERegLib.evaluation.follow_up.rows import Cell, Nodule
+from GLIDERegLib.evaluation.follow_up.rows import NOT_MEASURED, Cell, Nodule
 from GLIDERegLib.evaluation.growth import UNITS, VOLUME
 
 CELLS = (
@@ -106,6 +106,8 @@ def grid_rows(nodules: Sequence[Nodule], days: Sequence[date]) -> tuple[list[str
 def shown(cell: Cell) -> str:
     """A cell for a reader: "6.5 mm, 143 mm³", or why there is no size."""
     found = cell.measurement
+    if cell.status == NOT_MEASURED:
+        return "size not told"
     return cell.status if found is None else f"{found.mean_mm:.1f} mm, {found.volume_mm3:.0f} mm³"
 
 

@@ -81,6 +81,10 @@ class DatesReading:
         for view, scan in zip(self.views, self._scans, strict=True):
             for composite in compositesOf([view]):
                 self._borrowed.set(composite, BackgroundVolumeID=scan.volume.GetID(), ForegroundVolumeID=None)
+            # These views are younger than the marks that the module gave to all others.
+            self._borrowed.set(
+                view, OrientationMarkerType=view.OrientationMarkerTypeCube, RulerType=view.RulerTypeThin
+            )
         self._crosses = [addCross(self._scene, [view]) for view in self.views]
         self._crosshair = self._scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         if self._crosshair is not None:

@@ -17,7 +17,7 @@ from GLIDERegLib.scene.review.nodules import PropagatedPoint
 from GLIDERegLib.scene.review.table import setColumns
 
 LUNGS = "Lungs, 95 %"
-HEADERS = ("Place", *(f"{axis} (mm)" for axis in AXES), "Farthest (mm)", "Frames")
+HEADERS = ("Place", *(f"{axis} (mm)" for axis in AXES), "3D (mm)", "Frames")
 # The threshold of Hu, Hoffman and Reinhardt (IEEE Trans Med Imaging 20:490, 2001) is about -550 HU.
 LUNG_HU = -500.0
 # A smaller piece of air in the body is bowel gas or an airway.
