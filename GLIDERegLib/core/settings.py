@@ -156,6 +156,9 @@ class Settings:
     bending_weight: float = described(
         15.0, "weight of the bending energy; it grows with the edge of voxels larger than 1.4 mm",
         term="lambda")
+    slope_weight: float = described(
+        0.05, "weight of the squared slopes by which, at the end, the field continues what is known where "
+        "the scans do not tell how tissue moved: along the skin, within even organs; 0 for none", least=0.0)
     folding_weight: float = described(20.0, "weight of the penalty on small Jacobian determinants")
     noise_weight: float = described(
         0.0, "how far a local contrast must exceed a typical voxel's to count fully; 0 for all alike. More "
@@ -249,6 +252,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "vae_refresh": 1,
         "symmetric": False,
         "intensity_share": 0.0,
+        "slope_weight": 0.0,
         "encoder_input_size": 1024,
         "encoder_slice_step": 1,
     },

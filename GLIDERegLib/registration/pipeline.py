@@ -12,6 +12,7 @@ import torch
 
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.backends import prepare_kernels
+from GLIDERegLib.registration.evidence import continued
 from GLIDERegLib.registration.features.co_optimised_vae import reduce_features
 from GLIDERegLib.registration.features.encoding import FeatureStore, SliceEncoder
 from GLIDERegLib.registration.features.pair_features import (
@@ -87,11 +88,12 @@ def register_pair(
         fields = optimise_both(
             directions, settings, stages, displacements, lambda field: with_initial(field, initial)
         )
-    field = fields[0]
-    # A second direction that ended early would only spoil the first.
-    if settings.symmetric and not stages.ending:
+        # A second direction that ended early would only spoil the first.
+        alone = not settings.symmetric or stages.ending
+        field = continued(fields[0], directions[0], settings.slope_weight) if alone else fields[0]
+    if not alone:
         with stages.stage("symmetry"):
-            field = averaged(*fields)
+            field = continued(averaged(*fields), directions[0], settings.slope_weight)
     return Outcome(with_initial(field.faded(), initial), initial, spacing, warnings, stages.ending)
 
 

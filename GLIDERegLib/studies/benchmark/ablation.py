@@ -28,6 +28,7 @@ WITHOUT = {
     "second-direction": "symmetric=false",
     "consistent-levels": "consistent_levels=false",
     "intensities": "intensity_share=0",
+    "slopes": "slope_weight=0",
     "even-weights": "noise_weight=4",
     "stiffness": "bending_weight=1",
 }
