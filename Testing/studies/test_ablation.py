@@ -32,7 +32,7 @@ def parsed(row, task=TASK):
 
 def test_there_is_a_row_for_every_reduction_feature_pair_and_reading(checkpoint):
     rows = configurations(checkpoint)
-    assert len({row.name for row in rows}) == len(rows) == 20
+    assert len({row.name for row in rows}) == len(rows) == 21
     wanted = {
         (reduction, features, reading)
         for reduction in ("pca", "static", "dynamic")
@@ -61,7 +61,7 @@ def test_every_row_is_the_registration_its_name_says(checkpoint):
 
 def test_a_network_without_memory_has_no_rows_that_need_it(checkpoint):
     rows = configurations(checkpoint, "dinov2_vitl14_reg")
-    assert len(rows) == 14 and {row.reading for row in rows} == {None, "slice"}
+    assert len(rows) == 15 and {row.reading for row in rows} == {None, "slice"}
     assert "DINOv2 checkpoint" in configurations(encoder="dinov2_vitl14_reg")[1].missing()
 
 
@@ -75,7 +75,7 @@ def test_without_a_checkpoint_the_local_row_can_run_and_the_others_say_what_is_m
 
 def test_a_downloaded_checkpoint_is_used(checkpoint, monkeypatch):
     monkeypatch.setattr(checkpoints, "find", lambda name: checkpoint if name == "sam2_hiera_tiny" else None)
-    assert [row.missing() for row in configurations(encoder="sam2_hiera_tiny")] == [None] * 20
+    assert [row.missing() for row in configurations(encoder="sam2_hiera_tiny")] == [None] * 21
     assert configurations()[1].missing()
 
 
