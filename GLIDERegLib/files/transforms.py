@@ -21,7 +21,7 @@ from GLIDERegLib.files.kinds import kind_of, refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.points import PointSet
-from GLIDERegLib.files.text_transforms import check_matlab, check_text, text_kind
+from GLIDERegLib.files.text_transforms import check_counts, check_text, text_kind
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 WRITABLE = (".h5", ".hdf5", ".tfm", ".txt")
@@ -88,10 +88,19 @@ def _read(path: Path) -> sitk.Transform:
     if path.suffix.lower() == ".txt" and is_elastix(path.read_text(encoding="utf-8", errors="replace")):
         return read_elastix(path)
     _refuse_unknown(path)
+    if path.suffix.lower() in (".tfm", ".txt", ".mat"):
+        check_counts(path)
     kind = text_kind(path)
     failure = f"cannot be read; it is damaged{f' or {kind} is' if kind else ' or'} not a transform ITK knows"
-    with itk_calls(f"The transform '{path}' {failure}."):
-        transform = sitk.ReadTransform(str(path)).Downcast()
+    try:
+        with itk_calls(f"The transform '{path}' {failure}."):
+            transform = sitk.ReadTransform(str(path)).Downcast()
+    except KeyError as error:  # SimpleITK reads kinds of ITK's for which it has no class
+        raise InputError(
+            f"The transform '{path}' is of a kind that is not read here{f' ({kind})' if kind else ''}.",
+            "Convert it to an affine transform or to a displacement field first.",
+            code="transform",
+        ) from error
     parameters = (*transform.GetParameters(), *transform.GetFixedParameters()) if transform.IsLinear() else ()
     if not np.isfinite(parameters).all():
         raise InputError(
@@ -117,8 +126,6 @@ def _read(path: Path) -> sitk.Transform:
         )
     if path.suffix.lower() in (".tfm", ".txt"):
         check_text(path, transform)
-    elif path.suffix.lower() == ".mat":
-        check_matlab(path)
     return transform
 
 

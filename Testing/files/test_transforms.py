@@ -1,3 +1,5 @@
+import struct
+
 import nibabel
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import SimpleITK as sitk
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.points import PointSet
+from GLIDERegLib.files.text_transforms import COUNTS
 from GLIDERegLib.files.transforms import (
     in_field,
     inverse_points,
@@ -164,6 +167,10 @@ def test_the_affine_of_ants_in_text_is_read_and_carries_points(tmp_path):
     [
         (itk_text("VersorRigid3DTransform_double_3_3", "2 2 2 0 0 0"), "no VersorRigid3DTransform"),
         (itk_text("FancyTransform_double_3_3", "1 2 3"), "FancyTransform_double_3_3 is not"),
+        (
+            itk_text("ComposeScaleSkewVersor3DTransform_double_3_3", "0 0 0 0 0 0 1 1 1 0 0 0"),
+            "of a kind that is not read here .Compose",
+        ),
         (itk_text("AffineTransform_double_3_3", "1 0 0 0 1 0 0 0 1 5 6 7", end=""), "line break"),
     ],
 )
@@ -171,6 +178,69 @@ def test_a_text_that_itk_reads_as_another_is_refused_with_the_reason(tmp_path, t
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(InputError, match=said):
         read_transform(tmp_path / "a.txt")
+
+
+def parameters_of(kind):
+    """Parameters and fixed parameters of a transform of this kind, as ITK writes them."""
+    if kind == "MatrixOffsetTransformBase":
+        kind = "AffineTransform"
+    if kind == "IdentityTransform":
+        return [], []
+    if kind in ("AffineTransform", "TranslationTransform", "ScaleTransform"):
+        transform = getattr(sitk, kind)(3)
+    else:
+        transform = getattr(sitk, kind)()
+    return list(transform.GetParameters()), list(transform.GetFixedParameters())
+
+
+@pytest.mark.parametrize("ending", [".txt", ".tfm", ".mat"])
+@pytest.mark.parametrize("kind", COUNTS)
+def test_a_number_too_many_or_too_few_is_refused_with_both_counts(tmp_path, kind, ending):
+    whole = parameters_of(kind)
+    path = tmp_path / f"a{ending}"
+
+    def write(parameters, fixed):
+        if ending == ".mat":
+            heads = ((f"{kind}_double_3_3", parameters), ("fixed", fixed))
+            path.write_bytes(b"".join(matlab_matrix(name, values) for name, values in heads))
+        else:
+            words = (" ".join(map(str, values)) for values in (parameters, fixed))
+            path.write_text(itk_text(f"{kind}_double_3_3", *words))
+
+    write(*whole)
+    read_transform(path)
+    for part, says in ((0, "parameter"), (1, "fixed parameter")):
+        for change in (-1, 1):
+            values = [list(numbers) for numbers in whole]
+            values[part] = (values[part] + [8.0])[: len(values[part]) + change] if values[part] else [8.0]
+            if len(values[part]) == 3 and len(whole[part]) == 4:
+                continue  # Euler's fourth fixed parameter is of ITK 4.10 and later
+            write(*values)
+            told = f"holds {len(values[part])} {says}.* has {len(whole[part])}"
+            with pytest.raises(InputError, match=told):
+                read_transform(path)
+
+
+@pytest.mark.parametrize("kind", ["BSplineTransform", "DisplacementFieldTransform"])
+def test_a_field_in_text_with_numbers_that_do_not_fill_its_grid_is_refused_with_both_counts(tmp_path, kind):
+    transform = sitk.BSplineTransform(3) if kind == "BSplineTransform" else field_transform(waves)
+    sitk.WriteTransform(transform, str(tmp_path / "a.tfm"))
+    read_transform(tmp_path / "a.tfm")
+    text, due = (tmp_path / "a.tfm").read_text(), len(transform.GetParameters())
+    for more, there in (("\nParameters: 1 ", due + 1), ("\nParameters:", due - 1)):
+        words = text.partition("\nParameters: ")
+        rest = words[2] if there > due else words[2].partition(" ")[2]
+        (tmp_path / "a.tfm").write_text(words[0] + more.rstrip() + " " + rest)
+        with pytest.raises(InputError, match=f"holds {there} parameters, where a {kind} has {due}"):
+            read_transform(tmp_path / "a.tfm")
+
+
+def matlab_matrix(name, values):
+    """Level 4 of MATLAB's format: a head of five int32, the name, the numbers in one column."""
+    text = name.encode() + b"\0"
+    return (
+        struct.pack("<5i", 0, len(values), 1, 0, len(text)) + text + struct.pack(f"<{len(values)}d", *values)
+    )
 
 
 def test_a_colour_picture_is_no_field(tmp_path):
