@@ -11,6 +11,8 @@ import pytest
 
 TESTING = Path(__file__).resolve().parents[1]
 SECONDS, BYTES, FEWEST = 10, 1 << 30, 200
+# What the bomb of the campaign would unfold to.
+BOMB_BYTES = 1 << 28
 
 
 @pytest.mark.parametrize("seed", [0])
@@ -34,3 +36,5 @@ def test_hostile_files_are_read_right_or_refused_soon_and_in_little_memory(tmp_p
     counts = Counter(line["verdict"] for line in lines)
     assert counts.total() >= FEWEST and min(counts["right"], counts["refused"]) > 20
     assert last["peak"] < BYTES
+    (bomb,) = [line for line in lines if line["name"] == "deflated bomb"]
+    assert bomb["verdict"] == "refused" and bomb["grown"] < BOMB_BYTES
