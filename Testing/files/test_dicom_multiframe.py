@@ -10,7 +10,6 @@ from dicom_objects import (
     hu,
     multiframe,
     places,
-    put,
     save,
     with_pixels,
 )
@@ -134,14 +133,3 @@ def test_orientation_and_spacing_that_differ_between_frames_are_several_stacks(t
     data = multiframe(hu(), places(6), frame=lambda k: turned if k > 2 else {})
     save(data, tmp_path / "a.dcm")
     assert "3 axial" in refusal(tmp_path) and "3 sagittal" in refusal(tmp_path)
-
-
-def test_a_dose_is_placed_by_its_frame_offsets(tmp_path):
-    cells = np.random.default_rng(1).integers(0, 60000, (5, 4, 3)).astype(np.uint16)
-    data = an_object("1.2.840.10008.5.1.4.1.1.481.2", Modality="RTDOSE", NumberOfFrames=5)
-    put(data, {"ImagePositionPatient": ["1", "2", "3"], "ImageOrientationPatient": list("100010")})
-    put(data, {"PixelSpacing": ["2", "2"], "GridFrameOffsetVector": ["0", "-3", "-6", "-9", "-12"]})
-    save(with_pixels(data, cells), tmp_path / "dose.dcm")
-    volume = read_volume(tmp_path)
-    np.testing.assert_array_equal(volume.array, cells[::-1])
-    assert volume.grid.origin == (1, 2, -9) and volume.grid.spacing == (2, 2, 3)

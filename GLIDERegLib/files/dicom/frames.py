@@ -90,8 +90,7 @@ def frames_of(data: Any, count: int) -> Iterator[Frame]:
     shared = first_item(data, "SharedFunctionalGroupsSequence")
     own = value_of(data, "PerFrameFunctionalGroupsSequence") or []
     known = len(own) if own else 1
-    offsets = value_of(data, "GridFrameOffsetVector")
-    for index in range(min(count, max(known, len(offsets) if offsets else 0))):
+    for index in range(min(count, known)):
         groups = [own[index]] if index < len(own) else []
         groups = [*groups, *([shared] if shared is not None else [])]
 
@@ -102,7 +101,8 @@ def frames_of(data: Any, count: int) -> Iterator[Frame]:
         position = numbers_of(look("PlanePositionSequence"), "ImagePositionPatient", 3)
         cosines = numbers_of(look("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
         if not own and count > 1:
-            position = _offset(position, cosines, offsets, index)
+            # One position of many frames is nobody's.
+            position = None
         values = look("PixelValueTransformationSequence")
         yield Frame(
             index,
@@ -113,16 +113,6 @@ def frames_of(data: Any, count: int) -> Iterator[Frame]:
             number_of(values, "RescaleIntercept"),
             _keys(data, groups),
         )
-
-
-def _offset(position, cosines, offsets, index: int) -> tuple[float, ...] | None:
-    """The place of a frame of an object that lists offsets along the normal (PS3.3 C.8.8.3.2)."""
-    if position is None or cosines is None or not offsets or index >= len(offsets):
-        return None
-    (a, b, c), (d, e, f) = cosines[:3], cosines[3:]
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    away = float(offsets[index]) - float(offsets[0])
-    return tuple(p + away * n for p, n in zip(position, normal, strict=True))
 
 
 def _keys(data: Any, groups: list[Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.dicom.object_kinds import is_secondary_capture
 from GLIDERegLib.files.dicom.repeats import one_image_a_place
 from GLIDERegLib.files.dicom.scan import Series, Slice
 
@@ -92,6 +93,12 @@ def _check_frames(slices: list[Slice], name: str) -> None:
 
 def _check_tags(slices: list[Slice], name: str) -> None:
     """Position, orientation and pixel spacing of every slice are there and finite."""
+    if all(is_secondary_capture(item.header.texts) and item.frame.position is None for item in slices):
+        raise InputError(
+            f"{name} is a secondary capture (a picture that a program made) without a place in the patient",
+            "Give the image series.",
+            code="dicom-no-scan",
+        )
 
     def fails(key: str, says: str, wrong: list[bool], aside: str = "") -> None:
         if count := sum(wrong):

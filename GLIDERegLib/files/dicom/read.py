@@ -14,6 +14,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.decoding import FrameReader
 from GLIDERegLib.files.dicom.geometry import regular_stack
+from GLIDERegLib.files.dicom.object_kinds import is_secondary_capture
 from GLIDERegLib.files.dicom.pixels import (
     check_pixels,
     is_inverted,
@@ -179,6 +180,10 @@ def _acquisition(texts: dict[str, str]) -> Acquisition:
 def _notes(slices: list[Slice]) -> list[str]:
     header = slices[0].header
     notes = []
+    if is_secondary_capture(header.texts):
+        notes.append(
+            "The series is a secondary capture, made by a program: its values may not be the scanner's."
+        )
     if header.pixels.photometric == "MONOCHROME1":
         done = "were inverted so that bright is high" if is_inverted(header) else "were kept as measured"
         notes.append(f"The slices ask to be shown inverted (MONOCHROME1); their values {done}.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.dicom.frames import Frame
+from GLIDERegLib.files.dicom.object_kinds import other_than_scan
 from GLIDERegLib.files.dicom.tags import Header, is_file, read_header
 from GLIDERegLib.files.dicom.values import DamagedDicom
 from GLIDERegLib.files.kinds import kind_of
@@ -83,8 +84,9 @@ def where(headers: list[Header], root: Path) -> str:
 def find_series(path: Path, what: str) -> Series:
     """The one series of images below a folder, or the series of one file with its neighbours in the folder.
 
-    A DICOMDIR stands for its folder. Localizers, objects without pixels and single pictures beside a series
-    do not count. Raises InputError without images, with several series (listed), and with damaged files.
+    A DICOMDIR stands for its folder. Localizers, doses, segmentations and other objects that are no scan, and
+    single pictures beside a series do not count. Raises InputError without images, with several series
+    (listed), and with damaged files.
     """
     if path.is_dir() or path.name.upper() == "DICOMDIR":
         root = path if path.is_dir() else path.parent
@@ -93,6 +95,12 @@ def find_series(path: Path, what: str) -> Series:
         wanted = read_header(path)
     except (DamagedDicom, OSError) as error:
         raise _damaged([path], what) from error
+    if wanted is not None and (kind := other_than_scan(wanted.texts)):
+        raise InputError(
+            f"The DICOM file '{path}' of the {what} is {kind}, no scan",
+            "Give the image series.",
+            code="dicom-no-scan",
+        )
     if wanted is None or wanted.held is None:
         raise InputError(
             f"The DICOM file '{path}' of the {what} holds no image, or is cut off before it",
@@ -151,7 +159,15 @@ def _series_in(folder: Path, what: str) -> list[Series]:
             "Give the folder that holds the DICOM slices.",
             code="file-damaged",
         )
-    series = _grouped(_headers(files, folder, what))
+    headers = _headers(files, folder, what)
+    series = _grouped(headers)
+    others = sorted({kind for header in headers if (kind := other_than_scan(header.texts))})
+    if not series and others:
+        raise InputError(
+            f"The folder '{folder}' of the {what} holds no scan, but {' and '.join(others)}",
+            "Give the folder of the image series.",
+            code="dicom-no-scan",
+        )
     if not series:
         kind = _kind(files[0])
         raise InputError(
@@ -208,7 +224,7 @@ def _grouped(headers: list[Header]) -> list[Series]:
     """The images by series; by study too where one series UID stands for whole series of several studies."""
     groups: dict[str, dict[str, list[Header]]] = {}
     for header in headers:
-        if header.held and header.frames:
+        if header.held and header.frames and not other_than_scan(header.texts):
             studies = groups.setdefault(header.texts["SeriesInstanceUID"], {})
             studies.setdefault(header.texts["StudyInstanceUID"], []).append(header)
     series = []

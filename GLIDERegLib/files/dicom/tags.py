@@ -39,7 +39,7 @@ NUMBERS = (
     "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
     "PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit ModalityLUTSequence RescaleSlope "
     "RescaleIntercept ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing "
-    "GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
 REQUIRED = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 WANTED: list[BaseTag | int] = [Tag(name) for name in {*TEXTS, *NUMBERS, *REPEATS}]
