@@ -18,6 +18,7 @@ from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.checkpoints import CHECKPOINTS, weights_folder
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.registration.progress import CancelToken, Stages
+from GLIDERegLib.studies.datasets.families import MR_HU, MR_NOISE, MR_SIGNAL
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,16 @@ def quick(**changes):
         "levels": (Level(2, 2, 16), Level(2, 1, 32)),
     }  # fmt: skip
     return Settings.preset("fast", **{**options, **changes})
+
+
+def in_numbers(scan, numbers):
+    """The scan's values as 0-based CT, in a window of 8 bits, or as an MR shows tissues, with noise."""
+    hu = scan.array.astype(float)
+    if numbers == "MR":
+        noise = np.random.default_rng(len(scan.name)).normal(0, MR_NOISE, (2, *hu.shape))
+        return Volume(np.hypot(np.interp(hu, MR_HU, MR_SIGNAL) + noise[0], noise[1]), scan.grid, scan.name)
+    array = {"HU": scan.array, "0-based": hu + 1024, "window": np.rint((hu + 1000) * 255 / 1400).clip(0, 255)}
+    return Volume(array[numbers], scan.grid, scan.name)
 
 
 def error_mm(result, pair):
@@ -97,14 +108,15 @@ class TestResult:
         )
         assert after < before
 
-    def test_intensities_steer_between_scans_in_hounsfield_units_only(self, pair):
-        def share(fixed: Volume) -> float:
-            result = api.register(fixed, pair.moving, quick(intensity_share=0.5, levels=(Level(2, 2, 1),)))
-            return result.report["settings"]["intensity_share"]
+    @pytest.mark.parametrize("numbers", ["HU", "0-based", "window", "MR"])
+    def test_intensities_steer_between_scans_of_one_scale(self, pair, numbers):
+        fixed, moving = (in_numbers(scan, numbers) for scan in (pair.fixed, pair.moving))
 
-        bright = Volume(pair.fixed.array + 1000, pair.fixed.grid, "fixed")
-        assert share(pair.fixed) == 0.5
-        assert share(bright) == 0.0
+        def field(share: float) -> np.ndarray:
+            settings = quick(intensity_share=share, levels=(Level(2, 2, 16), Level(2, 1, 2)))
+            return api.register(fixed, moving, settings).displacement.vectors
+
+        assert np.array_equal(field(0.5), field(0.0)) == (numbers == "MR")
 
     def test_nothing_folds(self, local_result):
         result, _ = local_result

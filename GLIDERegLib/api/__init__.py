@@ -113,9 +113,6 @@ def register_inputs(
     stages = Stages(device, progress, cancel, keep, _at_own_size(preview, factor))
     warnings = notes(pair)
     settings = _at_size(asked, factor)
-    if not all(is_ct(scan) for scan in pair.scans):
-        # Noise and shading of an MR outweigh what its brightness tells: landmarks came out worse (mr_0).
-        settings = replace(settings, intensity_share=0.0)
     # Nodules do not steer: what is compared does not show them.
     (seen_fixed, fixed_balls), (seen_moving, moving_balls) = (
         _without_nodules(volume, points, warnings)
@@ -126,7 +123,12 @@ def register_inputs(
             f"Nodules ({counted(number, 'mark')} in both scans) do not steer the registration; they keep "
             "their size."
         )
-    seen = replace(pair, fixed=in_hounsfield(seen_fixed), moving=in_hounsfield(seen_moving))
+    seen = replace(
+        pair,
+        fixed=in_hounsfield(seen_fixed),
+        moving=in_hounsfield(seen_moving),
+        hounsfield=all(is_ct(scan) for scan in pair.scans),
+    )
     large = seen.enlarged(factor)
     small = small_mask.first_small(large)
     if small is not None:

@@ -188,8 +188,8 @@ def _with_intensity(
     grid: ControlGrid,
     coefficients: torch.Tensor,
 ) -> list[Term]:
-    """The terms, where both images show tissues alike under the field so far with intensities, whose share is
-    taken from the last one's weight, MIND's.
+    """The terms, where both images show tissues alike under the field so far, and on one scale, with
+    intensities, whose share is taken from the last one's weight, MIND's.
     """
     if direction.local_features is None or not direction.local_features[0].with_intensity:
         return terms
@@ -199,6 +199,10 @@ def _with_intensity(
     u = energy.spline_samples(coefficients, energy.NODE_TAPS)[:, ::2, ::2, ::2]
     if intensity.correlation(mind.fixed, mind.moving, position, u) < intensity.LEAST_CORRELATION:
         return terms
+    if not direction.one_scale:
+        agreement = intensity.linear_agreement(direction.fixed, direction.moving, position, u)
+        if agreement < intensity.LEAST_AGREEMENT:
+            return terms
     further = intensity.packed_weight(share * mind.weight)
     return [*terms[:-1], replace(mind, further=further, share=share)]
 

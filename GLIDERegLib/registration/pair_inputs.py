@@ -17,7 +17,7 @@ class PairInputs:
 
     fixed_mask, moving_mask: bool (z, y, x) on the grid of their own scan, where similarity counts. initial:
     fixed to moving points, LPS mm, instead of a pre-alignment. fixed_nodules, moving_nodules: points (N, 3),
-    LPS mm, one in each nodule that is to stay rigid.
+    LPS mm, one in each nodule that is to stay rigid. hounsfield: whether both scans were given in HU.
     """
 
     fixed: Volume
@@ -27,6 +27,7 @@ class PairInputs:
     initial: sitk.Transform | None = None
     fixed_nodules: np.ndarray | None = None
     moving_nodules: np.ndarray | None = None
+    hounsfield: bool = True
 
     @property
     def scans(self) -> tuple[Volume, Volume]:

@@ -77,10 +77,11 @@ def register_pair(
         with stages.stage("local features"):
             local_features = LocalFeatures.of_pair(images, settings, device)
 
-    directions = [Direction(*images, local_features, global_features, (0, 1), spacing)]
+    one_scale = pair.hounsfield
+    directions = [Direction(*images, local_features, global_features, (0, 1), spacing, one_scale)]
     if settings.symmetric:
         swapped = local_features and (local_features[1], local_features[0])
-        directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing))
+        directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing, one_scale))
     warnings: list[str] = []
     with stages.stage("convex optimisation"):
         displacements = initial_displacements(directions, settings, stages.step, warnings)

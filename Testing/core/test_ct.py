@@ -10,6 +10,7 @@ from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration.working_grid import prepare_alone
 
 SETTINGS = glidereg.Settings.preset("fast", features="local")
+DEFAULT = glidereg.Settings.preset("default", features="local")
 
 
 def from_zero(hu):
@@ -18,6 +19,10 @@ def from_zero(hu):
 
 def lung_window(hu):
     return np.rint(np.clip((hu + 1350.0) / 1500, 0, 1) * 255).astype(np.uint8)
+
+
+def window(hu):
+    return np.rint(np.clip((hu + 1000.0) / 1400, 0, 1) * 255).astype(np.uint8)
 
 
 def unit(hu):
@@ -74,6 +79,20 @@ def test_a_pair_in_other_numbers_registers_as_well_as_in_hounsfield_units(
         )
     assert result.warped.array.dtype == moving.array.dtype
     assert result.warped.array.max() <= moving.array.max()
+
+
+@pytest.fixture(scope="module")
+def error_by_default_in_hu(small_phantom):
+    return error_of(small_phantom, glidereg.register(small_phantom.fixed, small_phantom.moving, DEFAULT))
+
+
+@pytest.mark.parametrize("numbers", [from_zero, window])
+def test_by_default_too_a_pair_in_other_numbers_registers_as_well(
+    small_phantom, error_by_default_in_hu, numbers
+):
+    scans = [in_numbers(scan, numbers) for scan in (small_phantom.fixed, small_phantom.moving)]
+    error = error_of(small_phantom, glidereg.register(*scans, DEFAULT))
+    assert abs(error - error_by_default_in_hu) < 0.1
 
 
 @pytest.mark.parametrize("numbers", [from_zero, lung_window, unit, thousandth])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration.features.intensity import (
     AS_MIND,
     SMOOTHING,
@@ -16,11 +17,13 @@ from GLIDERegLib.registration.features.intensity import (
     Seen,
     add_intensities,
     correlation,
+    linear_agreement,
     normalised_intensities,
     packed_weight,
 )
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 from GLIDERegLib.registration.sampling import index_grid, sample
+from GLIDERegLib.registration.working_grid import Prepared
 
 SHAPE = (20, 24, 28)
 MM = 2.0
@@ -143,3 +146,41 @@ class TestCorrelation:
         image = packed(texture(7))
         away = torch.full_like(self.position, 1000.0)
         assert correlation(image, image, self.position, away) == 0.0
+
+
+class TestLinearAgreement:
+    position = index_grid(SHAPE, torch.device("cpu"))
+    rest = torch.zeros_like(position)
+
+    @staticmethod
+    def scan(array, offset=(0, 0, 0), weight=ALL):
+        return Prepared(array, ALL, weight, Grid(SHAPE[::-1], (MM,) * 3), offset, False)
+
+    def test_of_a_scan_and_its_values_on_another_scale_is_one(self):
+        image = texture(0)
+        agreement = linear_agreement(self.scan(image), self.scan(0.2 * image + 90), self.position, self.rest)
+        assert agreement == pytest.approx(1.0, abs=1e-5)
+
+    def test_is_read_through_the_displacement_and_the_offset_of_the_moving_grid(self):
+        image = texture(1)
+        moved = self.scan(np.roll(image, 3, axis=2), (1, 0, 0))
+        shift = torch.zeros_like(self.position)
+        assert linear_agreement(self.scan(image), moved, self.position, shift) < 0.8
+        shift[0] = 4.0
+        assert linear_agreement(self.scan(image), moved, self.position, shift) > 0.999
+
+    def test_noise_takes_of_it_what_it_adds_to_the_variance(self):
+        image = texture(2)
+        noisy = image + np.random.default_rng(0).normal(0, image.std(), SHAPE).astype(np.float32)
+        agreement = linear_agreement(self.scan(image), self.scan(noisy), self.position, self.rest)
+        assert agreement == pytest.approx(np.sqrt(0.5), abs=0.02)
+
+    def test_only_the_fixed_body_counts_and_nothing_shared_is_zero(self):
+        image, other = texture(3), texture(3)
+        other[:, :, :10] = texture(4)[:, :, :10]
+        body = ALL.copy()
+        body[:, :, :10] = False
+        assert linear_agreement(self.scan(image), self.scan(other), self.position, self.rest) < 0.9
+        inside = self.scan(image, weight=body)
+        assert linear_agreement(inside, self.scan(other), self.position, self.rest) > 0.999
+        assert linear_agreement(inside, self.scan(other), self.position, self.rest + 1000) == 0.0

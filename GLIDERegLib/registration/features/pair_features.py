@@ -230,7 +230,7 @@ class Direction:
 
     local_features: of the fixed and the moving image; None without. global_features: those of the pair as it
     was given; None without. order: which of its images is fixed here, and which moving. spacing: of the
-    working voxels, mm.
+    working voxels, mm. one_scale: whether both scans are known to have one scale of values, as HU.
     """
 
     fixed: Prepared
@@ -239,6 +239,7 @@ class Direction:
     global_features: GlobalFeatures | None
     order: tuple[int, int]
     spacing: float
+    one_scale: bool = True
 
 
 def encode_pair(
