@@ -88,6 +88,27 @@ def check_place(path: Path, fields: dict[str, str], named: str) -> None:
             "Export it again.",
             code="geometry",
         )
+    if _runs_backwards(fields):
+        raise InputError(
+            f"{named} gives an axis a negative spacing, which readers take for a positive one or for a flip.",
+            "Export it again with space directions.",
+            code="geometry",
+        )
+
+
+def _runs_backwards(fields: dict[str, str]) -> bool:
+    """Whether spacings are negative, or an axis of an NRRD ends (axis maxs) below its begin (axis mins)."""
+    spacings, low, high = (_floats(fields.get(name, "")) for name in ("spacings", "axis mins", "axis maxs"))
+    ends = zip(low, high, strict=False)
+    return any(length < 0 for length in spacings) or any(last < first for first, last in ends)
+
+
+def _floats(text: str) -> list[float]:
+    """The numbers of a field; none where a word is no number."""
+    try:
+        return [float(word) for word in text.split()]
+    except ValueError:
+        return []
 
 
 def notes(image: sitk.Image, path: Path, fields: dict[str, str], named: str) -> tuple[str, ...]:

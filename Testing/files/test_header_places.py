@@ -139,6 +139,8 @@ def test_a_space_of_the_patient_is_read_without_a_note(tmp_path, space, left):
         (("endian: little", LPS, "space directions: (2,0,0) (0,0,0) (0,0,3)", ORIGIN), "is zero"),
         (("endian: little", LPS, "spacings: 2 2 3"), "asks for space directions"),
         ((*WHOLE, "foo: bar"), "foo"),
+        (("endian: little", "spacings: -2 2 3"), "negative spacing"),
+        (("endian: little", "axis mins: 0 40 0", "axis maxs: 12 -40 15"), "negative spacing"),
     ],
 )
 def test_an_nrrd_is_refused_with_the_reason(tmp_path, lines, said):
