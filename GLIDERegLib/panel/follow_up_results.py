@@ -19,7 +19,7 @@ from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.follow_up.curve import drawCurve
 from GLIDERegLib.scene.follow_up.decisions import Decision, shownTo
 from GLIDERegLib.scene.follow_up.export import exportStudy
-from GLIDERegLib.scene.follow_up.results import Spot, rowsOf, spotsOf
+from GLIDERegLib.scene.follow_up.results import LAST, Spot, rowsOf, spotsOf
 from GLIDERegLib.scene.follow_up.scans import SceneScan
 from GLIDERegLib.scene.follow_up.views import DatesReading
 from GLIDERegLib.scene.views.sequence_views import showChart
@@ -177,6 +177,9 @@ class NoduleDates:
             # Why it has no size stands in its notes.
             status = _("marked") if spot.status == NOT_MEASURED and spot.notes else spot.status
             lines.append(f"{spot.day}: {'; '.join(filter(None, (status, spot.notes)))}")
+        # The column of growth is beyond the panel's edge.
+        row = dict(zip(self._header, self._rows[self.ui.followUpView.currentRow()], strict=True))
+        lines += filter(None, [row.get(LAST)])
         self.ui.followUpDetailLabel.text = "\n".join(lines)
         self.showDates(True)
         self._moveTo(spots)

@@ -38,6 +38,8 @@ MOVED = _(
     "decisions and corrections? No sets them to not reviewed; comments stay."
 )
 STALE_MILLISECONDS = 300
+# Pixels: verdict, both labels and the distance fit into the panel beside each other.
+MATCH_WIDTHS = (96, 56, 66, 110)
 
 
 class NodulesPage:
@@ -127,7 +129,7 @@ class NodulesPage:
 
     def _nodeModified(self) -> None:
         self._observe()
-        showTable(self.ui.matchView, self._node.matchTable if self._node is not None else None)
+        showTable(self.ui.matchView, self._node and self._node.matchTable, MATCH_WIDTHS)
         table = self._node.reviewTable if self._node is not None else None
         if table is not self._tableNode:
             # Another one, or it was deleted, and what was decided with it.
@@ -360,7 +362,10 @@ class NodulesPage:
         review = self._review()
         names = scanNames(review.pair, node.daysBetween)
         matching = matchLists(self._rows, node.matchDistance, names)
-        if node.matchTable is None:
-            node.matchTable = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Nodule matching"))
-        writeMatching(node.matchTable, matching)
+        table = node.matchTable or slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLTableNode", _("Nodule matching")
+        )
+        # Shown with its columns, which have no widths before they are there.
+        writeMatching(table, matching)
+        node.matchTable = table
         self.ui.matchLabel.text = describeMatching(matching)

@@ -11,9 +11,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Testing"))
 PANEL_WIDTH, VIEW = 400, 330
+# Below it the page is empty.
+PAGE = 1180
 # Dates, how deep the breath differs from the last one's (mm), and by how much nodules have grown until then.
 DATES = {"2022-03-10": (18.0, 1.0), "2023-03-12": (12.0, 0.4), "2024-03-11": (0.0, 0.0)}
-SELECTED = 1
+SELECTED = 5
 
 
 def draw(folder: Path) -> None:
@@ -45,7 +47,7 @@ def draw(folder: Path) -> None:
         combo.setCurrentIndex(combo.findData("grown"))
         with tempfile.TemporaryDirectory() as scratch:
             host.screenshot(module.panel, f"{scratch}/page.png", width=PANEL_WIDTH)
-            panel = _load(Path(scratch) / "page.png")
+            panel = _load(Path(scratch) / "page.png")[:PAGE]
         shown = []
         for number, day in enumerate(DATES, start=1):
             dated = view(f"GLIDERegDate{number}")
