@@ -193,6 +193,10 @@ def test_a_nodule_that_was_not_seen_where_everything_was_marked_is_new(scans):
     searched = [replace(scan, searched=True) for scan in scans]
     found = headline(statuses(study_of(searched), "new")[1], DAYS)
     assert found == {"span": "", "lines": ["new on 2023-03-01: not seen on 2022-03-01 (searched)"]}
+    # Nor does a date between, at which nobody looked for it, make it old.
+    searched[2] = replace(searched[2], searched=False)
+    found = headline(statuses(study_of(searched), "new")[1], DAYS)
+    assert found["lines"] == ["new on 2023-03-01: not seen on 2021-03-01 (searched)"]
 
 
 def test_growth_that_repeated_scans_may_show_as_well_is_called_so(study):

@@ -54,8 +54,9 @@ def _came_and_went(nodule: Nodule, days: Sequence[date]) -> list[str]:
     marked = [n for n, cell in enumerate(nodule.cells) if cell.mark is not None]
     lines = []
     before, after = marked[0] - 1, marked[-1] + 1
-    if before >= 0 and nodule.cells[before].status == NOT_SEEN:
-        lines.append(f"new on {days[marked[0]]}: not seen on {days[before]} (searched)")
+    searched = [n for n in range(marked[0]) if nodule.cells[n].status == NOT_SEEN]
+    if searched:
+        lines.append(f"new on {days[marked[0]]}: not seen on {days[searched[-1]]} (searched)")
     elif before >= 0 and nodule.cells[before].status == NOT_MARKED:
         lines.append(f"first marked on {days[marked[0]]}; whether it is new is not known")
     if after < len(days) and nodule.cells[-1].status == NOT_SEEN:
