@@ -36,11 +36,15 @@ Initial = tuple[torch.Tensor, int]
 
 def initial_displacements(
     directions: list[Direction], settings: Settings, step: Step, warnings: list[str]
-) -> list[Initial]:
-    """The initial displacement of each direction; `warnings` grows where the global search was of no use."""
+) -> tuple[list[Initial], bool]:
+    """The initial displacement of each direction, and whether global features are of use for this pair.
+
+    Where the local features agree less through the global search's result than as the images lie, both
+    directions start from the local search alone, and `warnings` says so.
+    """
     pair = directions[0]
     if pair.global_features is None:
-        return _by_local_features(directions, settings, step)
+        return _by_local_features(directions, settings, step), False
     factor = cell_factor(settings.global_cell_size, pair.spacing)
     fixed, moving = (pair.global_features.pooled(image, factor) for image in pair.order)
     found = search(
@@ -53,8 +57,16 @@ def initial_displacements(
     )
     initial = [(field, factor) for field in found[: len(directions)]]
     if pair.local_features is None:
-        return initial
-    return _composed_with_local(directions, settings, initial, step, warnings)
+        return initial, True
+
+    def second_half(fraction: float) -> None:
+        step(0.5 + 0.5 * fraction)
+
+    composed = _composed_with_local(directions, settings, initial, second_half)
+    if composed is not None:
+        return composed, True
+    warnings.append("The global features led the local ones astray on this pair, so they were left out.")
+    return _by_local_features(directions, settings, second_half), False
 
 
 def _by_local_features(directions: list[Direction], settings: Settings, step: Step) -> list[Initial]:
@@ -84,44 +96,28 @@ def _by_local_features(directions: list[Direction], settings: Settings, step: St
 
 
 def _composed_with_local(
-    directions: list[Direction],
-    settings: Settings,
-    initial: list[Initial],
-    step: Step,
-    warnings: list[str],
-) -> list[Initial]:
-    """Global displacements composed with what the local search still finds; the local search's alone where
-    the global one made the local features agree less.
+    directions: list[Direction], settings: Settings, initial: list[Initial], step: Step
+) -> list[Initial] | None:
+    """Global displacements composed with what the local search still finds; None where they make the local
+    features agree less, both directions taken together.
     """
     pooled = _pooled(directions[0])
-    factor = cell_factor(settings.cell_size, directions[0].spacing)
-    found, alone = [], None
-    for number, (direction, (field, field_factor)) in enumerate(zip(directions, initial, strict=True)):
+    pairs = [pooled, pooled[::-1]][: len(directions)]
+    seen = [_seen_through(one, start, settings) for one, start in zip(directions, initial, strict=True)]
+    through = sum(mismatch(fixed, warped) for (fixed, _), warped in zip(pairs, seen, strict=True))
+    if through > sum(mismatch(fixed, moving) for fixed, moving in pairs):
+        return None
+    factor, found = cell_factor(settings.cell_size, directions[0].spacing), []
+    for number, (direction, (fixed, _), warped, start) in enumerate(
+        zip(directions, pairs, seen, initial, strict=True)
+    ):
 
         def local_step(fraction: float, number: int = number) -> None:
-            step(0.5 + 0.5 * (number + fraction) / len(directions))
+            step((number + fraction) / len(directions))
 
-        fixed, moving = pooled if number == 0 else pooled[::-1]
-        warped = _seen_through(direction, (field, field_factor), settings)
-        if mismatch(fixed, warped) > mismatch(fixed, moving):
-            if alone is None:
-                warnings.append(
-                    "The global search made the local features agree less, so its result was left out of the "
-                    "start."
-                )
-                alone = search(
-                    pooled[0],
-                    pooled[1],
-                    settings.search_range,
-                    direction.spacing,
-                    local_step,
-                    stretch=settings.search_stretch,
-                )
-            found.append((alone[number], factor))
-            continue
         # The local search only mends what the global one left, so half its range will do.
         residual, _ = search(fixed, warped, settings.search_range / 2, direction.spacing, local_step)
-        found.append((compose(field, field_factor, residual, factor), factor))
+        found.append((compose(*start, residual, factor), factor))
     return found
 
 

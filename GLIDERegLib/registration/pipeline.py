@@ -84,7 +84,9 @@ def register_pair(
         directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing, one_scale))
     warnings: list[str] = []
     with stages.stage("convex optimisation"):
-        displacements = initial_displacements(directions, settings, stages.step, warnings)
+        displacements, global_helps = initial_displacements(directions, settings, stages.step, warnings)
+    if not global_helps:
+        directions = [replace(direction, global_features=None) for direction in directions]
     with stages.stage("refinement"):
         fields = optimise_both(
             directions, settings, stages, displacements, lambda field: with_initial(field, initial)

@@ -62,7 +62,7 @@ def test_a_second_search_goes_on_from_where_the_first_had_to_end():
         chosen = replace(settings, search_passes=passes)
         local = tuple(LocalFeatures.of_image(i, chosen, device, n == 0) for n, i in enumerate(images))
         pair = Direction(*images, local, None, (0, 1), 4.0)
-        field, factor = initial_displacements([pair], chosen, lambda share: None, [])[0]
+        ((field, factor),), _ = initial_displacements([pair], chosen, lambda share: None, [])
         assert factor == 2
         return float(field[0, 5:-5, 5:-5, 6:-6].median()) * 4.0
 
