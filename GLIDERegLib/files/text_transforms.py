@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Sequence
@@ -60,7 +61,10 @@ def _refuse_count(
 ) -> None:
     name = re.sub(r"_(double|float)_3_3$", "", kind)
     if name in FIELDS and size:
-        wanted = (3 * int(np.prod([float(n) for n in size])), FIELDS_FIXED)
+        try:
+            wanted = (3 * math.prod(int(float(n)) for n in size), FIELDS_FIXED)
+        except (ValueError, OverflowError):
+            raise _cut_off(path) from None
     elif name in COUNTS:
         wanted = COUNTS[name]
     else:

@@ -235,6 +235,15 @@ def test_a_field_in_text_with_numbers_that_do_not_fill_its_grid_is_refused_with_
             read_transform(tmp_path / "a.tfm")
 
 
+@pytest.mark.parametrize("size", ["6$6", "nan", "inf", ""])
+def test_a_field_in_text_whose_size_is_no_number_is_refused(tmp_path, size):
+    sitk.WriteTransform(sitk.BSplineTransform(3), str(tmp_path / "a.tfm"))
+    before, name, fixed = (tmp_path / "a.tfm").read_text().partition("FixedParameters: ")
+    (tmp_path / "a.tfm").write_text(before + name + size + " " + fixed.partition(" ")[2])
+    with pytest.raises(InputError):
+        read_transform(tmp_path / "a.tfm")
+
+
 def matlab_matrix(name, values):
     """Level 4 of MATLAB's format: a head of five int32, the name, the numbers in one column."""
     text = name.encode() + b"\0"
