@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -144,9 +146,9 @@ def test_a_field_is_mended_where_scans_hold_noise_and_stays_where_they_agree():
     assert error(after, outside) < 0.1
 
 
-def test_without_a_weight_or_local_features_nothing_changes():
+def test_without_a_weight_or_local_features_or_on_large_voxels_nothing_changes():
     pair = direction(features(8), features(9))
     given = field(np.random.default_rng(0).normal(size=(*SHAPE, 3)))
     assert continued(given, pair, 0.0) is given
-    pair.local_features = None
-    assert continued(given, pair, 0.05) is given
+    assert continued(given, replace(pair, spacing=8.0), 0.05) is given
+    assert continued(given, replace(pair, local_features=None), 0.05) is given
