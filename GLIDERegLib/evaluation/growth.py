@@ -131,18 +131,24 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     ends = f"{signed(low, 1)} to {signed(high, 1)} mm"
     words = [f"diameter {signed(change, 1)} mm (95 % {ends}, {source})"]
     words += _span(low, high) + _differ_words(differ)
-    shown = round(change, 1)
+    words += _diameter_rules(round(change, 1), days)
+    words += _doubling_words(times, "the nodule taken for a sphere")
+    return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
+
+
+def _diameter_rules(shown: float, days: float | None) -> list[str]:
+    """What guidelines say of growth by so many mm, as it is shown."""
+    if shown <= 0:
+        return ["the diameter is not larger, so that no rule for growth applies"]
     if shown > LUNG_RADS_MM:
         within = "if that took at most 12 months"
         if days is not None:
             within = "within 12 months" if days <= LUNG_RADS_DAYS else "but that took more than 12 months"
-        words.append(f"more than {LUNG_RADS_MM} mm, {within} ({LUNG_RADS})")
+        american = f"more than {LUNG_RADS_MM} mm, {within} ({LUNG_RADS})"
     else:
-        words.append(f"not more than {LUNG_RADS_MM} mm, above which it counts as growth ({LUNG_RADS})")
+        american = f"not more than {LUNG_RADS_MM} mm, above which it counts as growth ({LUNG_RADS})"
     reached = "at least" if shown >= FLEISCHNER_MM else "less than"
-    words.append(f"{reached} {FLEISCHNER_MM:g} mm, from which it counts as growth ({FLEISCHNER})")
-    words += _doubling_words(times, "the nodule taken for a sphere")
-    return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
+    return [american, f"{reached} {FLEISCHNER_MM:g} mm, from which it counts as growth ({FLEISCHNER})"]
 
 
 def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:

@@ -131,7 +131,9 @@ class QaPage:
             self._numbers = numbers(pair, marks, compared(pair), siteTolerances())
         self._tables.showNumbers(self._numbers)
         self.ui.qaNumbersLabel.text = (
-            _("{number} exceed the tolerance.").format(number=sum(n.within is False for n in self._numbers))
+            _("Exceeding the tolerance: {number}.").format(
+                number=sum(n.within is False for n in self._numbers)
+            )
             if self._numbers
             else _("Nothing is known of its accuracy yet.")
         )

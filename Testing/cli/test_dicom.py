@@ -41,6 +41,6 @@ def test_contours_are_written_from_a_segmentation_file(glidereg, tmp_path):
     write_segmentation(Segmentation((labels,), grid, (Segment("Nodule", 3),)), tmp_path / "a.seg.nrrd")
     common = ["export-contours", tmp_path / "a.seg.nrrd", "--dicom", folder, "--type", "rtstruct"]
     status, out, err = glidereg(*common, "-o", tmp_path / "out.dcm")
-    assert (status, err) == (0, "") and "1 segments, not approved: Nodule" in out
+    assert (status, err) == (0, "") and "1 segment, not approved: Nodule" in out
     data = pydicom.dcmread(tmp_path / "out.dcm")
     assert len(data.ROIContourSequence[0].ContourSequence) == 4

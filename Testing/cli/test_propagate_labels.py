@@ -31,7 +31,7 @@ def test_a_segmentation_is_carried_compared_and_doubted(glidereg, tmp_path):
     assert (status, err) == (0, "")
     found = read_segmentation(tmp_path / "out.seg.nrrd")
     np.testing.assert_array_equal(found.layers[0][:15], np.roll(labels, -2, axis=2)[:15])
-    assert "1 segments are lost" in out and "Nodule" in out
+    assert "1 segment is lost" in out and "Nodule" in out
     assert "% of 'Liver' lies outside" in out
     assert "uncertain surface: Liver" in out
     report = json.loads((tmp_path / "r.json").read_text())

@@ -147,6 +147,7 @@ def test_a_diameter_is_never_compared_with_a_volume():
 def test_shrinking_is_said_and_has_no_doubling_time():
     found = diameters(10, 7, 100)
     assert found.doubling_days is None and "shrinking" in found.words and "doubling" not in found.words
+    assert "counts as growth" not in found.words and "no rule for growth applies" in found.words
 
 
 def test_a_size_that_may_be_nothing_has_an_open_interval():

@@ -205,6 +205,12 @@ def test_a_warning_names_the_frames_that_it_is_of_unless_these_are_all(plan, tmp
     run.done = 3
     run._told = {"Local features only.": ["phase 0 %", "phase 50 %", "phase 75 %"], "Odd.": ["phase 50 %"]}
     assert run.warnings == ["Local features only.", "phase 50 %: Odd."]
+    run._told = {
+        "They agree less (0.95 before, 0.91 after): look.": ["phase 0 %"],
+        "They agree less (0.97 before, 0.96 after): look.": ["phase 75 %"],
+        "Odd (by 3).": ["phase 50 %"],
+    }
+    assert run.warnings == ["phase 0 %, phase 75 %: They agree less: look.", "phase 50 %: Odd (by 3)."]
 
 
 def test_transforms_have_the_index_values_of_the_volumes_and_map_the_reference_to_each_frame(finished, study):
@@ -462,7 +468,7 @@ def test_what_is_no_sequence_of_scans_is_refused(study, nodules, plan, tmp_path,
     before = nodeIds(sequenceScene)
     run = SequenceRegistration(SceneRegistration(python))
     for inputs, words in (
-        (SequenceInputs(single), "has 1 frames"),
+        (SequenceInputs(single), "has 1 frame"),
         (SequenceInputs(points), "more than volumes"),
         (SequenceInputs(study, 4), "no frame number 5"),
         (SequenceInputs(alone), "no browser"),

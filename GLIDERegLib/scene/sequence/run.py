@@ -9,6 +9,7 @@ run.results, run.failures, run.error, run.warnings
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ from GLIDERegLib.scene.sequence.nodes import (
     shownVolume,
 )
 from GLIDERegLib.worker.job import State
+
+_FIGURES = re.compile(r" \([^()]*\d[^()]*\)")
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,22 @@ class SequenceRegistration:
 
     @property
     def warnings(self) -> list[str]:
-        """What was told of all frames once, else after the frames that it is of."""
+        """What was told of all frames once, else after the frames that it is of; where only figures in
+        brackets differ, once without them.
+        """
         return [
             text if len(frames) > 1 and len(frames) == self.done else f"{', '.join(frames)}: {text}"
-            for text, frames in self._told.items()
+            for text, frames in self._toldAlike()
+        ]
+
+    def _toldAlike(self) -> list[tuple[str, list[str]]]:
+        """Sentences, each with its frames."""
+        alike: dict[str, dict[str, list[str]]] = {}
+        for text, frames in self._told.items():
+            alike.setdefault(_FIGURES.sub("", text), {})[text] = frames
+        return [
+            (next(iter(texts)) if len(texts) == 1 else plain, sum(texts.values(), []))
+            for plain, texts in alike.items()
         ]
 
     @property
