@@ -25,6 +25,7 @@ FULL_DISK = 4096
 PREFIX, REPLACED = ".glidereg-", ".replaced"
 # Of this machine, as it may stand in a file name: a shared disk has folders of other machines' processes too.
 _HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "host"
+_ON_THIS_MACHINE = f"{PREFIX}{_HOST}-"
 
 
 class OutputFolder:
@@ -121,13 +122,19 @@ def hidden_folder(parent: Path) -> Path:
 
     Raises OSError when it cannot be made.
     """
-    mine = f"{PREFIX}{_HOST}-"
-    # Windows has no harmless way to ask for a process with the standard library: there it stays.
-    for left in parent.glob(f"{mine}*") if os.name == "posix" else ():
-        pid = left.name.removeprefix(mine).partition("-")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
+    remove_hidden_folders(parent)
+    return Path(tempfile.mkdtemp(prefix=f"{_ON_THIS_MACHINE}{os.getpid()}-", dir=parent))
+
+
+def remove_hidden_folders(parent: Path, own: bool = False) -> None:
+    """Removes temporary folders of killed processes in `parent`; own: this process's too, which an interrupt
+    at the wrong moment leaves.
+    """
+    # Windows has no harmless way to ask for a process with the standard library: there they stay.
+    for left in parent.glob(f"{_ON_THIS_MACHINE}*") if os.name == "posix" else ():
+        pid = left.name.removeprefix(_ON_THIS_MACHINE).partition("-")[0]
+        if pid.isdecimal() and (not _runs(int(pid)) or (own and int(pid) == os.getpid())):
             _remove_left(left)
-    return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}-", dir=parent))
 
 
 def _runs(pid: int) -> bool:

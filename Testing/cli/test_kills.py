@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import kills
 
-from GLIDERegLib.files.outputs import REPLACED, OutputFolder, hidden_folder
+from GLIDERegLib.files.outputs import REPLACED, OutputFolder, hidden_folder, remove_hidden_folders
 
 # About what a run takes; some signals come too late on a fast machine.
 SECONDS = 4.0
@@ -60,3 +60,13 @@ def test_earlier_results_that_a_killed_run_had_moved_aside_are_put_back(tmp_path
     hidden_folder(tmp_path).rmdir()
     assert (tmp_path / "report.json").read_text() == "earlier"
     assert not dead.exists()
+
+
+def test_a_folder_that_an_interrupt_left_goes_when_its_own_process_says_so(tmp_path):
+    """Ctrl-C may come between the making of a folder and whoever would remove it."""
+    left, other = hidden_folder(tmp_path), tmp_path / ".glidereg-elsewhere-1-x"
+    other.mkdir()
+    remove_hidden_folders(tmp_path)
+    assert left.is_dir(), "it may be in use"
+    remove_hidden_folders(tmp_path, own=True)
+    assert list(tmp_path.iterdir()) == [other]

@@ -362,7 +362,7 @@ def test_the_popi_model_itself_is_one_patient(tmp_path):
 def test_popi_names_what_is_missing_and_refuses_points_outside_their_image(popi, tmp_path):
     shifted = GRIDS["moving"].to_physical(INDEX["moving"]) + [0, 100, 0]
     write_text(popi / "patient1" / "pts" / "50.pts", table(shifted, " "))
-    assert "3 of the 3 points" in refusal("popi", popi, tmp_path)
+    assert "3 of 3 points" in refusal("popi", popi, tmp_path)
     for path in [*popi.glob("*/pts/00.pts"), *popi.glob("patient2/pts/60.pts")]:
         path.unlink()
     message = refusal("popi", popi, tmp_path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import Cancelled, InputError, of_the_system
-from GLIDERegLib.files.outputs import OutputFolder, hidden_folder
+from GLIDERegLib.files.outputs import OutputFolder, hidden_folder, remove_hidden_folders
 from GLIDERegLib.studies.cases import Case
 from GLIDERegLib.studies.cohort.memory import memory_of_machine
 from GLIDERegLib.studies.cohort.pair import STOP, Job, arguments_of, inputs_of
@@ -115,6 +115,8 @@ def run_cohort(
             ) from None
         finally:
             outcomes.close()
+            for job in jobs:
+                remove_hidden_folders(job.target, own=True)
             write_table(folder, records.items())
     return records
 
