@@ -90,15 +90,12 @@ def _cube(half: int, step: float) -> np.ndarray:
 
 def _correlations(patch: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Normalised correlation of a patch with a larger block at every place where it fits, 0 where flat."""
-    from scipy import fft
     from scipy.ndimage import uniform_filter
+    from scipy.signal import fftconvolve
 
     patch = patch - patch.mean()
     block = block - block.mean()
-    # Where the patch fits, nothing wraps around. scipy.signal would take half a second to load.
-    spectrum = fft.rfftn(block) * fft.rfftn(patch, block.shape).conj()
-    fits = tuple(slice(n - m + 1) for n, m in zip(block.shape, patch.shape, strict=True))
-    product = fft.irfftn(spectrum, block.shape)[fits] / patch.size
+    product = fftconvolve(block, patch[::-1, ::-1, ::-1], mode="valid") / patch.size
     half = patch.shape[0] // 2
     inner = (slice(half, -half),) * 3
     mean, square = uniform_filter(block, patch.shape)[inner], uniform_filter(block**2, patch.shape)[inner]

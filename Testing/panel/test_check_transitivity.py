@@ -84,27 +84,30 @@ def test_the_three_maps_reach_the_engine_and_its_figures_the_page(slicerHost, pa
     assert np.linalg.norm(apart) == pytest.approx(5.0, abs=1e-3)
 
 
-def test_it_is_stopped_without_a_trace(slicerHost, page, nothingLeft):
+@pytest.fixture
+def comparing(slicerHost, page, nothingLeft):
+    """The page while a comparison goes on, and a function that asserts that nothing stayed of it."""
     choose(page)
     before = nothingLeft.nodes()
     (page.fake.folder / "hold").touch()
     page.ui.checkRoundButton.click()
     slicerHost.waitUntil(lambda: (page.fake.folder / "options.json").exists())
+    return page, lambda: nothingLeft.check(before)
+
+
+def test_it_is_stopped_without_a_trace(comparing):
+    page, isAsBefore = comparing
     assert page.ui.checkRoundButton.text == "Stop"
     page.ui.checkRoundButton.click()
     assert page.ui.checkRoundLabel.text == "Stopped by user." and page.ui.checkRoundView.isHidden()
-    nothingLeft.check(before)
+    isAsBefore()
 
 
-def test_another_choice_ends_it(slicerHost, page, nothingLeft):
-    choose(page)
-    before = nothingLeft.nodes()
-    (page.fake.folder / "hold").touch()
-    page.ui.checkRoundButton.click()
-    slicerHost.waitUntil(lambda: (page.fake.folder / "options.json").exists())
+def test_another_choice_ends_it(comparing):
+    page, isAsBefore = comparing
     page.node.checkDirect = None
     assert page.ui.checkRoundButton.text == "Compare the two ways" and not page.ui.checkRoundButton.enabled
-    nothingLeft.check(before)
+    isAsBefore()
 
 
 def refer(node, fixed, moving):
@@ -129,14 +132,13 @@ def test_transforms_that_lead_elsewhere_are_refused_by_name(page):
 
 @pytest.mark.parametrize("which", ["Second", "Direct"])
 def test_the_figures_are_the_transforms_as_they_were_then(slicerHost, page, which):
-    compare(slicerHost, page)
-    node = getattr(page, which)
-    turned = node.GetMatrixTransformToParent
     import slicer
     import vtk
 
+    compare(slicerHost, page)
+    node = getattr(page, which)
     was = vtk.vtkMatrix4x4()
-    turned(was)
+    node.GetMatrixTransformToParent(was)
     node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0])))
     page.page.enter()
     assert page.ui.checkRoundView.isHidden()

@@ -39,10 +39,12 @@ class Round:
         """A hash of each transform's map, "transform", "second" and "direct"."""
         fixed, moving = self.pair.fixed, self.pair.moving
         # Of a leg only the transform and the scan it starts from count.
-        legs = {"second": Pair(moving, fixed, self.second), "direct": Pair(fixed, moving, self.direct)}
-        return {"transform": transformLock(self.pair)} | {
-            name: transformLock(leg) for name, leg in legs.items()
+        legs = {
+            "transform": self.pair,
+            "second": Pair(moving, fixed, self.second),
+            "direct": Pair(fixed, moving, self.direct),
         }
+        return {name: transformLock(leg) for name, leg in legs.items()}
 
 
 def roundProblem(
