@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.files.text_transforms import article
 
 FIELD = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.MULTILINE)
 NONE = ("", "NoInitialTransform")
@@ -47,11 +48,23 @@ def read_elastix(path: Path) -> sitk.Transform:
             return chain[0] if len(chain) == 1 else sitk.CompositeTransform(chain[::-1])
         if _first(fields, "HowToCombineTransforms", "Compose") != "Compose":
             raise _refused(path, "it adds transforms instead of composing them")
-        before = next((p for p in (Path(initial), path.parent / Path(initial.replace("\\", "/")).name)
-                       if p.is_file()), None)  # fmt: skip
-        if before is None:
-            raise _refused(path, f"its initial transform '{initial}' is not there")
-        path = before
+        path = _initial(path, initial)
+
+
+def _initial(path: Path, named: str) -> Path:
+    """The file of a transform's initial transform: where its name says, from the working folder or from the
+    transform's own, or beside the transform.
+    """
+    told = Path(named.replace("\\", "/"))
+    found = {p.resolve(): p for p in (told, path.parent / told, path.parent / told.name) if p.is_file()}
+    if not found:
+        raise _refused(path, f"its initial transform '{named}' is not there")
+    if len({p.read_bytes() for p in found.values()}) > 1:
+        raise _refused(path, f"there are {len(found)} files that its initial transform '{named}' may be")
+    before = next(iter(found.values()))
+    if not is_elastix(before.read_text(encoding="utf-8", errors="replace")):
+        raise _refused(path, f"its initial transform '{named}' is no transform of elastix")
+    return before
 
 
 def _transform(path: Path, fields: dict[str, list[str]]) -> sitk.Transform:
@@ -63,6 +76,8 @@ def _transform(path: Path, fields: dict[str, list[str]]) -> sitk.Transform:
         raise _refused(path, "it is not 3-D")
     if _first(fields, "UseBinaryFormatForTransformationParameters", "false") == "true":
         raise _refused(path, "its parameters lie in a binary file")
+    if "TransformParameters" not in fields and fields.keys() & {"Metric", "Registration", "Optimizer"}:
+        raise _refused(path, "it asks for a registration and holds no result of one")
     parameters = _numbers(path, fields, "TransformParameters")
     told = _first(fields, "NumberOfParameters", str(len(parameters)))
     if told != str(len(parameters)):
@@ -87,7 +102,7 @@ def _transform(path: Path, fields: dict[str, list[str]]) -> sitk.Transform:
         case "BSplineTransform" | "RecursiveBSplineTransform":
             return _bspline(path, fields, parameters)
         case _:
-            raise _refused(path, f"it holds a {name}, which is not read here")
+            raise _refused(path, f"it holds {article(name)} {name}, which is not read here")
     if "CenterOfRotationPoint" not in fields:
         raise _refused(path, f"its {name} has no CenterOfRotationPoint")
     transform.SetCenter(_numbers(path, fields, "CenterOfRotationPoint", count=3))

@@ -22,6 +22,7 @@ SIGNATURES = {
     b"II*\0": "a TIFF picture",
     b"MM\0*": "a TIFF picture",
     b"MATLAB 5.0": "a MATLAB file",
+    b"MATLAB 7.3": "a MATLAB file",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
     b"\x93NUMPY": "a NumPy array without geometry",
     b"\x89HDF": "an HDF5 file",

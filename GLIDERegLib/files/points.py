@@ -15,10 +15,15 @@ import numpy as np
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError, shortened, system_refusals
+from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.point_tables import FCSV_COLUMNS, parse_table, position, system_of
 
 SUFFIXES = (".csv", ".mrk.json", ".fcsv")
+# Of lists, those that a message names: what a person can read.
+LISTED = 6
+# Slicer's markups whose points are a corner, a centre or an axis, by their type.
+SHAPES = {"ROI": "a box (ROI)", "Plane": "a plane"}
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
@@ -57,7 +62,8 @@ def read_points(path: str | PathLike) -> PointSet:
 
     CSV: a header with x, y, z (or Slicer's l, p, s or r, a, s) and, if wished, label; further columns are
     ignored. Commas, semicolons (with decimal commas, as spreadsheets write them), tabs or spaces between
-    them. LPS mm, unless a line `# CoordinateSystem = RAS` before the header says otherwise.
+    them. LPS mm, unless a line `# CoordinateSystem = RAS` before the header, or a column `system`, says
+    otherwise. Of Slicer's markups one list, curve, line or angle.
     Raises InputError when the file cannot be read, holds no point, or a point has no valid position.
     """
     path = Path(path)
@@ -67,6 +73,8 @@ def read_points(path: str | PathLike) -> PointSet:
             "Give .csv, .mrk.json or .fcsv.",
             code="file-type",
         )
+    if path.is_file():
+        refuse_mistaken(path, f"The points file '{shortened(str(path), 300)}'")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,12 +117,30 @@ def write_points(
 
 
 def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Labels and LPS points of all lists in a Slicer markups file."""
+    """Labels and LPS points of the one list in a Slicer markups file."""
     try:
-        lists = json.loads(text)["markups"]
+        lists = [
+            markup
+            for markup in json.loads(text, object_pairs_hook=_each_once)["markups"]
+            if markup.get("controlPoints")
+        ]
+        if len(lists) > 1:
+            told = "; ".join(_told(markup) for markup in lists[:LISTED])
+            more = f"; and {len(lists) - LISTED} more" if len(lists) > LISTED else ""
+            raise InputError(
+                f"The points file '{path}' holds {len(lists)} lists ({told}{more}).",
+                "Save the one that is meant by itself.",
+                code="points",
+            )
         labels: list[str] = []
         points: list[np.ndarray] = []
         for markup in lists:
+            if (kind := str(markup.get("type", "Fiducial"))) in SHAPES:
+                raise InputError(
+                    f"The points file '{path}' holds {SHAPES[kind]}, whose points only define its shape.",
+                    "Give a list of points.",
+                    code="points",
+                )
             system = system_of(str(markup.get("coordinateSystem", "LPS")), path)
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
                 raise InputError(
@@ -122,7 +148,7 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
                     "Save it in mm.",
                     code="points",
                 )
-            for point in markup.get("controlPoints", []):
+            for point in markup["controlPoints"]:
                 where = f"point {len(labels) + 1} ('{point.get('label', '')}') of '{path}'"
                 status = point.get("positionStatus", "defined")
                 if status != "defined":
@@ -132,14 +158,29 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
                         code="points",
                     )
                 points.append(position(point.get("position"), system, where))
-                labels.append(str(point.get("label") or ""))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                labels.append("" if point.get("label") is None else str(point["label"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"The points file '{path}' is no valid Slicer markups file.",
             "Save it again from Slicer.",
             code="points",
         ) from error
     return labels, points
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where it says one thing twice, of which readers take either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _told(markup: dict[str, Any]) -> str:
+    """What a list is, for a message: its kind, its name if it has one, and its points."""
+    name = f" '{shortened(str(markup['name']))}'" if markup.get("name") else ""
+    kind = shortened(str(markup.get("type", "Fiducial")))
+    return f"{kind}{name}: {counted(len(markup['controlPoints']), 'point')}"
 
 
 def _text(value: Any) -> str:

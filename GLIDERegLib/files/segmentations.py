@@ -18,7 +18,7 @@ from GLIDERegLib.files.headers import check_data, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.outputs import whole_file
-from GLIDERegLib.files.volumes import WRITABLE, read_volume
+from GLIDERegLib.files.volumes import WRITABLE, as_labels, read_volume
 
 SLICER = ".seg.nrrd"
 KEY = re.compile(r"Segment(\d+)_(\w+)")
@@ -82,12 +82,7 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
     else:
         volume = read_volume(path, role)
         layers, grid = [volume.array], volume.grid
-    for array in layers:
-        if not np.issubdtype(array.dtype, np.integer) and not np.array_equal(array, np.rint(array)):
-            raise InputError(
-                f"{named} holds values that are not whole numbers.", "Threshold it first.", code="values"
-            )
-    whole = tuple(array.astype(np.int32) for array in layers)
+    whole = tuple(as_labels(array, named) for array in layers)
     segments = tuple(_segments(whole, details))
     if not segments:
         raise InputError(f"{named} is empty.", "Give one with structures in it.", code="empty")

@@ -21,10 +21,12 @@ COUNTS = {
     "AffineTransform": (12, 3),
     "MatrixOffsetTransformBase": (12, 3),
     "Euler3DTransform": (6, 4),
+    "QuaternionRigidTransform": (7, 3),
     "VersorTransform": (3, 3),
     "VersorRigid3DTransform": (6, 3),
     "Similarity3DTransform": (7, 3),
     "ScaleTransform": (3, 3),
+    "ScaleLogarithmicTransform": (3, 3),
     "ScaleVersor3DTransform": (9, 3),
     "ScaleSkewVersor3DTransform": (15, 3),
     "TranslationTransform": (3, 0),
@@ -73,14 +75,15 @@ def _refuse_count(
         # Euler's fourth fixed parameter is of ITK 4.10 and later.
         if there != due and not (due == 4 and there == 3):
             raise InputError(
-                f"The transform '{path}' holds {counted(there, says)}, where {_article(name)} {name} has "
+                f"The transform '{path}' holds {counted(there, says)}, where {article(name)} {name} has "
                 f"{due}.",
                 "Copy or compute it again.",
                 code="file-incomplete" if there < due else "transform",
             )
 
 
-def _article(name: str) -> str:
+def article(name: str) -> str:
+    """The article before a transform's name."""
     return "an" if name[0] in "AEIOU" else "a"
 
 

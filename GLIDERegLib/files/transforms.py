@@ -16,6 +16,7 @@ from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.elastix import is_elastix, read_elastix
 from GLIDERegLib.files.fields import read_field
+from GLIDERegLib.files.foreign import foreign_kind, is_plain_matrix
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import kind_of, refuse_mistaken
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
@@ -32,7 +33,6 @@ DIRECTIONS = ("fixed-to-moving", "moving-to-fixed")
 JACOBIAN_STEP = 1e-3
 # Transforms of 3D Slicer's own that ITK's reader does not know, in HDF5 and in text.
 FOREIGN = re.compile(rb"((?:Inverse\w+|\w*KernelTransform\w*?|\w*Oriented\w*?))_(?:double|float)_3_3")
-PLAIN_MATRIX = re.compile(rb"\s*(?:[-+.\deE]+[ \t]+){3}[-+.\deE]+\s*(?:\n[-+.\deE \t\r]+){2,3}\s*")
 # Nodes along each axis of a field's grid where the search for an inverse may start.
 START_NODES = 12
 # A choice: no registration shrinks a length to a millionth.
@@ -80,6 +80,7 @@ def _read(path: Path) -> sitk.Transform:
             from GLIDERegLib.files.dicom.registration_object import read_registration
 
             return read_registration(path).transform
+        _refuse_foreign(path)
         known = ", ".join((*TRANSFORM_SUFFIXES, *FIELD_SUFFIXES, "a DICOM registration object"))
         raise InputError(
             f"The transform '{path}' is of an unknown type.", f"Give one of {known}.", code="file-type"
@@ -250,11 +251,10 @@ def propagate(
 
 
 def _refuse_unknown(path: Path) -> None:
-    """Raises InputError, with its name, for a transform that Slicer writes and ITK does not read, a plain
-    matrix, or FSL's.
+    """Raises InputError, with its name, for a transform that Slicer writes and ITK does not read, and for one
+    of another program.
     """
-    content = path.read_bytes()
-    names = {match.decode() for match in FOREIGN.findall(content)}
+    names = {match.decode() for match in FOREIGN.findall(path.read_bytes())}
     if names:
         raise InputError(
             f"The transform '{path}' holds 3D Slicer's {', '.join(sorted(names))}, which is not read here.",
@@ -262,12 +262,36 @@ def _refuse_unknown(path: Path) -> None:
             code="slicer-transform",
             names=sorted(names),
         )
-    if path.suffix.lower() in (".txt", ".mat") and PLAIN_MATRIX.fullmatch(content):
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        _refuse_foreign(path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises InputError, with what it is, for a file of another program that is known here by sight."""
+    named = f"The transform '{path}'"
+    kind = kind_of(path)
+    if kind == "":
+        raise InputError(f"{named} is empty.", "Copy or download it again.", code="file-empty")
+    if foreign := foreign_kind(path):
         raise InputError(
-            f"The transform '{path}' is a plain matrix without its convention, as FSL's FLIRT or NiftyReg's "
-            "reg_aladin write it.",
+            f"{named} is {foreign}, which is not read here.",
+            "Give a transform of ITK, or a displacement field in LPS mm.",
+            code="transform-foreign",
+            kind=foreign,
+        )
+    if is_plain_matrix(path):
+        raise InputError(
+            f"{named} is a plain matrix without its convention, as FSL's FLIRT, NiftyReg's reg_aladin, "
+            "greedy and MRtrix write it.",
             "Convert it to an ITK transform.",
             code="plain-matrix",
+        )
+    if kind is not None and not path.name.lower().endswith(TRANSFORM_SUFFIXES):
+        packed = "archive" in kind or "packed" in kind
+        raise InputError(
+            f"{named} is {kind}, which is not read here.",
+            "Unpack it first." if packed else "Give a transform.",
+            code="file-kind",
         )
 
 

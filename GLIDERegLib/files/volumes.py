@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.files.foreign import foreign_kind
 from GLIDERegLib.files.image_files import read_image, times
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import refuse_mistaken, unknown
@@ -180,14 +181,25 @@ def _labels_on(volume: Volume, grid: Grid) -> np.ndarray:
             "Resample it onto the image.",
             code="geometry",
         )
-    labels = volume.array
-    if not (np.issubdtype(labels.dtype, np.integer) or np.array_equal(labels, np.rint(labels))):
+    return as_labels(volume.array, f"The {volume.name}")
+
+
+def as_labels(array: np.ndarray, named: str) -> np.ndarray:
+    """Labels as int32; raises InputError, which begins with `named`, unless they are whole numbers of that
+    size.
+    """
+    if not (np.issubdtype(array.dtype, np.integer) or np.array_equal(array, np.rint(array))):
         raise InputError(
-            f"The {volume.name} holds values that are not whole numbers.",
-            "Threshold it first.",
+            f"{named} holds values that are not whole numbers.", "Threshold it first.", code="values"
+        )
+    limits = np.iinfo(np.int32)
+    if array.size and not (array.min() >= limits.min and array.max() <= limits.max):
+        raise InputError(
+            f"{named} holds values that are too large for labels ({array.min():g} to {array.max():g}).",
+            "Number its structures from 1 on.",
             code="values",
         )
-    return labels.astype(np.int32)
+    return array.astype(np.int32)
 
 
 def _read(path: Path, what: str) -> Volume:
@@ -204,6 +216,12 @@ def _read(path: Path, what: str) -> Volume:
         array, grid, notes, acquisition = load_dicom().read_dicom(path, what)
         return Volume(array, grid, what, notes, acquisition)
     else:
+        if foreign := foreign_kind(path):
+            raise InputError(
+                f"{named} is {foreign}, which is not read here.",
+                f"Convert it to {_any_of(READABLE)}.",
+                code="file-kind",
+            )
         raise unknown(path, named, f"{_any_of(READABLE)} or DICOM")
     return replace(from_sitk(image, what), notes=told)
 

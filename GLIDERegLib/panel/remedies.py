@@ -55,7 +55,8 @@ LIBRARY_SAYS = frozenset(
     file-type folder geometry grid-differs grids-differ labels name-too-long nifti-2 not-measured
     one-scan overlap package-highdicom package-openpyxl plain-matrix points record record-scene
     record-tampered report report-failed scan-dates scene segment-names segmentation segments
-    sequence setting sform singular sizes slicer-transform space system tolerances units values""".split()
+    sequence setting sform singular sizes slicer-transform space system tolerances transform-foreign
+    units values""".split()
 )
 
 

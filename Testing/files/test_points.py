@@ -110,11 +110,20 @@ def markups(points, system, **changes):
     }
 
 
-def test_all_lists_of_a_markups_file_are_read_each_in_its_system(tmp_path):
-    document = {"markups": [markups(LPS, "LPS"), markups(RAS, "RAS"), {"type": "Fiducial"}]}
+@pytest.mark.parametrize("points, system", [(LPS, "LPS"), (RAS, "RAS"), (RAS, 0)])
+@pytest.mark.parametrize("kind", ["Fiducial", "Line", "Curve", "ClosedCurve", "Angle"])
+def test_the_one_list_of_a_markups_file_is_read_in_its_system(tmp_path, kind, points, system):
+    document = {"markups": [{**markups(points, system), "type": kind}, {"type": "Fiducial"}]}
     read = read_points(a_file(tmp_path, json.dumps(document), "points.mrk.json"))
-    assert read.labels == ["A", "B", "A", "B"]
-    np.testing.assert_array_equal(read.points, np.vstack([LPS, LPS]))
+    assert read.labels == ["A", "B"]
+    np.testing.assert_array_equal(read.points, LPS)
+
+
+@pytest.mark.parametrize("label, given", [(0, "0"), (7, "7"), ("", "P1"), (None, "P1")])
+def test_a_label_that_is_a_number_is_one(tmp_path, label, given):
+    point = {"label": label, "position": [1, 2, 3]}
+    document = {"markups": [{"type": "Fiducial", "controlPoints": [point]}]}
+    assert read_points(a_file(tmp_path, json.dumps(document), "points.mrk.json")).labels == [given]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +136,10 @@ def test_all_lists_of_a_markups_file_are_read_each_in_its_system(tmp_path):
         ({"markups": [markups(LPS, "LPS", position=[1, 2, "x"])]}, "'x'"),
         ({"markups": [markups(LPS, "IJK")]}, "IJK"),
         ({"markups": [{**markups(LPS, "LPS"), "coordinateUnits": "um"}]}, "um"),
+        ({"markups": [markups(LPS, "LPS"), markups(RAS, "RAS")]}, "holds 2 lists (Fiducial: 2 points; Fid"),
+        ({"markups": [{**markups(LPS, "LPS"), "name": "N"}, markups(RAS, "RAS")]}, "Fiducial 'N': 2 points"),
+        ({"markups": [{**markups(LPS, "LPS"), "type": "ROI"}]}, "a box (ROI)"),
+        ({"markups": [{**markups(LPS, "LPS"), "type": "Plane"}]}, "a plane"),
         ({"markups": []}, "no points"),
         ({"points": []}, "no valid Slicer markups"),
         ([1, 2], "no valid Slicer markups"),
@@ -137,9 +150,101 @@ def test_unusable_markups_are_refused(tmp_path, document, reason):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"markups": [{"coordinateSystem": "LPS", "coordinateSystem": "RAS", "controlPoints": []}]}',
+        "[" * 99999,
+    ],
+)
+def test_markups_that_say_one_thing_twice_or_never_end_are_refused(tmp_path, text):
+    assert "no valid Slicer markups" in refusal(a_file(tmp_path, text, "points.mrk.json"))
+
+
+@pytest.mark.parametrize(
+    "lines, points",
+    [
+        ("#CoordinateSystem,RAS\n", RAS),
+        ("# coordinate-system = RAS\n", RAS),
+        ("# coordinate_system: RAS+\n", RAS),
+        ("# coordinate system: RAS (mm)\n", RAS),
+        ("# space = RAS\n", RAS),
+        ("# frame: ras\n# units: millimeters\n", RAS),
+        ('"# CoordinateSystem = RAS"\n', RAS),
+        ("# CoordinateSystem = RAS,,,\n", RAS),
+        ("# CoordinateSystem = LPS+\n", LPS),
+        ("# system: a scanner\n# frame: 3\n", LPS),
+    ],
+)
+def test_a_comment_in_other_words_tells_the_system_too(tmp_path, lines, points):
+    path = a_file(tmp_path, lines + table(points))
+    np.testing.assert_allclose(read_points(path).points, LPS)
+
+
+def table(points, header="label,x,y,z", mark=",", more=()):
+    rows = [mark.join([label, *map(str, p), *more]) for label, p in zip("AB", points.tolist(), strict=True)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "header, points, more",
+    [
+        ("Name,X,Y,Z", LPS, ()),
+        ("\u00c9tiquette,x,y,z", LPS, ()),
+        ("Nr.,x/mm,y/mm,z/mm", LPS, ()),
+        ("landmark_id,x mm,y mm,z mm", LPS, ()),
+        ("id,x_ras,y_ras,z_ras", RAS, ()),
+        ("label,x (LPS),y (LPS),z (LPS)", LPS, ()),
+        ("label,x,y,z,unit", LPS, ("mm",)),
+        ("label,x,y,z,CoordinateSystem", RAS, ("RAS",)),
+        ("label,x,y,z,space", RAS, ("RAS",)),
+        ("label,x,y,z,frame", LPS, ("1",)),
+    ],
+)
+def test_columns_by_other_names_are_understood(tmp_path, header, points, more):
+    read = read_points(a_file(tmp_path, table(points, header, more=more)))
+    assert read.labels == ["A", "B"] and not read.unnamed
+    np.testing.assert_allclose(read.points, LPS)
+
+
+def test_both_systems_in_one_table_are_one_place_or_refused(tmp_path):
+    both = np.hstack([LPS, RAS])
+    header = "label,x,y,z,x_ras,y_ras,z_ras"
+    path = a_file(tmp_path, "# CoordinateSystem = LPS\n" + table(both, header))
+    np.testing.assert_allclose(read_points(path).points, LPS)
+    assert "two places in line 2" in refusal(a_file(tmp_path, table(np.hstack([RAS, RAS]), header)))
+
+
+def test_a_column_of_numbers_that_repeat_is_no_label(tmp_path):
+    assert read_points(a_file(tmp_path, "t,x,y,z\n0,1,2,3\n0,4,5,6\n")).unnamed
+
+
+def test_a_comment_among_the_points_is_passed_over(tmp_path):
+    text = "label,x,y,z\nA,1,2,3\n# a pause, and on\n#1,4,5,6\n"
+    assert read_points(a_file(tmp_path, text)).labels == ["A", "#1"]
+
+
+@pytest.mark.parametrize(
     "text, reason",
     [
-        ("", "lacks the column(s) x, y, z"),
+        ("# coordinates in cm\nlabel,x,y,z\nA,1,2,3\n", "speaks of cm"),
+        ("# Coordinates are RAS\nlabel,x,y,z\nA,1,2,3\n", "speaks of RAS"),
+        ("# in voxels of the scan\nlabel,x,y,z\nA,1,2,3\n", "speaks of voxels"),
+        ("# CoordinateSystem = LPS\n# CoordinateSystem = RAS\nlabel,x,y,z\nA,1,2,3\n", "two coordinate"),
+        ("# CoordinateSystem = LPS\nlabel,r,a,s\nA,1,2,3\n", "says LPS in a comment"),
+        ("label,x,y,z\n# CoordinateSystem = RAS\nA,1,2,3\n", "below its header"),
+        ("label,x,y,z\nA,1,2,3\n# units = cm\n", "in cm"),
+        (
+            "# CoordinateSystem = LPS\nlabel,x,y,z,system\nA,1,2,3,RAS\n",
+            "another coordinate system in",
+        ),
+        ("label,x,y,z,system\nA,1,2,3,RAI\n", "unknown coordinate system 'RAI'"),
+        ("label,x,y,z,unit\nA,1,2,3,cm\n", "in cm"),
+        ("label,x (cm),y (cm),z (cm)\nA,1,2,3\n", "in cm"),
+        ("label,x_vox,y_vox,z_vox\nA,1,2,3\n", "in vox"),
+        ("label,x,y,z\nA,1_0,2,3\n", "'1_0'"),
+        ("<html>\n", "a web page"),
+        ("PK\3\4...", "a zip archive"),
+        ("", "is empty"),
         ("label,x,y,z\n", "no points"),
         ("label,x,z\nA,1,2\n", "lacks the column(s) y;"),
         ("A,1,2,3\n", "lacks the column(s) x, y, z"),
@@ -175,6 +280,11 @@ def test_unusable_csv_files_are_refused_with_the_place(tmp_path, text, reason):
 def test_tables_of_spreadsheets_are_read(tmp_path, text):
     points = read_points(a_file(tmp_path, text))
     assert points.labels == ["A"] and points.points.tolist() == [[1.5, -2.25, 3.0]]
+
+
+@pytest.mark.parametrize("line", ["A,1,2,3\n", "1,2,3\n"])
+def test_an_fcsv_of_few_cells_that_does_not_name_them_is_refused(tmp_path, line):
+    assert "does not name its columns" in refusal(a_file(tmp_path, line, "points.fcsv"))
 
 
 def test_unreadable_files_are_refused(tmp_path):

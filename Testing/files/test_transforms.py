@@ -100,7 +100,7 @@ def test_what_is_no_transform_is_refused(tmp_path):
     for name in ("bad.h5", "bad.tfm", "bad.txt", "bad.mat", "bad.nii.gz", "bad.nrrd"):
         (tmp_path / name).write_text("this is no transform")
         assert "damaged" in refusal(tmp_path / name)
-    (tmp_path / "t.xyz").touch()
+    (tmp_path / "t.xyz").write_text("nothing known")
     assert "unknown type" in refusal(tmp_path / "t.xyz")
     assert "does not exist" in refusal(tmp_path / "none.h5")
     assert "does not exist" in refusal(tmp_path)
@@ -186,6 +186,10 @@ def parameters_of(kind):
         kind = "AffineTransform"
     if kind == "IdentityTransform":
         return [], []
+    if kind == "QuaternionRigidTransform":  # SimpleITK has no class for these two
+        return [0.0, 0.0, 0.0, 1.0, 5.0, 6.0, 7.0], [0.0] * 3
+    if kind == "ScaleLogarithmicTransform":
+        return [0.1, 0.2, 0.3], [0.0] * 3
     if kind in ("AffineTransform", "TranslationTransform", "ScaleTransform"):
         transform = getattr(sitk, kind)(3)
     else:
