@@ -60,7 +60,7 @@ def _initial(path: Path, named: str) -> Path:
     if not found:
         raise _refused(path, f"its initial transform '{named}' is not there")
     if len({p.read_bytes() for p in found.values()}) > 1:
-        raise _refused(path, f"there are {len(found)} files that its initial transform '{named}' may be")
+        raise _refused(path, f"several files differ that its initial transform '{named}' may be")
     before = next(iter(found.values()))
     if not is_elastix(before.read_text(encoding="utf-8", errors="replace")):
         raise _refused(path, f"its initial transform '{named}' is no transform of elastix")

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.header_places import unit_in_mm
+from GLIDERegLib.files.header_places import check_place, unit_in_mm
 from GLIDERegLib.files.headers import read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
@@ -43,7 +43,11 @@ def read_grid(path: str | PathLike, role: str = "fixed") -> Grid:
     n = len(size)
     if n < 3 or 0 in spacing[:3]:
         raise InputError(f"{named} tells of no 3-D image", "Give a 3-D volume.", code="not-3d")
-    unit = 1.0 if nifti else unit_in_mm(path, read_header(path), named)
+    unit = 1.0
+    if not nifti:
+        fields = read_header(path)
+        check_place(path, fields, named)
+        unit = unit_in_mm(path, fields, named)
     # A negative spacing turns its axis round, as when ITK reads the whole image.
     axes = np.reshape(reader.GetDirection(), (n, n))[:3, :3] * np.sign(spacing[:3])
     return Grid.of(size[:3], unit * np.abs(spacing[:3]), unit * np.array(origin[:3]), axes.ravel())

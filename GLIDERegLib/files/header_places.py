@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError, shortened
-from GLIDERegLib.files.headers import is_nrrd
+from GLIDERegLib.files.headers import TWICE, is_nrrd
 
 # Lengths in mm that NRRD's `space units` may name; what SI writes for micro is one of two letters.
 MM = {"mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "": 1.0, "???": 1.0}
@@ -45,7 +45,9 @@ def unit_in_mm(path: Path, fields: dict[str, str], named: str) -> float:
     Raises InputError for units that are not known or differ by axis.
     """
     if is_nrrd(path):
-        known, units = MM, [unit.strip() for unit in fields.get("space units", "").split('"')[1::2]]
+        # `units` are those of `spacings` along axes that lie in no space.
+        told = fields.get("space units") or fields.get("units", "")
+        known, units = MM, [unit.strip() for unit in told.split('"')[1::2]]
     else:
         known, units = META_MM, [fields.get("DistanceUnits", "")]
     found = {known[unit.lower()] for unit in units if unit.lower() in known}
@@ -68,7 +70,7 @@ def put_in_mm(image: sitk.Image, unit: float) -> None:
 
 def check_place(path: Path, fields: dict[str, str], named: str) -> None:
     """Raises InputError for an NRRD whose space is unknown, or one of whose axes has no direction, and for a
-    MetaImage whose spacing, origin or matrix are not as many numbers as they should be.
+    MetaImage whose spacing, origin or matrix are not as many numbers as they should be, or are there twice.
     """
     if not is_nrrd(path):
         _check_meta(fields, named)
@@ -79,6 +81,17 @@ def check_place(path: Path, fields: dict[str, str], named: str) -> None:
             f"{named} is in the space '{fields['space']}', which NRRD does not know.",
             "Write left-posterior-superior, right-anterior-superior or left-anterior-superior for it.",
             code="space",
+        )
+    if "nan" in fields.get("space directions", "").lower():
+        raise InputError(
+            f"{named} gives NaN for the direction of an axis.", "Export it again.", code="geometry"
+        )
+    if fields.keys() & {"axis maxs", "axismaxs"} and not fields.keys() & {"space directions", "spacings"}:
+        raise InputError(
+            f"{named} gives its spacing by the ends of its axes alone (axis mins, axis maxs), which is not "
+            "read here.",
+            "Export it again with space directions.",
+            code="geometry",
         )
     vectors = re.findall(r"\([^)]*\)", fields.get("space directions", ""))
     # Three numbers each: the space is 3-D, and so are the axes that are asked for.
@@ -126,7 +139,7 @@ def _known(space: str, names: tuple[str, ...]) -> bool:
 def _nrrd_notes(fields: dict[str, str], named: str) -> list[str]:
     missing = {
         "space (where the patient's left, back and head are)": "LPS" if "space" not in fields else "",
-        "spacing": "" if fields.keys() & {"space directions", "spacings", "axis maxs"} else "1 mm",
+        "spacing": "" if fields.keys() & {"space directions", "spacings"} else "1 mm",
         "origin": "" if _origin_is_known(fields) else "0",
     }
     said = [_assumed(missing, named)]
@@ -154,6 +167,10 @@ def _check_meta(fields: dict[str, str], named: str) -> None:
     kind = fields.get("ObjectType", "Image")
     if kind.lower() != "image":
         raise InputError(f"{named} holds a {kind} of MetaIO, no image.", "Give an image.", code="file-kind")
+    if TWICE in fields:
+        raise InputError(
+            f"{named} says {fields[TWICE]} twice, and not the same.", "Mend its header.", code="geometry"
+        )
     axes = len(fields["DimSize"].split())
     for names, count in ((META_LENGTHS, axes), (META_MATRICES, axes * axes)):
         for name in names:
@@ -164,6 +181,20 @@ def _check_meta(fields: dict[str, str], named: str) -> None:
                     "Mend its header.",
                     code="geometry",
                 )
+    for names in (META_LENGTHS[2:], META_MATRICES):
+        there = [name for name in names if name in fields]
+        if len({tuple(_floats(fields[name])) for name in there}) > 1:
+            raise InputError(
+                f"{named} has {' and '.join(there)}, which mean one thing, and not the same values.",
+                "Mend its header.",
+                code="geometry",
+            )
+    if any(length < 0 for length in _floats(fields.get("ElementSpacing", fields.get("ElementSize", "")))):
+        raise InputError(
+            f"{named} gives an axis a negative spacing, which readers take for a positive one or for a flip.",
+            "Export it again with a TransformMatrix.",
+            code="geometry",
+        )
 
 
 def _are_numbers(text: str, count: int) -> bool:

@@ -6,13 +6,15 @@ NRRD: http://teem.sourceforge.net/nrrd/format.html. MetaImage: https://itk.org/W
 from __future__ import annotations
 
 import math
+import zlib
 from pathlib import Path
 
 from GLIDERegLib.core.errors import InputError
 
 # A choice: no header is as long; what has no end is none.
 LONGEST_HEADER = 1 << 20
-# A byte of gzip holds at most 1032 bytes: https://zlib.net/zlib_tech.html. bzip2 may hold far more.
+PART = 1 << 20
+# A byte of gzip holds at most 1032 bytes: https://zlib.net/zlib_tech.html.
 MOST_PACKED = 1032
 NRRD_BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
@@ -25,6 +27,8 @@ NRRD_BYTES = {
 }
 TEXT_ENCODINGS = ("ascii", "text", "txt", "hex")
 META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
+# Where `read_header` keeps the names of fields that a MetaImage header gives two values.
+TWICE = " twice"
 META_BYTES |= {"LONG": 4, "ULONG": 4, "LONG_LONG": 8, "ULONG_LONG": 8}
 
 
@@ -54,16 +58,19 @@ def read_header(path: Path) -> dict[str, str]:
             if not line.startswith(("#", "NRRD")):
                 fields[key.strip().lower()] = value.strip()
         else:
-            key, _, value = line.partition("=")
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
+            name, _, value = (part.strip() for part in line.partition("="))
+            if fields.setdefault(name, value) != value:
+                fields[TWICE] = f"{fields[TWICE]}, {name}" if TWICE in fields else name
+            fields[name] = value
+            if name == "ElementDataFile":
                 break
     fields[""] = str(place)
     return fields
 
 
 def check_data(path: Path, fields: dict[str, str], named: str) -> None:
-    """Raises InputError where the voxels' file is missing, or shorter than the header's sizes ask for.
+    """Raises InputError where the voxels' file is missing, damaged, or of another length than the header's
+    sizes ask for.
 
     Nothing is allocated for this, so that a damaged size in a small file takes no memory.
     """
@@ -88,30 +95,46 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
         raise InputError(
             f"{named} has an axis of {min(size)} voxels.", "Export it again.", code="file-damaged"
         )
-    if told.startswith("LIST") or "%" in told or " " in told and not (path.parent / told).exists():
+    each = each or 0
+    encoding = fields.get("encoding", "raw").lower()
+    if encoding in ("bzip2", "bz2"):
+        raise InputError(
+            f"{named} packs its voxels with bzip2, which is not read here.",
+            "Save it packed with gzip, or raw.",
+            code="file-kind",
+        )
+    if not nrrd and fields.get("BinaryData", "True").lower() == "false":
+        raise InputError(
+            f"{named} keeps its voxels as text, which is not read here.",
+            "Save it in binary.",
+            code="file-kind",
+        )
+    packed = encoding.startswith("gz") if nrrd else fields.get("CompressedData", "").lower() == "true"
+    several = told.startswith("LIST") or "%" in told
+    if several or (" " in told and not (path.parent / told).exists()):
+        if several and not nrrd:
+            _check_pieces(path, fields, size, 0 if packed else each, named)
         return
-    if told and told.upper() != "LOCAL":
-        data = path.parent / told
+    beside = bool(told) and told.upper() != "LOCAL"
+    if beside:
+        data, start = path.parent / told, 0
         if not data.is_file():
             raise InputError(
                 f"{named} keeps its voxels in the file '{told}', which is not beside it.",
                 "Copy both files into one folder.",
                 code="data-file-missing",
             )
-        there = data.stat().st_size
     else:
-        there = path.stat().st_size - int(fields[""])
-    encoding = fields.get("encoding", "raw").lower()
-    packed = encoding.startswith("gz") if nrrd else fields.get("CompressedData", "").lower() == "true"
+        data, start = path, int(fields[""])
+    there = data.stat().st_size - start
     if nrrd and each != 1 and encoding not in TEXT_ENCODINGS and "endian" not in fields:
         raise InputError(
             f"{named} does not say the order of its bytes (the field endian).",
             "Write endian: little, or big, into its header.",
             code="endian",
         )
-    if encoding in ("bzip2", "bz2", *TEXT_ENCODINGS) or each is None:
-        return
-    if not nrrd and fields.get("BinaryData", "True").lower() == "false":
+    skipped = _skipped(fields, nrrd, named)
+    if encoding in TEXT_ENCODINGS or not each:
         return
     needed = math.prod(size) * each
     if not nrrd and not packed and "LONG" in fields["ElementType"] and there == 2 * needed:
@@ -121,10 +144,118 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
             "Write MET_LONG_LONG, or MET_ULONG_LONG, into its header.",
             code="file-damaged",
         )
-    if there * (MOST_PACKED if packed else 1) < needed:
+    if there * (MOST_PACKED if packed else 1) < needed + (skipped or 0):
         raise InputError(
             f"{named} is damaged or incomplete: its header tells of {needed:,} bytes of voxels, and "
             f"{there:,} {'packed ' if packed else ''}bytes are there.",
             "Copy or export it again.",
             code="file-incomplete",
         )
+    if packed and not nrrd:
+        _check_packed(data, start + (skipped or 0), needed, fields, beside, named)
+    # What follows the voxels of one file may be a line break or a mark; a whole row was told wrong.
+    most = 0 if beside else size[0] * each - 1
+    if not packed and skipped is not None and there - skipped - needed > most:
+        raise InputError(
+            f"{named} tells of {needed:,} bytes of voxels, and {there - skipped:,} are there: its sizes, its "
+            "type, or where the voxels begin, are wrong.",
+            "Mend its header.",
+            code="file-damaged",
+        )
+
+
+def _skipped(fields: dict[str, str], nrrd: bool, named: str) -> int | None:
+    """Bytes ahead of the voxels; None where only their end is known, or lines are passed over."""
+    names = ("byte skip", "byteskip") if nrrd else ("HeaderSize",)
+    told = next((fields[name] for name in names if name in fields), "0")
+    lines = next((fields[name] for name in ("line skip", "lineskip") if nrrd and name in fields), "0")
+    try:
+        skipped, passed = int(told), int(lines)
+    except ValueError:
+        skipped, passed = -2, 0
+    if skipped < -1 or passed < 0:
+        raise InputError(
+            f"{named} says that its voxels begin at byte '{told}' of line '{lines}'.",
+            "Mend its header.",
+            code="file-damaged",
+        )
+    return None if skipped < 0 or passed else skipped
+
+
+def _check_pieces(path: Path, fields: dict[str, str], size: list[int], each: int, named: str) -> None:
+    """Raises InputError unless all files of a MetaImage are there that keep one piece each, none cut off;
+    MetaIO takes what is in memory for the voxels of missing ones. each: bytes a voxel; 0 for packed files.
+    """
+    told = fields["ElementDataFile"]
+    words = told.split()
+    try:
+        if told.startswith("LIST"):
+            axes = int(words[1]) if len(words) > 1 else len(size) - 1
+            text = path.read_bytes()[int(fields[""]) :].decode("utf-8", "replace")
+            listed = [line.strip() for line in text.splitlines() if line.strip()]
+            count, names = len(listed), iter(listed)
+        else:
+            axes = len(size) - 1
+            first, last, step = (int(word) for word in (*words[1:], "1")[:3])
+            numbers = range(first, last + 1, step)
+            count, names = len(numbers), (words[0] % number for number in numbers)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{named} does not say which files keep its voxels.", "Export it again.", code="file-damaged"
+        ) from error
+    if count != (due := math.prod(size[axes:])):
+        few = "fewer" if count < due else "more"
+        raise InputError(
+            f"{named} names {few} files of voxels than the {due} that its sizes ask for.",
+            "Copy or export it again.",
+            code="file-incomplete",
+        )
+    for name in names:
+        piece = path.parent / name
+        if not piece.is_file():
+            raise InputError(
+                f"{named} keeps voxels in the file '{name}', which is not beside it.",
+                "Copy all files into one folder.",
+                code="data-file-missing",
+            )
+        if piece.stat().st_size < math.prod(size[:axes]) * each:
+            raise InputError(
+                f"{named} is incomplete: its file '{name}' is too short.",
+                "Copy or export it again.",
+                code="file-incomplete",
+            )
+
+
+def _check_packed(
+    data: Path, start: int, needed: int, fields: dict[str, str], beside: bool, named: str
+) -> None:
+    """Raises InputError unless the voxels of a MetaImage unpack to their whole number; MetaIO passes over
+    errors, and takes what is in memory for the voxels. Unpacked in parts, so that it takes no memory.
+    """
+    damaged = InputError(
+        f"{named} is damaged or incomplete: its packed voxels do not unpack to what its header tells of.",
+        "Copy or export it again.",
+        code="file-incomplete",
+    )
+    told = fields.get("CompressedDataSize", "")
+    if not told and not beside:
+        raise InputError(
+            f"{named} does not say how many bytes its packed voxels take (CompressedDataSize).",
+            "Export it again.",
+            code="file-damaged",
+        )
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    found = taken = 0
+    try:
+        with data.open("rb") as stream:
+            stream.seek(start)
+            while not unpacking.eof and found <= needed and (part := stream.read(PART)):
+                taken += len(part)
+                while part and not unpacking.eof:
+                    found += len(unpacking.decompress(part, PART))
+                    part = unpacking.unconsumed_tail
+        taken -= len(unpacking.unused_data)
+    except zlib.error as error:
+        raise damaged from error
+    if not unpacking.eof or found != needed or (told and told != str(taken)):
+        raise damaged

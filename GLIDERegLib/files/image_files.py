@@ -52,8 +52,27 @@ def _read_text_headed(path: Path, what: str, named: str) -> tuple[sitk.Image, tu
     _refuse_sequence(fields, named)
     with itk_calls(DAMAGED.format(named), named=named):
         image = sitk.ReadImage(str(path))
+    if fields.get("encoding", "").lower() in ("ascii", "text", "txt"):
+        _check_text(path, fields, image, named)
     put_in_mm(image, unit_in_mm(path, fields, named))
     return image, notes(image, path, fields, f"The {what}")
+
+
+def _check_text(path: Path, fields: dict[str, str], image: sitk.Image, named: str) -> None:
+    """Raises InputError where numbers of an NRRD in text are others than those read, in a type too small."""
+    told = fields.get("data file", fields.get("datafile", ""))
+    if "%" in told or told.startswith("LIST"):
+        return
+    beside = told and told.upper() != "LOCAL"
+    text = (path.parent / told).read_bytes() if beside else path.read_bytes()[int(fields[""]) :]
+    read = sitk.GetArrayFromImage(image).ravel()
+    numbers = [float(word) for word in text.replace(b",", b" ").split()[: read.size]]
+    if not np.allclose(numbers, read, rtol=1e-6, atol=0, equal_nan=True):
+        raise InputError(
+            f"{named} holds numbers that its type, {fields['type']}, cannot hold.",
+            "Save it in a type that can.",
+            code="values",
+        )
 
 
 def _refuse_sequence(fields: dict[str, str], named: str) -> None:

@@ -15,6 +15,10 @@ from GLIDERegLib.core.errors import InputError, OutOfMemoryError, shortened
 REASONS = {
     "determinant is 0": "two of its axes have the same direction, or one has none",
     "Zero-valued spacing": "the spacing along one of its axes is zero",
+    "but received": "its voxels are cut off",
+    "fread got only": "its voxels are cut off",
+    "data read error": "its packed voxels are damaged",
+    "couldn't parse element": "its voxels are cut off, or no numbers",
     "ScalarWithSpace": "it has spacings and a space, where NRRD asks for space directions",
 }
 

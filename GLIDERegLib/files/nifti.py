@@ -19,11 +19,17 @@ from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.kinds import GZIP
 
 SUFFIXES = (".nii", ".nii.gz")
+# Bits of a value by NIfTI's datatype code; bitpix, which says it again, is wrong in some files.
+BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
+BITS |= {1536: 128, 1792: 128, 2048: 256, 2304: 32}
 # NIfTI datatype codes of floating-point values.
 FLOATS = {16: "f4", 64: "f8"}
 # Lengths in mm by the lowest three bits of xyzt_units; ITK does as much and takes all others for mm.
 UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 SIZE_OF_HEADER = 348
+MAGIC = (b"n+1", b"ni1")
+# ITK takes a slope for 0 that is smaller than float64's epsilon.
+LEAST_SLOPE = 2.3e-16
 # By how much the square of a unit quaternion in float32 may exceed 1, with room for four decimals in text.
 ROUNDED = 1e-3
 
@@ -89,12 +95,18 @@ def check_nifti(path: Path, what: str, mend: str) -> None:
             raise InputError(
                 f"{what} has a voxel spacing of zero or NaN.", "Mend its header.", code="not-finite"
             )
+        if np.any(spacing < 0):
+            raise InputError(
+                f"{what} has a negative voxel spacing, which readers take for a positive one or for a flip.",
+                "Export it again.",
+                code="geometry",
+            )
         _check_numbers(header, order, what)
 
 
 def _check_numbers(header: bytes, order: str, what: str) -> None:
-    """Raises InputError for what ITK goes along with: a qform that is no rotation, voxels that begin within
-    the header, and an offset of the values without a slope, which the standard has left out.
+    """Raises InputError for what ITK goes along with: a qform that is no rotation or has no place, a file
+    without NIfTI's mark, voxels that begin within the header, and a scale of values that is none or half one.
     """
     qform_code, sform_code = struct.unpack_from(f"{order}hh", header, 252)
     length = sum(part * part for part in struct.unpack_from(f"{order}3f", header, 256))
@@ -104,10 +116,16 @@ def _check_numbers(header: bytes, order: str, what: str) -> None:
             "Export it again.",
             code="geometry",
         )
-    begin = struct.unpack_from(f"{order}f", header, 108)[0]
-    if not begin >= SIZE_OF_HEADER:
+    if header[344:347] not in MAGIC:
         raise InputError(
-            f"{what} says that its voxels begin within its header (vox_offset {begin:g}).",
+            f"{what} does not bear NIfTI's mark (n+1).", "Copy or export it again.", code="file-damaged"
+        )
+    if qform_code > 0 and not all(map(math.isfinite, struct.unpack_from(f"{order}3f", header, 268))):
+        raise InputError(f"{what} has an origin that is NaN.", "Mend its header.", code="not-finite")
+    begin = struct.unpack_from(f"{order}f", header, 108)[0]
+    if not begin >= SIZE_OF_HEADER or begin != int(begin):
+        raise InputError(
+            f"{what} says that its voxels begin within its header or a byte (vox_offset {begin:g}).",
             "Export it again.",
             code="file-damaged",
         )
@@ -116,6 +134,14 @@ def _check_numbers(header: bytes, order: str, what: str) -> None:
         raise InputError(
             f"{what} has an offset of its values (scl_inter {offset:g}) without a slope (scl_slope 0).",
             "Write the slope 1, or no offset, into its header.",
+            code="values",
+        )
+    # ITK takes slopes near 0 for none, and passes over an offset that is no number.
+    slopeless = slope == 0 or not math.isfinite(slope)
+    if not slopeless and (abs(slope) < LEAST_SLOPE or not math.isfinite(offset)):
+        raise InputError(
+            f"{what} has a scale of its values that is none (scl_slope {slope:g}, scl_inter {offset:g}).",
+            "Mend its header.",
             code="values",
         )
 
@@ -150,7 +176,7 @@ def _scan(path: Path) -> tuple[bool, int]:
                     bad += int(np.count_nonzero(~np.isfinite(values)))
     except (OSError, EOFError, zlib.error):
         return False, 0
-    return length >= math.prod(shape) * field["bitpix"] // 8, bad
+    return length >= math.prod(shape) * BITS.get(field["datatype"], field["bitpix"]) // 8, bad
 
 
 def place_note(image: sitk.Image, what: str) -> str:

@@ -128,7 +128,7 @@ def _parse_json(text: str, path: Path) -> tuple[list[str], list[np.ndarray]]:
             told = "; ".join(_told(markup) for markup in lists[:LISTED])
             more = f"; and {len(lists) - LISTED} more" if len(lists) > LISTED else ""
             raise InputError(
-                f"The points file '{path}' holds {len(lists)} lists ({told}{more}).",
+                f"The points file '{path}' holds {counted(len(lists), 'list')} ({told}{more}).",
                 "Save the one that is meant by itself.",
                 code="points",
             )

@@ -140,7 +140,12 @@ def test_a_space_of_the_patient_is_read_without_a_note(tmp_path, space, left):
         (("endian: little", LPS, "spacings: 2 2 3"), "asks for space directions"),
         ((*WHOLE, "foo: bar"), "foo"),
         (("endian: little", "spacings: -2 2 3"), "negative spacing"),
-        (("endian: little", "axis mins: 0 40 0", "axis maxs: 12 -40 15"), "negative spacing"),
+        (("endian: little", "axis mins: 0 40 0", "axis maxs: 12 -40 15"), "axis mins, axis maxs"),
+        (("endian: little", "axis mins: 0 0 0", "axis maxs: 12 10 12"), "axis mins, axis maxs"),
+        (("endian: little", "axis maxs: 12 10 12", "centers: node node node"), "axis mins, axis maxs"),
+        (("endian: little", LPS, "space directions: (nan,nan,nan) (0,2,0) (0,0,3)", ORIGIN), "gives NaN"),
+        (("endian: little", "spacings: 2 2 3", 'units: "mm" "mm" "inch"'), "units mm, mm, inch"),
+        ((*WHOLE, "byte skip: -2"), "at byte '-2'"),
     ],
 )
 def test_an_nrrd_is_refused_with_the_reason(tmp_path, lines, said):
@@ -192,9 +197,35 @@ def test_longs_of_eight_bytes_are_refused(tmp_path):
         read_volume(path)
 
 
-def test_a_negative_spacing_turns_the_axis_round_in_the_grid_too(tmp_path):
-    path = meta(tmp_path, *PLACED[:2], "ElementSpacing = 2 2 -3")
-    assert read_grid(path) == read_volume(path).grid
+@pytest.mark.parametrize("read", [read_volume, read_grid])
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ((*PLACED[:2], "ElementSpacing = 2 2 -3"), "negative spacing"),
+        ((*PLACED, "ElementSpacing = 1 1 1"), "says ElementSpacing twice"),
+        ((*PLACED, "Offset = 0 0 0"), "says Offset twice"),
+        ((*PLACED, "Rotation = 0 1 0 -1 0 0 0 0 1"), "TransformMatrix and Rotation"),
+        ((*PLACED, "Orientation = 0 1 0 -1 0 0 0 0 1"), "TransformMatrix and Orientation"),
+        ((*PLACED, "Position = 0 0 0"), "Offset and Position"),
+        ((*PLACED, "Origin = 0 0 0"), "Offset and Origin"),
+    ],
+)
+def test_a_metaimage_that_says_two_places_is_refused(tmp_path, lines, said, read):
+    with pytest.raises(InputError, match=said):
+        read(meta(tmp_path, *lines))
+
+
+def test_a_metaimage_may_say_one_thing_twice(tmp_path):
+    lines = ("ElementSize = 4 4 6", "Position = 1.0 2 3", "Rotation = 1 0 0 0 1 0 0 0 1", "Offset = 1 2 3")
+    grid = read_volume(meta(tmp_path, *PLACED, *lines)).grid
+    assert grid.spacing == (2.0, 2.0, 3.0) and grid.origin == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("unit, factor", [("cm", 10.0), ("mm", 1.0), ("um", 1e-3)])
+def test_the_units_of_an_nrrds_spacings_count(tmp_path, unit, factor):
+    path = nrrd(tmp_path, "endian: little", "spacings: 2 2 3", "units: " + " ".join([f'"{unit}"'] * 3))
+    for grid in (read_volume(path).grid, read_grid(path)):
+        np.testing.assert_allclose(grid.spacing, factor * np.array([2, 2, 3]))
 
 
 def test_an_origin_that_is_nan_in_an_nrrd_is_told(tmp_path):

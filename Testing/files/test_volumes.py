@@ -191,7 +191,8 @@ def test_what_is_no_image_is_refused(tmp_path):
     assert "not supported" in refusal(tmp_path / "notes.txt")
     kinds = {
         "a.zip": (b"PK\x03\x04", "a zip archive"),
-        "a.mgz": (b"\x1f\x8b\x08", "packed with gzip"),
+        "a.mgz": (b"\x1f\x8b\x08", "a volume of FreeSurfer"),
+        "a.gz": (b"\x1f\x8b\x08", "packed with gzip"),
         "a.pdf": (b"%PDF-1.4", "a PDF"),
         "a.img": (b"12345678", "Analyze"),
         "a.x": (b"", "is empty"),
