@@ -63,7 +63,8 @@ validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3too
 	@if command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && ! command -v dciodvfy > /dev/null; then \
 		apt-get update -qq > /dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dicom3tools > /dev/null; fi
 	@$(BIN)/python -m pytest -q Testing/files/test_dicom_registration.py Testing/files/test_dicom_contours.py \
-		Testing/files/test_dicom_measurements.py Testing/panel/test_qa_contours.py
+		Testing/files/test_dicom_measurements.py Testing/files/test_dicom_odd_studies.py \
+		Testing/panel/test_qa_contours.py
 
 lint: install ## check the style, and the types of core and of the backends
 	@$(BIN)/ruff check --quiet .

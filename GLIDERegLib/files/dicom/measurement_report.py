@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
-from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, write_object
+from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, source_header, write_object
 from GLIDERegLib.files.dicom.registered_scans import ScanSeries
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.patients import Patient, different_patients
@@ -165,7 +165,7 @@ def export_measurements(
     )
     try:
         data = sr.Comprehensive3DSR(
-            evidence=[pydicom.dcmread(file, stop_before_pixels=True) for file in scan.info.files],
+            evidence=[source_header(file) for file in scan.info.files],
             content=report[0],
             series_instance_uid=generate_uid(prefix=None),
             series_number=SERIES_NUMBER,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +16,22 @@ from GLIDERegLib.files.dicom.registered_scans import ScanSeries
 
 # What a new object in a study takes over from its scans, by the modules Patient and General Study.
 PATIENT = "PatientName PatientID PatientBirthDate PatientSex".split()
-STUDY = (
-    "StudyInstanceUID StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName StudyDescription"
+STUDY = "StudyInstanceUID StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName".split()
+SERIES = "BodyPartExamined PositionReferenceIndicator".split()
+# Taken over where the scans have them: whose identifier it is, what was removed, and of which trial.
+OPTIONAL = (
+    "StudyDescription IssuerOfPatientID PatientIdentityRemoved DeidentificationMethod "
+    "ClinicalTrialSponsorName ClinicalTrialProtocolID ClinicalTrialProtocolName ClinicalTrialSiteID "
+    "ClinicalTrialSiteName ClinicalTrialSubjectID ClinicalTrialSubjectReadingID"
 ).split()
-SERIES = "BodyPartExamined Laterality PositionReferenceIndicator".split()
-OPTIONAL = {"StudyDescription", "Laterality"}
+# Of the module Clinical Trial Subject, what may be empty but not absent.
+TRIAL = "ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName".split()
+UTF_8 = "ISO_IR 192"
+SEXES = ("M", "F", "O")
+# Of dates and times: ACR-NEMA's form, which old scanners write, and DICOM's.
+DATE = r"^(\d{4})\.(\d\d)\.(\d\d)$", r"\d{8}"
+TIME = r"^(\d\d):(\d\d):(\d\d)", r"(\d\d){1,3}|\d{6}\.\d{1,6}"
+FORMS = {"PatientBirthDate": DATE, "StudyDate": DATE, "StudyTime": TIME}
 # Far from the numbers that scanners give.
 SERIES_NUMBER = 900
 
@@ -31,7 +44,7 @@ def new_object(sop_class: str, scan: ScanSeries, modality: str, description: str
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = UID(sop_class)
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid(prefix=None)
-    data.SpecificCharacterSet = "ISO_IR 192"
+    data.SpecificCharacterSet = UTF_8
     _take_over(data, scan)
     data.Modality = modality
     data.SeriesInstanceUID = generate_uid(prefix=None)
@@ -70,17 +83,35 @@ def write_object(data: Dataset, path: Path) -> None:
         pydicom.dcmwrite(path, data, enforce_file_format=True)
 
 
+def source_header(path: Path, only: list[str] | None = None) -> Dataset:
+    """A slice's header without pixels, as a new object in its study can take it over.
+
+    Texts are UTF-8; what the modules Patient and General Study must have is there, if empty; dates and times
+    of ACR-NEMA's form are DICOM's, and impossible ones, or a sex that the standard does not know, are empty.
+    only: the names of the tags that are wanted, None for all.
+    """
+    tags = None if only is None else ["SpecificCharacterSet", *only]
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
+        data.decode()
+        data.SpecificCharacterSet = UTF_8
+        for name in (*PATIENT, *STUDY):
+            setattr(data, name, data.get(name) or "")
+        if any(name in data for name in OPTIONAL if name.startswith("ClinicalTrial")):
+            for name in TRIAL:
+                setattr(data, name, data.get(name) or "")
+        for name, (old, form) in FORMS.items():
+            text = re.sub(old, r"\1\2\3", str(data.get(name)).strip())
+            setattr(data, name, text if re.fullmatch(form, text) else "")
+        data.PatientSex = data.PatientSex if data.PatientSex in SEXES else ""
+    return data
+
+
 def _take_over(data: Dataset, scan: ScanSeries) -> None:
     """Patient and study as the first slice of the scan has them."""
-    names = [*PATIENT, *STUDY, *SERIES]
+    first = source_header(scan.info.files[0], [*PATIENT, *STUDY, *SERIES, *OPTIONAL])
     with pydicom.config.disable_value_validation():
-        first = pydicom.dcmread(
-            scan.info.files[0],
-            stop_before_pixels=True,
-            force=True,
-            specific_tags=["SpecificCharacterSet", *names],
-        )
-        for name in names:
-            value = first.get(name)
-            if value or name not in OPTIONAL:
-                setattr(data, name, value)
+        for name in (*PATIENT, *STUDY, *SERIES, *OPTIONAL):
+            if name in first or name not in OPTIONAL:
+                setattr(data, name, first.get(name))

@@ -78,8 +78,9 @@ def export_registration(
 def registration_dataset(vectors: np.ndarray, grid: Grid, fixed: ScanSeries, moving: ScanSeries) -> Dataset:
     """The object: vectors (z, y, x, 3), mm, at the nodes of a right-handed grid, fixed to moving, LPS."""
     data = new_object(DEFORMABLE, fixed, "REG", "GLIDE-Reg deformable registration")
-    # No one is asked for a laterality in the chest.
-    data.BodyPartExamined = data.BodyPartExamined or "CHEST"
+    # No one is asked for a laterality in the chest, as of a lung.
+    if data.BodyPartExamined in ("", None, "LUNG"):
+        data.BodyPartExamined = "CHEST"
     data.FrameOfReferenceUID = fixed.info.frame_of_reference_uid
     data.DeviceSerialNumber = "none"
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime

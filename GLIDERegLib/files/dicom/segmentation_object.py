@@ -10,7 +10,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
-from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, write_object
+from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, source_header, write_object
 from GLIDERegLib.files.dicom.registered_scans import ScanSeries
 from GLIDERegLib.files.dicom.structure_set import check_grid
 from GLIDERegLib.files.outputs import whole_file
@@ -88,7 +88,7 @@ def _sources(scan: ScanSeries) -> list[pydicom.Dataset]:
     """The headers of the scan's slices, with the thickness that some scanners leave out."""
     found: list[pydicom.Dataset] = []
     for file in scan.info.files:
-        data = pydicom.dcmread(file, stop_before_pixels=True)
+        data = source_header(file)
         if not data.get("SliceThickness"):
             data.SliceThickness = format_number_as_ds(scan.grid.spacing[2])
         found.append(data)
