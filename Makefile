@@ -66,7 +66,7 @@ validators: install ## check DICOM objects with dciodvfy and dcentvfy (dicom3too
 		Testing/files/test_dicom_measurements.py Testing/files/test_dicom_odd_studies.py \
 		Testing/panel/test_qa_contours.py
 
-lint: install ## check the style, and the types of core and of the backends
+lint: install ## check the style, and the types of all but scene, panel and studies
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 

@@ -98,14 +98,14 @@ def compare_segmentations(first: Segmentation, second: Segmentation) -> dict[str
     voxel_ml = float(np.prod(first.grid.spacing)) / 1000
     found = {}
     for name in dict.fromkeys([*sides[0], *sides[1]]):
-        masks = [
+        one, other = (
             segmentation.mask(names[name]) if name in names else np.zeros(first.grid.shape, bool)
             for segmentation, names in zip((first, second), sides, strict=True)
-        ]
-        counts = [int(mask.sum()) for mask in masks]
+        )
+        counts = [int(mask.sum()) for mask in (one, other)]
         found[name] = {"volume_ml": voxel_ml * counts[0], "other_volume_ml": voxel_ml * counts[1]}
         if min(counts) > 0:
-            found[name] |= compare_masks(*masks, first.grid)
+            found[name] |= compare_masks(one, other, first.grid)
     return found
 
 
@@ -130,8 +130,8 @@ def _inverse(transform: sitk.Transform, fixed: Grid, moving: Grid) -> sitk.Trans
         return transform.GetInverse()
 
     def coarse(grid: Grid) -> Grid:
-        spacing = tuple(max(s, INVERSE_SPACING_MM) for s in grid.spacing)
-        return grid.resized(spacing, (INVERSE_MARGIN,) * 3, (INVERSE_MARGIN,) * 3)
+        x, y, z = (max(edge, INVERSE_SPACING_MM) for edge in grid.spacing)
+        return grid.resized((x, y, z), (INVERSE_MARGIN,) * 3, (INVERSE_MARGIN,) * 3)
 
     return DisplacementField.of_transform(transform, coarse(fixed)).inverse(coarse(moving)).to_sitk()
 

@@ -50,7 +50,8 @@ def net(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
             cell[:, one] -= back
             cell[:, other] -= aside
             known = np.all((cell >= 0) & (cell < cells), axis=1)
-            number = np.ravel_multi_index(np.where(known[:, None], cell, 0).T, cells)
+            within = tuple(np.where(known[:, None], cell, 0).T)
+            number = np.asarray(np.ravel_multi_index(within, tuple(cells)))
             owners.append(number[known])
             places.append(place[known])
             around.append(number)
@@ -61,8 +62,8 @@ def net(mask: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
         face = np.where(outward[:, None], face, face[:, ::-1])
         faces.append(face[np.all(inside, axis=0)])
     used, point = np.unique(np.concatenate(owners), return_inverse=True)
-    places = np.concatenate(places)
+    crossed = np.concatenate(places)
     counts = np.bincount(point, minlength=len(used))
-    index = np.stack([np.bincount(point, places[:, n], len(used)) for n in range(3)], axis=1)
+    index = np.stack([np.bincount(point, crossed[:, n], len(used)) for n in range(3)], axis=1)
     index = index / counts[:, None] + start
     return grid.to_physical(index[:, ::-1]), np.searchsorted(used, np.concatenate(faces))

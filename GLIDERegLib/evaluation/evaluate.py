@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -30,14 +34,17 @@ from GLIDERegLib.registration.field import DisplacementField, jacobian_determina
 FINEST_MM = 2.0
 MOST_VOXELS = 200**3
 CONSISTENCY_POINTS = 1000
+# Points of one image: a list with labels, or (N, 3) in LPS mm.
+Points = PointSet | np.ndarray
+IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 
 
 def evaluate_transform(
     transform: sitk.Transform,
     fixed: Volume,
     moving: Volume,
-    fixed_points: PointSet | np.ndarray | None = None,
-    moving_points: PointSet | np.ndarray | None = None,
+    fixed_points: Points | None = None,
+    moving_points: Points | None = None,
     fixed_labels: Volume | None = None,
     moving_labels: Volume | None = None,
     mask: Volume | None = None,
@@ -60,24 +67,19 @@ def evaluate_transform(
     the moving image, the warped image is filled with its minimum. Raises InputError for input that does not
     fit.
     """
-    if transform.GetDimension() != 3:
-        raise InputError(
-            f"The transform is {transform.GetDimension()}-D.", "Give a 3-D transform.", code="not-3d"
-        )
-    _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels)
-    for volume, what in ((fixed_labels, "fixed labels"), (mask, "mask")):
-        if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
-            raise InputError(
-                f"The {what} must lie on the fixed image's grid.",
-                "Resample them onto it.",
-                code="grid-differs",
-            )
-    identity = sitk.Transform(3, sitk.sitkIdentity)
+    _check(transform, fixed, mask, (fixed_points, moving_points), (fixed_labels, moving_labels))
     stride, sampled = _sampled(fixed, sampling_mm / magnification(fixed.grid))
-    body = Body(fixed) if mask is None or nodes is not None else None
+    # Found once, and only where something is judged inside it.
+    body = lru_cache(partial(Body, fixed))
     inside, region = _region(mask, body, stride, sampled.grid)
     field = displacement_on(transform, sampled.grid)
     length = np.linalg.norm(field, axis=-1)[inside]
+    if nodes is None:
+        jacobian = metrics.jacobian_statistics(jacobian_determinant(field, sampled.grid), inside)
+    else:
+        jacobian = metrics.jacobian_statistics(nodes.jacobian_determinant(), body().on(nodes.grid))
+        jacobian["sampling_mm"] = list(nodes.grid.spacing)
+    similarity = _similarity(transform, sampled, moving, inside)
     report = {
         "sampling": {
             "every_nth_voxel": stride,
@@ -87,39 +89,23 @@ def evaluate_transform(
             "voxels": int(inside.sum()),
         },
         "displacement": {"mean_mm": float(length.mean()), "max_mm": float(length.max())},
-        "jacobian": (
-            metrics.jacobian_statistics(jacobian_determinant(field, sampled.grid), inside)
-            if nodes is None
-            else metrics.jacobian_statistics(nodes.jacobian_determinant(), body.on(nodes.grid))
-            | {"sampling_mm": list(nodes.grid.spacing)}
-        ),
-        "similarity": _similarity(identity, transform, sampled, moving, inside),
+        "jacobian": jacobian,
+        "similarity": similarity,
         "inverse_consistency": _inverse_consistency(transform, inverse_transform, sampled.grid, inside),
-        "warnings": [*fixed.notes, *moving.notes],
     }
-    share = report["jacobian"]["share_not_positive"]
-    report["warnings"] += filter(None, [similarity_doubt(report["similarity"]), mirror_doubt(share)])
+    warnings = [*fixed.notes, *moving.notes]
+    warnings += filter(None, [similarity_doubt(similarity), mirror_doubt(jacobian["share_not_positive"])])
     uncovered = 1 - in_field(transform, _scattered(sampled.grid, inside)).mean()
     if uncovered > 0:
-        report["warnings"].append(
+        warnings.append(
             f"The transform's field leaves out {100 * uncovered:.1f} % of the region and moves nothing there."
         )
-    if fixed_points is not None:
-        start, goal, labels, matching, left_out = _match(fixed_points, moving_points)
-        report["warnings"] += left_out
-        told = [
-            outside_doubt(start, fixed.grid, "fixed"),
-            outside_doubt(goal, moving.grid, "moving"),
-            same_points_doubt(start, goal) or direction_doubt(transform, start, goal),
-        ]
-        report["warnings"] += filter(None, told)
-        report |= _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}
-    if fixed_labels is not None:
-        before, after = (
-            metrics.dice(fixed_labels.array.astype(np.int32), _labels_on(t, moving_labels, fixed.grid))
-            for t in (identity, transform)
-        )
-        report["dice"] = {"initial": before, "final": after}
+    report["warnings"] = warnings
+    if fixed_points is not None and moving_points is not None:
+        grids = (fixed.grid, moving.grid)
+        report |= _judged_at_points(transform, fixed_points, moving_points, grids, warnings)
+    if fixed_labels is not None and moving_labels is not None:
+        report["dice"] = _dice(transform, fixed_labels, moving_labels)
     return report
 
 
@@ -150,14 +136,28 @@ def warp(
     return Volume(sitk.GetArrayFromImage(image), grid, f"warped {volume.name}")
 
 
-def _require_pairs(fixed_points, moving_points, fixed_labels, moving_labels) -> None:
-    for a, b, what in (
-        (fixed_points, moving_points, "points"),
-        (fixed_labels, moving_labels, "labels"),
-    ):
-        if (a is None) != (b is None):
+def _check(
+    transform: sitk.Transform,
+    fixed: Volume,
+    mask: Volume | None,
+    points: tuple[Points | None, Points | None],
+    labels: tuple[Volume | None, Volume | None],
+) -> None:
+    if transform.GetDimension() != 3:
+        raise InputError(
+            f"The transform is {transform.GetDimension()}-D.", "Give a 3-D transform.", code="not-3d"
+        )
+    for (of_fixed, of_moving), what in ((points, "points"), (labels, "labels")):
+        if (of_fixed is None) != (of_moving is None):
             raise InputError(
                 f"Give the {what} of both images, fixed and moving, or of neither.", code="setting"
+            )
+    for volume, what in ((labels[0], "fixed labels"), (mask, "mask")):
+        if volume is not None and not volume.grid.matches(fixed.grid, tolerance=0.01):
+            raise InputError(
+                f"The {what} must lie on the fixed image's grid.",
+                "Resample them onto it.",
+                code="grid-differs",
             )
 
 
@@ -170,12 +170,13 @@ def _sampled(fixed: Volume, sampling_mm: float) -> tuple[list[int], Volume]:
     while np.prod(np.ceil(size / stride)) > MOST_VOXELS:
         stride[np.argmin(stride * spacing)] += 1
     array = fixed.array[:: stride[2], :: stride[1], :: stride[0]]
-    spacing = tuple((spacing * stride).tolist())
-    grid = Grid(array.shape[::-1], spacing, fixed.grid.origin, fixed.grid.direction)
+    grid = Grid.of(array.shape[::-1], spacing * stride, fixed.grid.origin, fixed.grid.direction)
     return stride.tolist(), Volume(array, grid, fixed.name)
 
 
-def _region(mask: Volume | None, body: Body | None, stride: list[int], grid: Grid) -> tuple[np.ndarray, str]:
+def _region(
+    mask: Volume | None, body: Callable[[], Body], stride: list[int], grid: Grid
+) -> tuple[np.ndarray, str]:
     """Where the transform is judged, bool on the sampled grid, and its name."""
     if mask is not None:
         inside = mask.array[:: stride[2], :: stride[1], :: stride[0]] > 0
@@ -184,17 +185,17 @@ def _region(mask: Volume | None, body: Body | None, stride: list[int], grid: Gri
                 "The mask is empty or thinner than the sampling.", "Give a larger mask.", code="mask"
             )
         return inside, "mask"
-    return body.on(grid), "body"
+    return body().on(grid), "body"
 
 
-def _similarity(identity, transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:
+def _similarity(transform: sitk.Transform, fixed: Volume, moving: Volume, inside: np.ndarray) -> dict:
     """Similarity of fixed and moving before and after, values below air taken as air."""
     fill = max(float(moving.array.min()), AIR_HU)
     moving = Volume(np.maximum(moving.array, fill).astype(np.float32), moving.grid, moving.name)
     reference = np.maximum(fixed.array, AIR_HU)
     return {
         name: metrics.similarity(reference, warp(moving, t, fixed.grid, fill).array, inside)
-        for name, t in (("initial", identity), ("final", transform))
+        for name, t in (("initial", IDENTITY), ("final", transform))
     }
 
 
@@ -224,32 +225,50 @@ def _inverse_consistency(transform, inverse_transform, grid: Grid, inside: np.nd
     }
 
 
-def _match(fixed, moving) -> tuple[np.ndarray, np.ndarray, list[str], dict, list[str]]:
+def _match(fixed: Points, moving: Points) -> tuple[np.ndarray, np.ndarray, list[str], dict, list[str]]:
     """Corresponding fixed and moving points (N, 3), their labels, how they were matched, and what to warn of.
 
     See `match_labels`; arrays by order.
     """
-    sets = [p if isinstance(p, PointSet) else None for p in (fixed, moving)]
     arrays = [np.asarray(p.points if isinstance(p, PointSet) else p, float) for p in (fixed, moving)]
-    if not all(sets):
+    if not (isinstance(fixed, PointSet) and isinstance(moving, PointSet) and len(fixed) and len(moving)):
         if arrays[0].shape != arrays[1].shape:
             raise InputError(
                 f"{len(arrays[0])} fixed and {counted(len(arrays[1]), 'moving point')} cannot be matched.",
                 "Give corresponding points the same unique label.",
                 code="labels",
             )
-        labels = list(sets[0].labels) if sets[0] else [f"P{n + 1}" for n in range(len(arrays[0]))]
-        return *arrays, labels, {"matched_by": "order", "n": len(labels)}, []
-    matching = match_labels(sets[0].given_labels, sets[1].given_labels)
+        numbered = [f"P{n + 1}" for n in range(len(arrays[0]))]
+        labels = list(fixed.labels) if isinstance(fixed, PointSet) else numbered
+        return arrays[0], arrays[1], labels, {"matched_by": "order", "n": len(labels)}, []
+    matching = match_labels(fixed.given_labels, moving.given_labels)
     start, goal = (array[rows] for array, rows in zip(arrays, matching.columns(), strict=True))
-    labels = [sets[0].labels[row] for row, _ in matching.rows]
-    about = {"matched_by": matching.by, "n": len(labels)}
+    labels = [fixed.labels[row] for row, _ in matching.rows]
+    about: dict[str, Any] = {"matched_by": matching.by, "n": len(labels)}
     if matching.by == "label":
         about |= {
             f"only_{role}": alone for role, alone in zip(("fixed", "moving"), matching.alone, strict=True)
         }
         about["repeated"] = list(matching.repeated)
     return start, goal, labels, about, matching.warnings()
+
+
+def _judged_at_points(
+    transform: sitk.Transform, fixed: Points, moving: Points, grids: tuple[Grid, Grid], warnings: list[str]
+) -> dict:
+    """The report's entries on corresponding points; what casts doubt on them is added to `warnings`.
+
+    grids: of the fixed and of the moving image.
+    """
+    start, goal, labels, matching, left_out = _match(fixed, moving)
+    warnings += left_out
+    doubts = [
+        outside_doubt(start, grids[0], "fixed"),
+        outside_doubt(goal, grids[1], "moving"),
+        same_points_doubt(start, goal) or direction_doubt(transform, start, goal),
+    ]
+    warnings += filter(None, doubts)
+    return _points_report(start, map_points(transform, start), goal, labels) | {"points": matching}
 
 
 def _points_report(start: np.ndarray, propagated: np.ndarray, goal: np.ndarray, labels: list[str]) -> dict:
@@ -268,7 +287,16 @@ def _points_report(start: np.ndarray, propagated: np.ndarray, goal: np.ndarray, 
     return {"target_registration_error": error, "centre_point_matching": matching}
 
 
+def _dice(transform: sitk.Transform, fixed: Volume, moving: Volume) -> dict:
+    """Dice of each label before and after, on the fixed labels' grid."""
+    labels = fixed.array.astype(np.int32)
+    return {
+        name: metrics.dice(labels, _labels_on(t, moving, fixed.grid))
+        for name, t in (("initial", IDENTITY), ("final", transform))
+    }
+
+
 def _labels_on(transform: sitk.Transform, labels: Volume, grid: Grid) -> np.ndarray:
     """Moving labels on the fixed grid, nearest neighbour, int32; 0 outside."""
-    whole = Volume(labels.array.astype(np.int32), labels.grid, labels.name)
-    return warp(whole, transform, grid, 0, sitk.sitkNearestNeighbor).array
+    as_integers = Volume(labels.array.astype(np.int32), labels.grid, labels.name)
+    return warp(as_integers, transform, grid, 0, sitk.sitkNearestNeighbor).array

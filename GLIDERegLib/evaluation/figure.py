@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -219,7 +220,7 @@ def _draw_keys(keys: list[Axes], scales: dict[str, ScalarMappable], unit: str, l
         bar = figure.colorbar(scales[name], cax=ax, orientation="horizontal")
         bar.set_label(label, fontsize=10)
         ax.tick_params(labelsize=9)
-    limit = scales["jacobian"].norm.vmax
+    limit = float(np.max(scales["jacobian"].get_clim()))
     ticks = [1 / limit, limit**-0.5, 1, limit**0.5, limit]
     bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bar.minorticks_off()
@@ -241,7 +242,9 @@ def _draw_grid(ax: Axes, plane: Plane, vectors: np.ndarray, scale: ScalarMappabl
         for line, value in zip(paths[step // 2 :: step], lengths[step // 2 :: step], strict=True):
             parts = np.stack([line[:-1], line[1:]], axis=1)
             ax.add_collection(
-                LineCollection(parts, array=value[:-1], norm=scale.norm, cmap=scale.cmap, linewidths=0.9)
+                LineCollection(
+                    list(parts), array=value[:-1], norm=scale.norm, cmap=scale.cmap, linewidths=0.9
+                )
             )
 
 
@@ -270,14 +273,21 @@ def _draw_errors(ax: Axes, plane: Plane, points: np.ndarray, errors: np.ndarray)
     near = np.abs(points[:, plane.normal] - plane.grid.origin[plane.normal]) < NEAR_SLICE_MM
     shown = [plane.across, plane.up]
     start, end = points[near][:, shown], (points + errors)[near][:, shown]
-    ax.add_collection(LineCollection(np.stack([start, end], axis=1), colors=ERROR_COLOUR, linewidths=1.4))
+    ax.add_collection(
+        LineCollection(list(np.stack([start, end], axis=1)), colors=ERROR_COLOUR, linewidths=1.4)
+    )
     ax.plot(*start.T, ".", color=ERROR_COLOUR, markersize=3)
 
 
 def _orient(ax: Axes, plane: Plane) -> None:
     """Sides of the patient and a scale of 50 mm."""
     outline = [withStroke(linewidth=2, foreground="black")]
-    style = {"color": "white", "fontsize": 11, "transform": ax.transAxes, "path_effects": outline}
+    style: dict[str, Any] = {
+        "color": "white",
+        "fontsize": 11,
+        "transform": ax.transAxes,
+        "path_effects": outline,
+    }
     top, bottom = ("S", "I") if plane.up == 2 else ("A", "P")
     for x, y, letter in ((0.02, 0.5, "R"), (0.98, 0.5, "L"), (0.5, 0.98, top), (0.5, 0.02, bottom)):
         ax.text(x, y, letter, ha={0.02: "left", 0.98: "right"}.get(x, "center"), va=_BESIDE[y], **style)

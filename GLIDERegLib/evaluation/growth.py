@@ -29,6 +29,8 @@ FLEISCHNER_MM = 2.0
 LUNG_RADS = "Lung-RADS 2022, CHEST 2024;165:738"
 FLEISCHNER = "Fleischner Society 2017, doi 10.1148/radiol.2017161659"
 BTS = "British Thoracic Society 2015"
+# Of a `Growth` without a doubling time: the time and its interval.
+NO_TIME = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,14 @@ class Size:
     scanned: Acquisition | None = None
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """low and high where the measurement came with them."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def measured(self) -> bool:
         """Whether the measurement came with an interval of its own."""
-        return self.low is not None and self.high is not None
+        return self.interval is not None
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,8 @@ def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     words += _span(low, high) + _differ_words(differ)
     words += _diameter_rules(round(change, 1), days)
     words += _doubling_words(times, "the nodule taken for a sphere")
-    return Growth(DIAMETER, change, low, high, *times, "; ".join(words))
+    doubling, fastest, slowest = times or NO_TIME
+    return Growth(DIAMETER, change, low, high, doubling, fastest, slowest, "; ".join(words))
 
 
 def _diameter_rules(shown: float, days: float | None) -> list[str]:
@@ -154,11 +162,12 @@ def _diameter_rules(shown: float, days: float | None) -> list[str]:
 def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     ratio = later.value / earlier.value
     differ = _differences(earlier, later)
-    if earlier.measured and later.measured:
+    if earlier.interval and later.interval:
         # Errors of the two logarithms are independent of each other.
         otherwise = _otherwise(differ)
-        down = math.hypot(_log(later.value, later.low), _log(earlier.high, earlier.value), otherwise)
-        up = math.hypot(_log(later.high, later.value), _log(earlier.value, earlier.low), otherwise)
+        (earlier_low, earlier_high), (later_low, later_high) = earlier.interval, later.interval
+        down = math.hypot(_log(later.value, later_low), _log(earlier_high, earlier.value), otherwise)
+        up = math.hypot(_log(later_high, later.value), _log(earlier.value, earlier_low), otherwise)
         ratios, source = [ratio * math.exp(-down), ratio, ratio * math.exp(up)], "measurement's error"
     else:
         share = VOLUME_CHANGE_PERCENT / 100
@@ -173,20 +182,20 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
     else:
         words.append(f"less than {limit}, by which two scans of an unchanged solid nodule may differ ({BTS})")
     words += _doubling_words(times, "")
-    if times[0] is not None:
-        _, fastest, slowest = times
+    doubling, fastest, slowest = times or NO_TIME
+    if fastest is not None and slowest is not None:
         if fastest <= SHORT_DOUBLING_DAYS < slowest:
             side = "by its interval perhaps within"
         else:
             side = "within" if slowest <= SHORT_DOUBLING_DAYS else "not within"
         limit = f"the {SHORT_DOUBLING_DAYS:.0f} days that ask for more work-up of a solid nodule"
         words.append(f"{side} {limit} ({BTS})")
-    return Growth(VOLUME, percent, low, high, *times, "; ".join(words))
+    return Growth(VOLUME, percent, low, high, doubling, fastest, slowest, "; ".join(words))
 
 
 def _half_width(size: Size) -> float:
     # Two readers' difference already holds both errors; each size takes its part of it.
-    return (size.high - size.low) / 2 if size.measured else READERS_MM / math.sqrt(2)
+    return (size.interval[1] - size.interval[0]) / 2 if size.interval else READERS_MM / math.sqrt(2)
 
 
 def _differences(earlier: Size, later: Size) -> list[str]:
@@ -211,14 +220,14 @@ def _log(larger: float, smaller: float) -> float:
     return math.log(larger / smaller) if smaller > 0 else math.inf
 
 
-def _doubling(ratios: list[float], days: float | None) -> tuple[float | None, float | None, float | None]:
+def _doubling(ratios: list[float], days: float | None) -> tuple[float, float, float] | None:
     """Doubling time with its interval; None where the interval of the volume's ratio reaches down to 1, or
     the ratio is no larger than that of two scans of an unchanged nodule may be.
     """
     low, ratio, high = ratios
     if days is None or low <= 1 or round(100 * (ratio - 1)) < VOLUME_CHANGE_PERCENT:
-        return None, None, None
-    return tuple(doubling_time(1.0, r, days) for r in (ratio, high, low))
+        return None
+    return doubling_time(1.0, ratio, days), doubling_time(1.0, high, days), doubling_time(1.0, low, days)
 
 
 def _span(low: float, high: float) -> list[str]:
@@ -227,8 +236,8 @@ def _span(low: float, high: float) -> list[str]:
     return ["shrinking"] if high < 0 else ["no change is within this interval"]
 
 
-def _doubling_words(times: tuple[float | None, float | None, float | None], how: str) -> list[str]:
-    if times[0] is None:
+def _doubling_words(times: tuple[float, float, float] | None, how: str) -> list[str]:
+    if times is None:
         return []
     text = f"volume doubling time {times[0]:.0f} days (95 % {times[1]:.0f} to {times[2]:.0f})"
     return [f"{text}, {how}" if how else text]

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from GLIDERegLib.core.body import AIR_MEDIAN_HU, AIR_UPPER_HU, AIR_UPPER_PERCENT, Body
 from GLIDERegLib.core.ct import AIR_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.registration.working_grid import to_image
 
 SPACING_MM = 3.0
@@ -88,7 +88,7 @@ def upright(grid: Grid, spacing_mm: float) -> Grid:
     corners = grid.corners()
     size = np.maximum(np.ceil(np.ptp(corners, axis=0) / spacing_mm - 1e-6).astype(int), 1)
     origin = grid.center - (size - 1) / 2 * spacing_mm
-    return Grid(tuple(int(n) for n in size), (spacing_mm,) * 3, tuple(origin.tolist()))
+    return Grid(triple(size), (spacing_mm,) * 3, tuple(origin.tolist()))
 
 
 def resampled(volume: Volume, grid: Grid, smoothing: float = 0.5) -> np.ndarray:

@@ -87,7 +87,8 @@ def similarity(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> 
     """
     a, b = (values.astype(np.float64) for values in _inside(a, mask, b))
     correlation, spread = np.mean((a - a.mean()) * (b - b.mean())), a.std() * b.std()
-    joint = np.histogram2d(*(np.clip(v, *np.percentile(v, (0.5, 99.5))) for v in (a, b)), bins=64)[0]
+    first, second = (np.clip(v, *np.percentile(v, (0.5, 99.5))) for v in (a, b))
+    joint = np.histogram2d(first, second, bins=64)[0]
     joint /= joint.sum()
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     seen = joint > 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.evaluation.measuring.diameters import axial_diameters
 
 ISOLATED, AT_VESSEL, AT_PLEURA = "isolated", "vessel", "pleura"
@@ -111,7 +111,7 @@ def scan_of(scene: Scene) -> NoduleScan:
     image += noise * (scene.noise_hu / noise.std())
     array = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     origin = tuple((-(size - 1) * spacing / 2)[::-1].tolist())
-    grid = Grid(tuple(int(n) for n in size[::-1]), tuple(spacing[::-1].tolist()), origin)
+    grid = Grid(triple(size[::-1]), tuple(spacing[::-1].tolist()), origin)
     volume_mm3 = float(nodule.sum(dtype=np.float64) * fine.prod())
     long, short = axial_diameters(_boxed(nodule > 0.5), fine)
     return NoduleScan(Volume(array, grid, "scan"), center[::-1].copy(), volume_mm3, long, short)
@@ -151,7 +151,7 @@ def _wall(z, y, x, edge, radius: float, rng) -> np.ndarray:
 def _vessels(z, y, x, edge, radius: float, attached: bool, rng) -> np.ndarray:
     """Share of every voxel in vessels around the nodule, of which one may run into it or along its side."""
     share = np.zeros(np.broadcast_shapes(z.shape, y.shape, x.shape), np.float32)
-    tubes = []
+    tubes: list[tuple[np.ndarray, np.ndarray, float, float]] = []
     while len(tubes) < 10:
         heading, through = rng.normal(0, 1, (2, 3))
         heading /= np.linalg.norm(heading)

@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.evaluation.thorax import Capsules, Thorax
 
 LABELS = {
@@ -174,7 +174,8 @@ def make_phantom(
         )
     if min(size) < 8 or min(spacing) <= 0:
         raise InputError(f"The phantom needs at least 8 voxels along each axis, not {size}.", code="setting")
-    size, spacing = tuple(int(n) for n in size), tuple(float(s) for s in spacing)
+    x, y, z = spacing
+    size, spacing = triple(size), (float(x), float(y), float(z))
     origin = -(np.asarray(size) - 1) / 2 * np.asarray(spacing)
     fixed_grid = Grid(size, spacing, tuple(origin.tolist()))
     moving_grid = Grid(size, spacing, tuple((origin + np.asarray(shift_mm)).tolist()))

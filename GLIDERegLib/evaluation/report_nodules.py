@@ -88,7 +88,8 @@ def read_nodules(folder: Path, sources: dict[str, Path], corresponding: bool) ->
                     start if role == "fixed" else end,
                     end if role == "fixed" else start,
                     _number(row.get("residual_mm")),
-                    *(KNOWN.get(row.get(name) or "") for name in ("inside_field", "inside_moving")),
+                    KNOWN.get(row.get("inside_field") or ""),
+                    KNOWN.get(row.get("inside_moving") or ""),
                     None if mark is None else float(np.linalg.norm(end - mark)),
                     _notes(review, label, role, given.labels[:n].count(label)),
                 )

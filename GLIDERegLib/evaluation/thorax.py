@@ -6,6 +6,7 @@ Large organs are signed distances (mm, positive inside); vessels, airways, ribs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class Capsules:
     end_radius: np.ndarray
 
     @classmethod
-    def chain(cls, points: np.ndarray, radius: float | np.ndarray) -> Capsules:
+    def chain(cls, points: np.ndarray, radius: float | Sequence[float] | np.ndarray) -> Capsules:
         """Tubes along a polyline (N, 3) with one radius or one for each point."""
         points = np.asarray(points, float)
         radii = np.broadcast_to(np.asarray(radius, float), len(points))

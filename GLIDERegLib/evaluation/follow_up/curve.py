@@ -89,8 +89,8 @@ def growth_curve(quantity: str, days: Sequence[date], sizes: Sequence[Size | Non
 
 def _bar(size: Size) -> tuple[float, float]:
     """The 95 % interval of a size; that of a diameter without one is what one of two readers has part in."""
-    if size.measured:
-        return size.low, size.high
+    if size.interval is not None:
+        return size.interval
     half = READERS_MM / math.sqrt(2) if size.quantity == DIAMETER else 0.0
     return size.value - half, size.value + half
 

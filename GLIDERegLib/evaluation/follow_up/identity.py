@@ -38,7 +38,9 @@ class Place:
 
     @property
     def variance(self) -> float:
-        """Along one axis, mm2, of the registration and the reader's hand together."""
+        """Along one axis, mm2, of the registration and the reader's hand together; infinite out of reach."""
+        if self.radius is None:
+            return math.inf
         return (self.radius**2 + MARK_MM**2) / CHI2_95
 
 

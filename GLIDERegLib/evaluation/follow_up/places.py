@@ -32,7 +32,9 @@ def link_of(transform) -> Link:
 
     from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 
-    return Link(*(partial(function, transform) for function in (map_points, inverse_points, in_field)))
+    return Link(
+        partial(map_points, transform), partial(inverse_points, transform), partial(in_field, transform)
+    )
 
 
 def own_place(point: np.ndarray, reference: Volume) -> Place:
@@ -48,8 +50,8 @@ def carried_place(point: np.ndarray, link: Link, reference: Volume, scan: Volume
     if not (reference.grid.contains(found) and link.reaches(found[None])[0]):
         return Place(found, None), "outside the field of the registration, where nothing was compared"
     voxel = max(float(np.prod(volume.grid.spacing) ** (1 / 3)) for volume in (reference, scan))
-    samplers = [image_sampler(volume.array, volume.grid.to_index) for volume in (reference, scan)]
-    agreed = local_agreement(*samplers, link.to_moving, found, point, voxel)
+    fixed, moving = (image_sampler(volume.array, volume.grid.to_index) for volume in (reference, scan))
+    agreed = local_agreement(fixed, moving, link.to_moving, found, point, voxel)
     evidence = Evidence(
         True,
         bool(scan.grid.contains(point)),

@@ -136,13 +136,13 @@ def _row(nodule: Nodule, days: Sequence[date]) -> dict[str, Any]:
         growth_curve(
             quantity,
             days,
-            [cell.measurement and cell.measurement.size(quantity) for cell in nodule.cells],
+            [cell.measurement.size(quantity) if cell.measurement else None for cell in nodule.cells],
         )
         for quantity in (DIAMETER, VOLUME)
     ]
     # All others are in the table of growth.
-    told = [nodule.change(q, whole) for whole in (False, True) for q in (VOLUME, DIAMETER)]
-    told = list(dict.fromkeys(change for change in told if change is not None))
+    found = [nodule.change(q, whole) for whole in (False, True) for q in (VOLUME, DIAMETER)]
+    told = list(dict.fromkeys(change for change in found if change is not None))
     remarks = [
         (day.isoformat(), text) for day, cell in zip(days, nodule.cells, strict=True) for text in cell.notes
     ]

@@ -114,7 +114,8 @@ def nodules_of(tracks: Sequence[Track], visits: Sequence[Visit]) -> list[Nodule]
 
 def changes_of(cells: Sequence[Cell], days: Sequence[date]) -> tuple[Change, ...]:
     """Growth between neighbouring sizes, and from the first to the last, each quantity by itself."""
-    sized = [n for n, cell in enumerate(cells) if cell.measurement is not None]
+    found = {n: cell.measurement for n, cell in enumerate(cells) if cell.measurement is not None}
+    sized = list(found)
     spans = list(pairwise(sized))
     if len(sized) > 2:
         spans.append((sized[0], sized[-1]))
@@ -122,8 +123,8 @@ def changes_of(cells: Sequence[Cell], days: Sequence[date]) -> tuple[Change, ...
     for earlier, later in spans:
         between = (days[later] - days[earlier]).days
         for quantity in QUANTITIES:
-            sizes = (cells[n].measurement.size(quantity) for n in (earlier, later))
-            changes.append(Change(earlier, later, between, growth(*sizes, between)))
+            grown = growth(found[earlier].size(quantity), found[later].size(quantity), between)
+            changes.append(Change(earlier, later, between, grown))
     return tuple(changes)
 
 
@@ -145,10 +146,10 @@ def _cell(n: int, tracks: Sequence[Track], date: int, visits: Sequence[Visit]) -
     point, radius = visit.expected[n], track.place.radius
     if radius is None or not visit.inside[n]:
         return Cell(OUTSIDE, point, None, radius)
-    notes = ()
+    merged: tuple[str, ...] = ()
     if date > max(track.marks) and (other := _around(n, tracks, visits, date, max(track.marks))):
-        notes = (f"may have merged with nodule {other}, in whose extent it lies",)
-    return Cell(NOT_SEEN if visit.searched else NOT_MARKED, point, None, radius, notes)
+        merged = (f"may have merged with nodule {other}, in whose extent it lies",)
+    return Cell(NOT_SEEN if visit.searched else NOT_MARKED, point, None, radius, merged)
 
 
 def _other_class(track: Track, date: int, visits: Sequence[Visit]) -> list[str]:
@@ -177,7 +178,8 @@ def _around(n: int, tracks: Sequence[Track], visits: Sequence[Visit], there: int
         if other == n or not visit.inside[n] or not {there, apart} <= track.marks.keys():
             continue
         mark = visit.marks[track.marks[there]]
-        reach = mark.measurement.long_mm / 2 if mark.measurement.measured else MARK_MM
+        length = mark.measurement.long_mm
+        reach = MARK_MM if length is None else length / 2
         if np.linalg.norm(visit.expected[n] - mark.point) <= reach:
             return other + 1
     return None

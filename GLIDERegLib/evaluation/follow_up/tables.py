@@ -73,9 +73,8 @@ def change_rows(nodules: Sequence[Nodule], days: Sequence[date]) -> list[Row]:
     for nodule in nodules:
         for change in nodule.changes:
             found = change.growth
-            sizes = [
-                nodule.cells[n].measurement.size(found.quantity).value for n in (change.earlier, change.later)
-            ]
+            measured = (nodule.cells[n].measurement for n in (change.earlier, change.later))
+            sizes = [one.size(found.quantity).value for one in measured if one is not None]
             rows.append(
                 [
                     nodule.number,
@@ -149,7 +148,7 @@ def write_workbook(path: Path, nodules: Sequence[Nodule], days: Sequence[date]) 
 
 def _cell(cell: Cell) -> Row:
     found, mark = cell.measurement, cell.mark
-    sizes = [None] * 8
+    sizes: Row = [None] * 8
     if found is not None:
         sizes = [
             found.volume_mm3,

@@ -28,8 +28,9 @@ def headline(nodule: Nodule, days: Sequence[date]) -> dict[str, Any]:
     a line each where the nodule is new or gone.
     """
     seen = _came_and_went(nodule, days)
-    changes = [nodule.change(quantity, whole=False) for quantity in (VOLUME, DIAMETER)]
-    if None in changes:
+    found = [nodule.change(quantity, whole=False) for quantity in (VOLUME, DIAMETER)]
+    changes = [change for change in found if change is not None]
+    if len(changes) < len(found):
         return {"span": "", "lines": seen}
     span = f"{days[changes[0].earlier]} to {days[changes[0].later]}"
     if unsure := all(change.growth.spans_no_change for change in changes):

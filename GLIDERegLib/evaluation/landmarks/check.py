@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import SimpleITK as sitk
@@ -72,7 +73,7 @@ class Check:
     def write(self, out: OutputFolder) -> None:
         """Landmarks as two lists of the same labels, the map and the report."""
         landmarks, errors = self.errors.landmarks, self.errors
-        columns = {
+        columns: dict[str, Iterable] = {
             "error_mm": errors.lengths,
             "confidence": landmarks.confidence,
             "region": landmarks.regions,

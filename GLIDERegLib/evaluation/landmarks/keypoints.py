@@ -51,7 +51,7 @@ def find_keypoints(fixed: Volume, regions: Regions, lungs: int, body: int) -> np
         (in_lungs, lungs, inside_lungs.sum()),
         (~in_lungs & (names != "outside"), body, (regions.labels > 0).sum() - inside_lungs.sum()),
     ):
-        apart = APART * (float(volume) * np.prod(regions.grid.spacing) / max(count, 1)) ** (1 / 3)
+        apart = APART * (float(volume * np.prod(regions.grid.spacing)) / max(count, 1)) ** (1 / 3)
         chosen.append(_spread(points[wanted], apart)[:count])
     return np.concatenate(chosen)
 

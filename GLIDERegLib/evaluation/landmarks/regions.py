@@ -58,7 +58,7 @@ def find_regions(fixed: Volume) -> Regions:
     """
     lungs = find_lungs(fixed)
     labels = np.zeros(lungs.labels.shape, np.uint8)
-    names = {}
+    names: dict[int, str] = {}
     for lung, name in lungs.names.items():
         layers = np.flatnonzero((lungs.labels == lung).any(axis=(1, 2)))
         cuts = layers[0] + (layers[-1] + 1 - layers[0]) * np.arange(4) / 3

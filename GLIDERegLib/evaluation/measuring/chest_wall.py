@@ -53,10 +53,10 @@ def _rolled(smooth: np.ndarray, fine_mm: np.ndarray, seed: tuple[int, ...]) -> n
         return np.full(smooth.shape, np.inf, np.float32)
     reach = ndimage.distance_transform_edt(~inner, edges) - BALL_MM
     reach = reach[tuple(slice(n, length - n) for n, length in zip(margin, reach.shape, strict=True))]
-    index = np.meshgrid(
+    along = np.meshgrid(
         *[np.arange(n) / e for n, e in zip(smooth.shape, every, strict=True)], indexing="ij", sparse=True
     )
-    index = np.stack(np.broadcast_arrays(*index))
+    index = np.stack(np.broadcast_arrays(*along))
     return ndimage.map_coordinates(reach.astype(np.float32), index, order=1, mode="nearest")
 
 

@@ -18,7 +18,8 @@ def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], l
 
     points: (N, 3), LPS mm; those outside the volume are left out.
     """
-    masks, balls, untold = [], [], {}
+    masks, balls = [], []
+    untold: dict[str, list[str]] = {}
     points = np.asarray(points, float).reshape(-1, 3)
     if len(points) and not is_ct(volume):
         return [], [], [f"Nodules of the {volume.name} were not kept rigid: its values are not HU."]

@@ -46,7 +46,7 @@ REPEATS = (
 
 
 def measure_nodule(
-    volume: Volume, point_mm: Sequence[float], *, cube_mm: float = CUBE_MM, step: int = 0
+    volume: Volume, point_mm: Sequence[float] | np.ndarray, *, cube_mm: float = CUBE_MM, step: int = 0
 ) -> NoduleMeasurement:
     """The nodule at a point (LPS mm) of one original scan, segmented within a cube around it.
 
@@ -86,13 +86,13 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     around = look_around(patch)
     if around is None:
         return "there is no lung around it"
-    found = _found(patch, around, cube_mm)
-    if isinstance(found, str):
-        return found
-    patch, around, nodule = found
-    if _elongated(nodule.mask, patch.fine_mm):
+    seen = _found(patch, around, cube_mm)
+    if isinstance(seen, str):
+        return seen
+    patch, around, first = seen
+    if _elongated(first.mask, patch.fine_mm):
         return "it is long and thin like a vessel"
-    once = [nodule, *(_once(patch, around, recipe) for recipe in REPEATS)]
+    once = [first, *(_once(patch, around, recipe) for recipe in REPEATS)]
     found = _of_one_class(patch, around, once)
     nodule = found[0]
     if isinstance(nodule, str):

@@ -53,17 +53,24 @@ class NoduleMeasurement:
 
     @property
     def mean_mm(self) -> float | None:
-        """Mean of the long and the short diameter to one decimal, as the guidelines round it."""
-        return round((self.long_mm + self.short_mm) / 2, 1) if self.measured else None
+        """Mean of the long and the short diameter in mm to one decimal, as the guidelines round it."""
+        mean = self._mean_diameter()
+        return None if mean is None else round(mean, 1)
 
     def size(self, quantity: str = VOLUME) -> Size:
         """The VOLUME or the mean DIAMETER with its interval, for `growth`.
 
         Raises InputError where the nodule could not be measured.
         """
-        if not self.measured:
+        mean = self._mean_diameter()
+        if self.volume_mm3 is None or mean is None:
             raise InputError(f"The size of this nodule {self.status}.", code="not-measured")
         if quantity == DIAMETER:
-            mean = (self.long_mm + self.short_mm) / 2
             return Size(DIAMETER, mean, self.mean_low_mm, self.mean_high_mm, self.scanned)
         return Size(VOLUME, self.volume_mm3, self.volume_low_mm3, self.volume_high_mm3, self.scanned)
+
+    def _mean_diameter(self) -> float | None:
+        """In mm, not rounded."""
+        if self.long_mm is None or self.short_mm is None:
+            return None
+        return (self.long_mm + self.short_mm) / 2

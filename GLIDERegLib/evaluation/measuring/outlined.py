@@ -22,7 +22,8 @@ def measure_outline(volume: Volume, mask: Volume, point_mm: Sequence[float]) -> 
     record. The volume is that of the voxels; it has no interval of its own, since how well a reader draws is
     not known of one drawing.
     """
-    point, inside = tuple(float(x) for x in point_mm), np.asarray(mask.array) != 0
+    x, y, z = point_mm
+    point, inside = (float(x), float(y), float(z)), np.asarray(mask.array) != 0
     if not inside.any():
         return NoduleMeasurement(point, f"{COULD_NOT_BE_TOLD}: its outline is empty")
     first = np.rint(volume.grid.to_index(mask.grid.origin)).astype(int)[::-1]

@@ -83,7 +83,7 @@ def content(
     # Around a core that the blur reaches the middle of, a halo may be its own blur.
     if (part_solid and shell.away.min() >= -LARGE) or (error is None and not part_solid):
         return UNCLEAR
-    if part_solid and region.whole is not None:
+    if part_solid and region.whole is not None and region.whole_dense is not None:
         # Ground glass fainter than usual ends beyond where it was looked for: again from what was found.
         mask = region.whole
         for _ in range(2):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from GLIDERegLib.core.ct import AIR_HU
-from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.geometry import Grid, Volume, triple
 
 # Parts of voxels at most this long: a boundary of a 4 mm nodule then crosses about a dozen of them.
 FINE_MM = 0.6
@@ -68,7 +68,7 @@ class Patch:
             own_first[source] = first[axis] if flip.step > 0 else end
             own_shape[source] = shape[axis]
         scan_grid = _cropped(self.scan_grid, own_first[::-1], own_shape[::-1])
-        seed = tuple(int(s - part.start) for s, part in zip(self.seed, box, strict=True))
+        seed = triple(s - part.start for s, part in zip(self.seed, box, strict=True))
         return Patch(self.image[box], grid, scan_grid, self.factors, seed)
 
     def mask_on_scan(self, mask: np.ndarray) -> Volume:
@@ -96,7 +96,7 @@ def cut(volume: Volume, point_mm: np.ndarray, cube_mm: float) -> Patch:
     upright = grid.upright()
     axes, flips = turn(grid, upright)
     image = np.maximum(volume.array[box], AIR_HU).astype(np.float32).transpose(axes)[flips]
-    factors = tuple(max(1, int(np.ceil(s / FINE_MM))) for s in upright.spacing[::-1])
+    factors = triple(max(1, np.ceil(s / FINE_MM)) for s in upright.spacing[::-1])
     for axis, factor in enumerate(factors):
         image = finer(image, axis, factor)
     seed = (upright.to_index(point_mm)[::-1] + 0.5) * factors - 0.5
@@ -107,7 +107,7 @@ def cut(volume: Volume, point_mm: np.ndarray, cube_mm: float) -> Patch:
 def _cropped(grid: Grid, first: np.ndarray, size: np.ndarray) -> Grid:
     """The part of a grid that starts at an index (x, y, z)."""
     origin = tuple(grid.to_physical(first).tolist())
-    return Grid(tuple(int(n) for n in size), grid.spacing, origin, grid.direction)
+    return Grid(triple(size), grid.spacing, origin, grid.direction)
 
 
 def turn(grid: Grid, upright: Grid) -> tuple[tuple[int, ...], tuple[slice, ...]]:

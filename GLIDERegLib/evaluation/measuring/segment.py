@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm
 from GLIDERegLib.evaluation.measuring.surroundings import SMOOTH_MM, Surroundings
@@ -76,14 +77,14 @@ def _seed(patch: Patch, around: Surroundings, recipe: Recipe) -> tuple[int, int,
     seed = np.clip(np.add(patch.seed, recipe.shift), 0, np.subtract(patch.image.shape, 1))
     limit = around.lung_hu + LEAST_CONTRAST_HU
     if around.smooth[tuple(seed)] > limit and around.wall_mm[tuple(seed)] > 0:
-        return tuple(int(n) for n in seed)
+        return triple(seed)
     reach = np.ceil(NEAR_MM / patch.fine_mm).astype(int)
     box = tuple(slice(max(s - r, 0), s + r + 1) for s, r in zip(seed, reach, strict=True))
     near = np.where(around.wall_mm[box] > 0, around.smooth[box], -np.inf)
     best = np.unravel_index(np.argmax(near), near.shape)
     if near[best] <= limit:
         return None
-    return tuple(int(b + part.start) for b, part in zip(best, box, strict=True))
+    return triple(int(b) + part.start for b, part in zip(best, box, strict=True))
 
 
 def _blob(
@@ -113,14 +114,14 @@ def _blob(
 
 def _uphill(depth: np.ndarray, seed: tuple[int, ...]) -> tuple[int, int, int]:
     """The local maximum of a distance map that a seed climbs to."""
-    seed = tuple(int(n) for n in seed)
+    at = triple(seed)
     while True:
-        box = tuple(slice(max(s - 2, 0), s + 3) for s in seed)
+        box = tuple(slice(max(s - 2, 0), s + 3) for s in at)
         best = np.unravel_index(np.argmax(depth[box]), depth[box].shape)
-        higher = tuple(int(b + part.start) for b, part in zip(best, box, strict=True))
-        if depth[higher] <= depth[seed]:
-            return seed
-        seed = higher
+        higher = triple(int(b) + part.start for b, part in zip(best, box, strict=True))
+        if depth[higher] <= depth[at]:
+            return at
+        at = higher
 
 
 def _level_at(smooth: np.ndarray, seed: tuple[int, ...], fine_mm: np.ndarray) -> float:
