@@ -51,6 +51,7 @@ __all__ = [
 FINEST_SPACING_MM = 0.2
 # As `Settings` has it.
 COARSEST_SPACING_MM = 20.0
+Balls = list[rigid_nodules.Ball]
 
 
 def register(
@@ -113,22 +114,7 @@ def register_inputs(
     stages = Stages(device, progress, cancel, keep, _at_own_size(preview, factor))
     warnings = notes(pair)
     settings = _at_size(asked, factor)
-    # Nodules do not steer: what is compared does not show them.
-    (seen_fixed, fixed_balls), (seen_moving, moving_balls) = (
-        _without_nodules(volume, points, warnings)
-        for volume, points in zip(pair.scans, pair.nodules, strict=True)
-    )
-    if number := len(fixed_balls) + len(moving_balls):
-        warnings.append(
-            f"Nodules ({counted(number, 'mark')} in both scans) do not steer the registration; they keep "
-            "their size."
-        )
-    seen = replace(
-        pair,
-        fixed=in_hounsfield(seen_fixed),
-        moving=in_hounsfield(seen_moving),
-        hounsfield=all(is_ct(scan) for scan in pair.scans),
-    )
+    seen, fixed_balls, moving_balls = _seen(pair, warnings)
     large = seen.enlarged(factor)
     small = small_mask.first_small(large)
     if small is not None:
@@ -165,6 +151,28 @@ def register_inputs(
         settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
         return finished(*pair.scans, outcome, settings, encoder, device, stages, begin, size)
+
+
+def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Balls]:
+    """The pair as it is compared, in HU and without its nodules, which do not steer; and a ball around each
+    nodule of the fixed and of the moving scan.
+    """
+    (fixed, fixed_balls), (moving, moving_balls) = (
+        _without_nodules(volume, points, warnings)
+        for volume, points in zip(pair.scans, pair.nodules, strict=True)
+    )
+    if number := len(fixed_balls) + len(moving_balls):
+        warnings.append(
+            f"Nodules ({counted(number, 'mark')} in both scans) do not steer the registration; they keep "
+            "their size."
+        )
+    seen = replace(
+        pair,
+        fixed=in_hounsfield(fixed),
+        moving=in_hounsfield(moving),
+        hounsfield=all(is_ct(scan) for scan in pair.scans),
+    )
+    return seen, fixed_balls, moving_balls
 
 
 def correct(
@@ -227,9 +235,7 @@ def correct(
     return result
 
 
-def _without_nodules(
-    volume: Volume, points: np.ndarray | None, warnings: list[str]
-) -> tuple[Volume, list[rigid_nodules.Ball]]:
+def _without_nodules(volume: Volume, points: np.ndarray | None, warnings: list[str]) -> tuple[Volume, Balls]:
     """The scan with its nodules hidden, and the balls around them in which the field is to be rigid."""
     masks, balls, sentences = nodules_to_keep(volume, np.empty((0, 3)) if points is None else points)
     warnings += sentences

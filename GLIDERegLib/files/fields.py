@@ -54,6 +54,34 @@ def read_field(path: Path) -> sitk.Transform:
     Raises InputError for what is no such image, is damaged, or holds vectors of a kind not read here.
     """
     named = f"The displacement field '{path}'"
+    image, kind, ras, inverted = _read_image(path, named)
+    vectors = sitk.GetArrayFromImage(image).astype(np.float64)
+    if not np.isfinite(vectors).all():
+        raise InputError(
+            f"{named} holds values that are NaN or infinite.", "Compute it again.", code="not-finite"
+        )
+    grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    if ras:
+        vectors *= RAS
+    if kind in (POSITIONS, CONTROL_POINTS):
+        vectors -= grid.points()
+    elif _look_like_positions(vectors, grid):
+        raise InputError(
+            f"{named} seems to hold positions (where each voxel goes), not displacements.",
+            "Save displacements in LPS mm.",
+            code="field-kind",
+        )
+    if kind == CONTROL_POINTS:
+        return _spline(vectors, image, named)
+    if inverted:
+        return _inverse(DisplacementField(vectors.astype(np.float32), grid), named)
+    return DisplacementField(vectors, grid).to_sitk()
+
+
+def _read_image(path: Path, named: str) -> tuple[sitk.Image, str | int, bool, bool]:
+    """A vector image as it is stored, and what its header says: of which kind its vectors are, whether they
+    are RAS, and whether they lead from moving to fixed points.
+    """
     refuse_mistaken(path, named)
     nifti = path.name.lower().endswith(NIFTI)
     kind, ras, inverted = DISPLACEMENTS, False, False
@@ -83,37 +111,21 @@ def read_field(path: Path) -> sitk.Transform:
             "Give displacements in LPS mm.",
             code="field-kind",
         )
-    vectors = sitk.GetArrayFromImage(image).astype(np.float64)
-    if not np.isfinite(vectors).all():
+    return image, kind, ras, inverted
+
+
+def _inverse(field: DisplacementField, named: str) -> sitk.Transform:
+    """The inverse of a field that maps moving to fixed points."""
+    inverse = field.inverse()
+    unsolved = inverse.residual_mm is None or not inverse.residual_mm <= INVERSE_RESIDUAL
+    if unsolved or field.jacobian_determinant().min() <= 0:
         raise InputError(
-            f"{named} holds values that are NaN or infinite.", "Compute it again.", code="not-finite"
-        )
-    grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    if ras:
-        vectors *= RAS
-    if kind in (POSITIONS, CONTROL_POINTS):
-        vectors -= grid.points()
-    elif _look_like_positions(vectors, grid):
-        raise InputError(
-            f"{named} seems to hold positions (where each voxel goes), not displacements.",
-            "Save displacements in LPS mm.",
+            f"{named} maps moving to fixed points (displacement field type: modeling) and folds, so that "
+            "it has no inverse.",
+            "Save it as a transform for resampling.",
             code="field-kind",
         )
-    if kind == CONTROL_POINTS:
-        return _spline(vectors, image, named)
-    if inverted:
-        field = DisplacementField(vectors.astype(np.float32), grid)
-        inverse = field.inverse()
-        unsolved = inverse.residual_mm is None or not inverse.residual_mm <= INVERSE_RESIDUAL
-        if unsolved or field.jacobian_determinant().min() <= 0:
-            raise InputError(
-                f"{named} maps moving to fixed points (displacement field type: modeling) and folds, so that "
-                "it has no inverse.",
-                "Save it as a transform for resampling.",
-                code="field-kind",
-            )
-        return inverse.to_sitk()
-    return DisplacementField(vectors, grid).to_sitk()
+    return inverse.to_sitk()
 
 
 def _spline(vectors: np.ndarray, image: sitk.Image, named: str) -> sitk.Transform:

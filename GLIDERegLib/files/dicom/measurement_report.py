@@ -126,31 +126,6 @@ def export_measurements(
     uids = {
         nodule.label: (tracking or {}).get(nodule.label) or generate_uid(prefix=None) for nodule in nodules
     }
-
-    def measurement(name: str, value: float):
-        quantity, unit, made = QUANTITIES[name]
-        derivation = sr.CodedConcept(name.replace("_", "-")[:16], "99GLIDEREG", made) if made else None
-        return sr.Measurement(
-            name=getattr(codes.SCT, quantity),
-            value=value,
-            unit=getattr(codes.UCUM, unit),
-            derivation=derivation,
-        )
-
-    groups = [
-        sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(uids[nodule.label], nodule.label),
-            referenced_volume_surface=sr.VolumeSurface(
-                graphic_type=sr.GraphicTypeValues3D.POINT,
-                graphic_data=[np.array([nodule.point])],
-                frame_of_reference_uid=scan.info.frame_of_reference_uid,
-                source_series=sr.SourceSeriesForSegmentation(scan.info.series_uid),
-            ),
-            finding_type=codes.SCT.Nodule,
-            measurements=[measurement(name, value) for name, value in nodule.values.items()],
-        )
-        for nodule in nodules
-    ]
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -160,7 +135,7 @@ def export_measurements(
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=device),
         procedure_reported=codes.cid100.CTUnspecifiedBodyRegion,
-        imaging_measurements=groups,
+        imaging_measurements=[_measured(nodule, uids[nodule.label], scan) for nodule in nodules],
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
@@ -186,6 +161,34 @@ def export_measurements(
     with whole_file(path) as temporary:
         write_object(data, temporary)
     return uids
+
+
+def _measured(nodule: MeasuredNodule, uid: str, scan: ScanSeries):
+    """The measurement group of a nodule: its point, and each of its values as TID 1411 has it."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    def measurement(name: str, value: float):
+        quantity, unit, made = QUANTITIES[name]
+        derivation = sr.CodedConcept(name.replace("_", "-")[:16], "99GLIDEREG", made) if made else None
+        return sr.Measurement(
+            name=getattr(codes.SCT, quantity),
+            value=value,
+            unit=getattr(codes.UCUM, unit),
+            derivation=derivation,
+        )
+
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid, nodule.label),
+        referenced_volume_surface=sr.VolumeSurface(
+            graphic_type=sr.GraphicTypeValues3D.POINT,
+            graphic_data=[np.array([nodule.point])],
+            frame_of_reference_uid=scan.info.frame_of_reference_uid,
+            source_series=sr.SourceSeriesForSegmentation(scan.info.series_uid),
+        ),
+        finding_type=codes.SCT.Nodule,
+        measurements=[measurement(name, value) for name, value in nodule.values.items()],
+    )
 
 
 def _groups(content: Sequence[pydicom.Dataset]) -> Iterator[tuple[str, str]]:

@@ -30,64 +30,77 @@ def check_pixels(slices: list[Slice], name: str) -> None:
             code="dicom-tags",
         )
     for header in {item.header.path: item.header for item in slices}.values():
-        pixels, file = header.pixels, f"the file '{header.path.name}'"
-        if pixels.samples != 1 or not pixels.photometric.startswith("MONOCHROME"):
-            raise InputError(
-                f"{name} is in colour ({pixels.photometric})", "Give a grey image.", code="dicom-colour"
-            )
-        allocated = FLOATS.get(pixels.element, (pixels.allocated,))[0]
-        if allocated not in (8, 16, 32, 64) or (pixels.element == "PixelData" and allocated == 64):
-            raise InputError(
-                f"{name} stores pixels of {allocated} bits in {file}, which is not supported",
-                "Convert it to NIfTI." if allocated != 1 else "Give an image, not a segmentation of bits.",
-                code="dicom-bits",
-            )
-        fewest = FEWEST_BITS if header.texts["Modality"] == "CT" else 1
-        if pixels.element == "PixelData" and not (
-            fewest <= pixels.stored <= allocated and pixels.stored - 1 <= pixels.high < allocated
-        ):
-            raise InputError(
-                f"{name} says {pixels.stored} bits up to bit {pixels.high} of {allocated} in {file}, which "
-                "cannot be",
-                "Export the series again.",
-                code="dicom-bits",
-            )
-        if min(pixels.rows, pixels.columns, pixels.frames) < 1:
-            raise InputError(
-                f"{name} says {counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
-                f"{counted(pixels.frames, 'frame')} in {file}",
-                "Export the series again.",
-                code="dicom-tags",
-            )
-        needed = pixels.rows * pixels.columns * pixels.frames * allocated // 8
-        there = header.size - pixels.offset
-        if pixels.native and pixels.length != -1:
-            there = min(there, pixels.length)
-            if there < needed:
-                raise InputError(
-                    f"{name} is damaged: the pixels of {file} are cut off, {there} of {needed} bytes",
-                    "Copy or export the series again.",
-                    code="dicom-cut",
-                )
-            if pixels.length >= needed + pixels.columns * allocated // 8:
-                raise InputError(
-                    f"{name} holds {counted(pixels.length, 'byte')} of pixels in {file}, where its "
-                    f"{counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
-                    f"{counted(pixels.frames, 'frame')} take {needed}",
-                    "Export the series again.",
-                    code="dicom-cut",
-                )
-        elif needed > max(ALLOWED_BYTES, LARGEST_RATIO * there):
-            raise InputError(
-                f"{name} claims {needed / 1e9:.1f} GB of pixels in {file}, which holds "
-                f"{counted(there, 'byte')} of them",
-                "Copy or export the series again.",
-                code="dicom-cut",
-            )
+        file = f"the file '{header.path.name}'"
+        allocated = _allocated_bits(header, file, name)
+        _check_length(header, allocated, file, name)
         if header.frames[0].slope == 0 or any(frame.slope == 0 for frame in header.frames):
             raise InputError(
                 f"{name} has a RescaleSlope of 0 in {file}", "Export the series again.", code="file-damaged"
             )
+
+
+def _allocated_bits(header: Header, file: str, name: str) -> int:
+    """Bits a pixel takes in a file; raises InputError where its pixels are no grey image."""
+    pixels = header.pixels
+    if pixels.samples != 1 or not pixels.photometric.startswith("MONOCHROME"):
+        raise InputError(
+            f"{name} is in colour ({pixels.photometric})", "Give a grey image.", code="dicom-colour"
+        )
+    allocated = FLOATS.get(pixels.element, (pixels.allocated,))[0]
+    if allocated not in (8, 16, 32, 64) or (pixels.element == "PixelData" and allocated == 64):
+        raise InputError(
+            f"{name} stores pixels of {allocated} bits in {file}, which is not supported",
+            "Convert it to NIfTI." if allocated != 1 else "Give an image, not a segmentation of bits.",
+            code="dicom-bits",
+        )
+    fewest = FEWEST_BITS if header.texts["Modality"] == "CT" else 1
+    if pixels.element == "PixelData" and not (
+        fewest <= pixels.stored <= allocated and pixels.stored - 1 <= pixels.high < allocated
+    ):
+        raise InputError(
+            f"{name} says {pixels.stored} bits up to bit {pixels.high} of {allocated} in {file}, which "
+            "cannot be",
+            "Export the series again.",
+            code="dicom-bits",
+        )
+    if min(pixels.rows, pixels.columns, pixels.frames) < 1:
+        raise InputError(
+            f"{name} says {counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
+            f"{counted(pixels.frames, 'frame')} in {file}",
+            "Export the series again.",
+            code="dicom-tags",
+        )
+    return allocated
+
+
+def _check_length(header: Header, allocated: int, file: str, name: str) -> None:
+    """Raises InputError where a file holds other bytes of pixels than its size asks for; allocated: bits."""
+    pixels = header.pixels
+    needed = pixels.rows * pixels.columns * pixels.frames * allocated // 8
+    there = header.size - pixels.offset
+    if pixels.native and pixels.length != -1:
+        there = min(there, pixels.length)
+        if there < needed:
+            raise InputError(
+                f"{name} is damaged: the pixels of {file} are cut off, {there} of {needed} bytes",
+                "Copy or export the series again.",
+                code="dicom-cut",
+            )
+        if pixels.length >= needed + pixels.columns * allocated // 8:
+            raise InputError(
+                f"{name} holds {counted(pixels.length, 'byte')} of pixels in {file}, where its "
+                f"{counted(pixels.rows, 'row')}, {counted(pixels.columns, 'column')} and "
+                f"{counted(pixels.frames, 'frame')} take {needed}",
+                "Export the series again.",
+                code="dicom-cut",
+            )
+    elif needed > max(ALLOWED_BYTES, LARGEST_RATIO * there):
+        raise InputError(
+            f"{name} claims {needed / 1e9:.1f} GB of pixels in {file}, which holds "
+            f"{counted(there, 'byte')} of them",
+            "Copy or export the series again.",
+            code="dicom-cut",
+        )
 
 
 def stored_values(cells: np.ndarray, pixels: Pixels) -> np.ndarray:

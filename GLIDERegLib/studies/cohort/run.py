@@ -68,21 +68,7 @@ def run_cohort(
     """
     folder = Path(os.path.abspath(folder))
     arguments = {case.name: arguments_of(case, list(options)) for case in cases}
-    prints: dict[str, dict[str, Any]] = {}
-    records: dict[str, dict[str, Any]] = {}
-    for case in cases:
-        try:
-            if len(os.fsencode(case.name)) > LONGEST_NAME:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), case.name)
-            _check(case, folder)
-            prints[case.name] = fingerprint(case, arguments[case.name])
-            records[case.name] = _known(folder / case.name, prints[case.name])
-        except OSError as error:
-            # A name too long, say: that pair alone cannot be computed.
-            records[case.name] = {"status": "unusable", "reason": str(of_the_system(error))}
-    unusable = [name for name, record in records.items() if record["status"] == "unusable"]
-    for name in unusable:
-        records[name]["status"] = "failed"
+    prints, records, unusable = _looked_up(cases, folder, arguments)
     again = ("waiting", "failed") if retry_failed else ("waiting",)
     pending = [c for c in cases if records[c.name]["status"] in again and c.name not in unusable]
     # Refuses a folder that cannot be written before anything else is done.
@@ -119,6 +105,28 @@ def run_cohort(
                 remove_hidden_folders(job.target, own=True)
             write_table(folder, records.items())
     return records
+
+
+def _looked_up(
+    cases: Sequence[Case], folder: Path, arguments: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[str]]:
+    """Fingerprints and records of the pairs by name, as they are known so far, and the names of those that
+    cannot be computed: a name too long, say, which leaves the others alone.
+    """
+    prints: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
+    unusable = []
+    for case in cases:
+        try:
+            if len(os.fsencode(case.name)) > LONGEST_NAME:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), case.name)
+            _check(case, folder)
+            prints[case.name] = fingerprint(case, arguments[case.name])
+            records[case.name] = _known(folder / case.name, prints[case.name])
+        except OSError as error:
+            records[case.name] = {"status": "failed", "reason": str(of_the_system(error))}
+            unusable.append(case.name)
+    return prints, records, unusable
 
 
 def _outcomes(
