@@ -18,6 +18,7 @@ from GLIDERegLib.core.ct import AIR_HU, OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield
 from GLIDERegLib.core.geometry import Grid, Volume, triple
 from GLIDERegLib.registration.working_grid import to_image
 
+# Edge of the voxels in which lungs are looked for, a choice.
 SPACING_MM = 3.0
 # Lung is below (Hu et al. find about -550 HU as the best threshold); airways' lumen above the lungs is not.
 LUNG_HU, AIRWAY_HU = -500.0, -930.0

@@ -12,7 +12,7 @@ import numpy as np
 import pooch
 import torch
 
-_HOUR = 3600.0
+_HOUR = 3600.0  # seconds
 
 
 class FeatureCache:

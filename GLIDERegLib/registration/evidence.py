@@ -97,6 +97,7 @@ def structure(
     return total[0], total[1:]
 
 
+# The six entries of a symmetric tensor in the order that they are kept in.
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Volume
 
+# Distance of samples, the largest shift along an axis, and what is compared around a nodule; choices.
 STEP_MM, REACH_MM, AROUND_MM = 1.0, 4.0, 4.0
 # Lung to soft tissue; bone and metal beside a nodule must not outweigh it.
 RANGE_HU = (-1000.0, 200.0)

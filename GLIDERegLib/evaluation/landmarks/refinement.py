@@ -13,6 +13,7 @@ import numpy as np
 
 from GLIDERegLib.evaluation.landmarks.correlation import BATCH, LEAST_CONTRAST_HU, THREADS, Picture, lattice
 
+# Newton steps of a patch; a choice: they are bounded below, so that more of them cannot lose it.
 STEPS = 12
 # Of a patch's change of shape, beside what its grey values say of it: one with little in it bends little.
 STIFFNESS = 0.05

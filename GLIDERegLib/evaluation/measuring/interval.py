@@ -36,6 +36,7 @@ from GLIDERegLib.evaluation.measuring.partial_volume import Content
 from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm
 
+# Of the normal distribution, two-sided 95 %.
 QUANTILE = 1.96
 # Standard deviations, chosen on nodules of Testing/tools/nodule_cubes.py (seeds 0 to 159, 1000 to 1119; those
 # of solid ones on 7000 to 7199, all made isolated).

@@ -26,13 +26,17 @@ from GLIDERegLib.evaluation.measuring.scanner import blur_mm
 from GLIDERegLib.evaluation.measuring.segment import Recipe, segment
 from GLIDERegLib.evaluation.measuring.surroundings import Surroundings, look_around
 
+# Edge of the cube around a click: nodules are up to 30 mm by definition (Fleischner glossary, 2008).
 CUBE_MM, LEAST_CUBE_MM = 40.0, 20.0
 # Most nodules and what is needed around them fit into this; the cube is looked at only where they do not.
 FIRST_MM, MARGIN_MM = 24.0, 5.0
+# By which a reader moves the boundary outwards or inwards at a time; a choice.
 STEP_MM = 0.35
+# Distance from the wall, and share of the surface that a vessel takes, at which it touches; choices.
 TOUCHING_MM, TOUCHING_SHARE = 1.0, 0.01
 # A tube has one axis far longer than both others.
 LONGEST_TO_MIDDLE = 2.5
+# Standard deviation of the logarithm of the volumes that `REPEATS` find, beyond which none is told; a choice.
 LARGEST_SPREAD = 0.15
 # In standard deviations of the blur: 2 % of a step's contrast is left there.
 MIDDLE = 2.0
@@ -50,7 +54,7 @@ def measure_nodule(
 ) -> NoduleMeasurement:
     """The nodule at a point (LPS mm) of one original scan, segmented within a cube around it.
 
-    Only ever of an original scan: a warp changes the size of what it carries. step: so many times
+    Only ever of an original scan: a warp changes the size of what it bends. step: so many times
     STEP_MM larger than found (or smaller, negative), as a reader corrects it. Where the nodule cannot be told
     from what it touches, `status` says why and there is no number.
 

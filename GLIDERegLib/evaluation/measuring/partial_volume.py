@@ -22,7 +22,10 @@ from GLIDERegLib.evaluation.measuring.shell import SHELL, Shell
 from GLIDERegLib.evaluation.measuring.surroundings import LEVEL_MM, Surroundings, nearby_mean
 from GLIDERegLib.evaluation.measuring.two_levels import LEAST_STEP_HU, ROUNDS, two_levels
 
+# In standard deviations of the blur, inwards from the boundary: where its level is read in a nodule that
+# reaches so deep; choices.
 DEEP, LARGE = 1.5, 3.0
+# Over which the level of the lung around is averaged.
 LUNG_MM = 3.0
 # Solid nodules without calcium: mean and standard deviation of their level, and how many of these it may be
 # off before what is seen is believed instead.

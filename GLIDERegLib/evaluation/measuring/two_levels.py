@@ -9,7 +9,9 @@ from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm, scanned
 from GLIDERegLib.evaluation.measuring.shell import SHELL, Shell
 
+# Least contrast that is taken for one, so that nothing is divided by noise; a choice.
 LEAST_STEP_HU = 60.0
+# How often levels and shapes are fitted in turn.
 ROUNDS = 3
 # Ground glass beyond the core's blur: so many of its standard deviations from the core, with this share of
 # its own contrast or more, in at least so many voxels.

@@ -4,7 +4,7 @@ The fixed image is the scan itself. The moving image at y is the scan at phi^-1(
 
     u(x) = a sum_k w_k exp(-|x - c_k|^2 / (2 s_k^2)),
 
-one wide bump that carries the lower part of the region towards the feet, as a breath does, and seeded random
+one wide bump that moves the lower part of the region towards the feet, as a breath does, and seeded random
 ones with s_k of at least 40 mm; a is chosen for the largest |u| in the region. While the largest slope L of u
 is below one, phi is a diffeomorphism (Banach's fixed-point theorem), its Jacobian determinant is at least
 (1 - L)^3, and its inverse is the limit of x <- y - u(x).
@@ -33,17 +33,19 @@ from GLIDERegLib.evaluation.phantom import Breathing
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.outputs import whole_file
 
+# Gaussian bumps of motion beside the large one along the body's axis, and their widths; a field that is
+# steeper than STEEPEST is refused, since 1 and more could fold. Choices, as is all below.
 BUMPS = 8
 NARROWEST_MM, WIDEST_MM = 40.0, 70.0
 STEEPEST = 0.9
 LATTICE = 40  # points along each edge of the box in which slopes and lengths are measured
 NUMBER_OF_POINTS = 300
-BORDER_MM = 8.0
+BORDER_MM = 8.0  # of both images, that points keep off
 BODY_SPACING_MM = 4.0
-BODY_EROSIONS = 3
-NOISE_HU = 20.0
-TRUTH_SPACING_MM = 2.0
-SLAB = 16
+BODY_EROSIONS = 3  # points lie so many voxels of it within the body
+NOISE_HU = 20.0  # standard deviation of the noise added to the warped scan
+TRUTH_SPACING_MM = 2.0  # of the field that is written
+SLAB = 16  # slices at a time, for memory's sake
 
 
 @dataclass(frozen=True)

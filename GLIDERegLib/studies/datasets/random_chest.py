@@ -20,7 +20,7 @@ from GLIDERegLib.core.geometry import Grid, Volume
 LABELS = {1: "lung", 2: "bone", 3: "vessels"}
 NUMBER_OF_POINTS = 300
 POINTS_APART_MM = 8.0
-BORDER_MM = 10.0
+BORDER_MM = 10.0  # of both images, that points keep off
 # HU: air, parenchyma, vessels, soft tissue, fat, bone, within what radiology textbooks give for chest CT.
 AIR, LUNG, VESSEL, TISSUE, FAT, BONE = -1000.0, -840.0, 40.0, 35.0, -95.0, 380.0
 LUNG_TEXTURE, TISSUE_TEXTURE, NOISE = 35.0, 12.0, 18.0
