@@ -63,7 +63,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "Resources" / "UI").glob("*.ui")):
         for element in ElementTree.parse(path).iter("string"):
             yield path.name, element.text or ""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
         yield path.name, path.read_text(encoding="utf-8")
 
 
@@ -79,6 +79,26 @@ def test_no_text_for_a_user_says_it_otherwise_than_the_field(phrase):
         for hit in re.finditer(phrase, text, re.IGNORECASE)
     ]
     assert not found, f"say {PHRASES[phrase]}: {found}"
+
+
+def names_and_docstrings(path: Path) -> Iterator[str]:
+    """What a Python file calls things, in words apart, and what it says of them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield ast.get_docstring(node) or ""
+        for name in (getattr(node, "name", None), getattr(node, "arg", None), getattr(node, "id", None)):
+            yield re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name) if isinstance(name, str) else ""
+
+
+def test_code_says_propagate_as_the_screen_does():
+    phrase = next(phrase for phrase, word in PHRASES.items() if word == "propagate")
+    found = {
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in sorted((ROOT / "GLIDERegLib").rglob("*.py"))
+        for text in names_and_docstrings(path)
+        if re.search(phrase, text, re.IGNORECASE)
+    }
+    assert not found
 
 
 # Beside `counted`: what is a number of many by its meaning, or has one form for one and for many.

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     if options.report:
         segments = [
             {"name": item.segment.name, **{k: v for k, v in asdict(item).items() if k != "segment"}}
-            for item in found.carried
+            for item in found.segments
         ]
         write_json(
             {
@@ -142,10 +142,10 @@ def _write_surfaces(meshes: dict, folder: Path) -> dict[str, str]:
 
 
 def _print(found, compared: dict, output: Path) -> None:
-    print(f"{counted(len(found.carried), 'segment')} in {output}, not reviewed")
+    print(f"{counted(len(found.segments), 'segment')} in {output}, not reviewed")
     heads = ["ml before", "ml after", *(COLUMNS.values() if compared else ())]
     print(f"{'':<32}" + "".join(f"{head:>11}" for head in heads))
-    for item in found.carried:
+    for item in found.segments:
         figures = compared.get(item.segment.name, {})
         cells = [f"{item.before_ml:.2f}", f"{item.after_ml:.2f}"]
         cells += [f"{figures[key]:.2f}" if key in figures else "" for key in COLUMNS if compared]
@@ -153,14 +153,14 @@ def _print(found, compared: dict, output: Path) -> None:
 
 
 def _doubts(found, compared: dict):
-    names = [item.segment.name for item in found.carried if item.lost]
+    names = [item.segment.name for item in found.segments if item.lost]
     if names:
         said = counted(len(names), "segment is lost, nothing of it", "segments are lost, nothing of them")
         yield f"{said} is on the other grid: {', '.join(names)}."
-    for item in found.carried:
+    for item in found.segments:
         if item.share_outside > 0:
             yield f"{100 * item.share_outside:.0f} % of '{item.segment.name}' lies outside the other scan."
-    names = [item.segment.name for item in found.carried if item.slides]
+    names = [item.segment.name for item in found.segments if item.slides]
     if names:
         yield (
             f"Organs that slide along their neighbours have an uncertain surface: {', '.join(names)}. The "

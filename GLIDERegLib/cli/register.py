@@ -145,7 +145,7 @@ def register_files(
     write_transform(result.transform, out / TRANSFORM)
     write_volume(result.warped, out / WARPED)
     report = {**result.report, "warnings": list(result.report["warnings"])}
-    report |= _carry_points(points, result, (fixed.grid, moving.grid), out, report["warnings"])
+    report |= _propagate_points(points, result, (fixed.grid, moving.grid), out, report["warnings"])
     return Registered(pair, result, report)
 
 
@@ -166,7 +166,7 @@ def _bytes_to_write(fixed: Volume, moving: Volume, settings: Settings) -> int:
     return int(BYTES_PER_NODE * nodes + moving.array.itemsize * fixed.array.size)
 
 
-def _carry_points(
+def _propagate_points(
     points: dict[str, PointSet],
     result: Registration,
     grids: tuple[Grid, Grid],

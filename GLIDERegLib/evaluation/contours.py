@@ -1,4 +1,4 @@
-"""Segmentations carried from one scan to the other through any transform, and what became of each segment."""
+"""Segmentations propagated from one scan to the other by any transform, and what became of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLIDING = re.compile(
 
 
 @dataclass(frozen=True)
-class Carried:
+class PropagatedSegment:
     """What became of a segment: ml before and after, the share that lies outside the other scan, and whether
     its surface slides, by its name.
     """
@@ -48,18 +48,18 @@ class Carried:
 @dataclass(frozen=True)
 class Propagated:
     """The segmentation on the other scan's grid. residual_mm: how far points of the segments are from
-    themselves after going there and back, at worst; 0 where no inverse was needed.
+    themselves after the transform and its inverse, at worst; 0 where no inverse was needed.
     """
 
     segmentation: Segmentation
-    carried: tuple[Carried, ...]
+    segments: tuple[PropagatedSegment, ...]
     residual_mm: float
 
 
 def propagate_segmentation(
     source: Segmentation, transform: sitk.Transform, direction: str, grid: Grid
 ) -> Propagated:
-    """Carries segments "fixed-to-moving" or "moving-to-fixed" onto the other scan's grid.
+    """Propagates segments "fixed-to-moving" or "moving-to-fixed" onto the other scan's grid.
 
     transform: fixed to moving points, LPS mm. A voxel gets the label that has the largest share of the eight
     voxels around the place it comes from (trilinear weights), none where background has; neighbours keep
@@ -74,8 +74,8 @@ def propagate_segmentation(
     back = transform if direction == "moving-to-fixed" else _inverse(transform, source.grid, grid)
     layers = tuple(_resampled(layer, source.grid, back, grid) for layer in source.layers)
     result = Segmentation(layers, grid, source.segments)
-    carried, residuals = zip(*_carried(source, result, transform, back), strict=True)
-    return Propagated(result, carried, max(residuals))
+    segments, residuals = zip(*_judged(source, result, transform, back), strict=True)
+    return Propagated(result, segments, max(residuals))
 
 
 def compare_segmentations(first: Segmentation, second: Segmentation) -> dict[str, dict[str, float]]:
@@ -136,9 +136,9 @@ def _inverse(transform: sitk.Transform, fixed: Grid, moving: Grid) -> sitk.Trans
     return DisplacementField.of_transform(transform, coarse(fixed)).inverse(coarse(moving)).to_sitk()
 
 
-def _carried(
+def _judged(
     source: Segmentation, result: Segmentation, transform: sitk.Transform, back: sitk.Transform
-) -> Iterator[tuple[Carried, float]]:
+) -> Iterator[tuple[PropagatedSegment, float]]:
     """What became of each segment, and the residual in mm of its points; back: by which it was resampled."""
     random = np.random.default_rng(0)
     before_ml, after_ml = (float(np.prod(s.grid.spacing)) / 1000 for s in (source, result))
@@ -157,4 +157,4 @@ def _carried(
             outside = float(1 - result.grid.contains(there).mean())
         after = int(result.mask(segment).sum())
         slides = SLIDING.search(segment.name) is not None
-        yield Carried(segment, before_ml * len(voxels), after_ml * after, outside, slides), residual
+        yield PropagatedSegment(segment, before_ml * len(voxels), after_ml * after, outside, slides), residual

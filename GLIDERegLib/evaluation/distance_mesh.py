@@ -1,4 +1,4 @@
-"""A segment's surface as a mesh that carries its distance to another segment's surface.
+"""A segment's surface as a mesh that holds its distance to another segment's surface.
 
 The mesh is a surface net: a point in each cell of eight voxels that the surface passes, at the mean of where
 it crosses the cell's edges, and a face for each edge crossed (Gibson, 1998, MICCAI, LNCS 1496:888).

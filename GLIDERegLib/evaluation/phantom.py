@@ -108,7 +108,7 @@ class Breathing:
         return u * self.amplitude + self.shift.astype(dtype)
 
     def inverse(self, points: np.ndarray) -> np.ndarray:
-        """The fixed points (..., 3) that phi carries to these moving points, by x <- y - u(x), to 1e-6 mm."""
+        """The fixed points (..., 3) that phi takes to these moving points, by x <- y - u(x), to 1e-6 mm."""
         points = np.asarray(points, float)
         fixed = points - self.shift
         # Most of the way in single precision, whose exponentials take a fifth of the time.
@@ -130,7 +130,7 @@ class Breathing:
     def inverse_on(self, grid: Grid) -> np.ndarray:
         """phi^-1 at all voxel centres of a grid, (z, y, x, 3) float32, within 0.01 mm.
 
-        Inverted on a coarse lattice, carried to the voxels by cubic splines, corrected by one analytic step.
+        Inverted on a coarse lattice, read at the voxels by cubic splines, corrected by one analytic step.
         """
         step = [max(1, min(int(8 // s), (n - 1) // 4)) for n, s in zip(grid.size, grid.spacing, strict=True)]
         coarse = [np.arange(0, n - 1 + k, k, dtype=float) for n, k in zip(grid.size, step, strict=True)]
@@ -207,7 +207,7 @@ def make_phantom(
 def _scan(thorax, deformation, grid, lung_density, noise_seed, name, radii=None) -> tuple[Volume, Volume]:
     """One CT scan and its labels: the anatomy at phi^-1 of every voxel, with the scanner's noise.
 
-    radii: of nodules that stay balls, where phi carries their centres.
+    radii: of nodules that stay balls, where phi takes their centres.
     """
     source = deformation.inverse_on(grid)
     edge = float(np.prod(grid.spacing) ** (1 / 3))

@@ -131,7 +131,7 @@ class DisplacementField:
         return DisplacementField(np.moveaxis(between.numpy(), 0, -1), grid, self.background, self.residual_mm)
 
     def _reached(self) -> Grid:
-        """A grid of this field's axes and spacing over all points that its nodes are carried to."""
+        """A grid of this field's axes and spacing over all points that its nodes go to."""
         index = self.grid.to_index(self.grid.points() + self.vectors).reshape(-1, 3)
         low = np.floor(index.min(axis=0)).astype(int)
         size = np.ceil(index.max(axis=0)).astype(int) - low + 1

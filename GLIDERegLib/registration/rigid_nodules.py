@@ -88,7 +88,7 @@ def kept_rigid(
 
 
 def _source(field: DisplacementField, point: np.ndarray) -> np.ndarray:
-    """The fixed point (3,) that the field carries to a moving one."""
+    """The fixed point (3,) that the field takes to a moving one."""
     linear = np.linalg.inv(field.background)[:3, :3]
     at = np.asarray(point, float) - field.background[:3, 3]
     for _ in range(ITERATIONS):

@@ -6,7 +6,7 @@ output:
     device    kind ("cpu", "cuda:0"), name
     progress  stage, fraction (of the stage), overall (of the whole run, never falling), message
     preview   number, field (the registration so far); the files of the two newest are kept
-    result    field, warped, transform (path of an ITK transform), report, kept (ended early by the user)
+    result    field, warped, transform (path of an ITK transform), report, kept (an intermediate result)
     error     kind (one of ERROR_KINDS), message (what is wrong), hint (what to do), code (the library's)
     ready     no more of this run; the child stays for the next request, whose path it reads from its
               standard input, as JSON on a line

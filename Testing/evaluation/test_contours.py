@@ -47,7 +47,7 @@ def test_a_moving_segment_lies_where_the_transform_leads_into_it():
         assert compared[name]["dice"] > 0.95
         assert compared[name]["mean_mm"] <= 0.15  # a tenth of the longest voxel edge
     assert found.residual_mm == 0
-    assert [item.share_outside for item in found.carried] == [0, 0]
+    assert [item.share_outside for item in found.segments] == [0, 0]
 
 
 def test_a_fixed_segment_goes_the_other_way_through_the_inverse():
@@ -80,7 +80,7 @@ def test_a_segment_lost_on_a_coarse_grid_or_beyond_the_other_scan_is_said():
     source = of(FIXED, dot, beyond)
     coarse = Grid((6, 6, 6), (8.0, 8.0, 8.0), (-12.0, -20.0, -20.0))
     found = propagate_segmentation(source, sitk.Transform(3, sitk.sitkIdentity), "moving-to-fixed", coarse)
-    dot, beyond = found.carried
+    dot, beyond = found.segments
     assert dot.lost and dot.share_outside == 0
     assert beyond.lost and beyond.share_outside == 1
     assert dot.before_ml == pytest.approx(0.0015)
@@ -92,7 +92,7 @@ def test_overlapping_segments_stay_whole_and_sliding_organs_are_named():
     found = propagate_segmentation(source, sitk.Transform(3, sitk.sitkIdentity), "fixed-to-moving", FIXED)
     for before, after in zip(layers, found.segmentation.layers, strict=True):
         np.testing.assert_array_equal(before, after)
-    assert [item.slides for item in found.carried] == [True, False]
+    assert [item.slides for item in found.segments] == [True, False]
 
 
 def test_segmentations_of_two_grids_are_not_compared():

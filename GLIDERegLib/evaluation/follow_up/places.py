@@ -17,8 +17,8 @@ from GLIDERegLib.evaluation.nodules import Evidence, advice, volume_ratios
 class Link:
     """A registration, whatever made it; points (N, 3) are LPS mm.
 
-    to_moving: fixed points to moving points. to_fixed: moving points to fixed points, and how far (N) in mm
-    the way there and back leads away. reaches: whether (N) it says anything at fixed points.
+    to_moving: fixed points to moving points. to_fixed: moving points to fixed points, and the inverse's
+    residual (N) in mm. reaches: whether (N) it says anything at fixed points.
     """
 
     to_moving: PointMap
@@ -42,7 +42,7 @@ def own_place(point: np.ndarray, reference: Volume) -> Place:
     return Place(point, max(reference.grid.spacing) / 2 if reference.grid.contains(point) else None)
 
 
-def carried_place(point: np.ndarray, link: Link, reference: Volume, scan: Volume) -> tuple[Place, str]:
+def propagated_place(point: np.ndarray, link: Link, reference: Volume, scan: Volume) -> tuple[Place, str]:
     """The place of a mark (3), LPS mm, made in a scan (moving) that was registered to the reference scan
     (fixed), and what casts doubt on it (see `evaluation.nodules.advice`), empty where nothing does.
     """
@@ -81,7 +81,7 @@ def expected(
     places: np.ndarray, link: Link | None, reference: Volume, scan: Volume
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places (N, 3) of the reference scan in another scan (N, 3), and whether (N) they are inside both and
-    the registration. link: as for `carried_places`; None for the reference scan itself.
+    the registration. link: as for `propagated_place`; None for the reference scan itself.
     """
     if link is None:
         return places, reference.grid.contains(places)

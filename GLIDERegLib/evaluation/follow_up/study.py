@@ -1,4 +1,4 @@
-"""A whole study: marks measured where they were made, carried to the reference scan, and told apart."""
+"""A whole study: marks measured where they were made, propagated to the reference scan, and told apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.follow_up.identity import Place, follow
-from GLIDERegLib.evaluation.follow_up.places import Link, by_steps, carried_place, expected, own_place
+from GLIDERegLib.evaluation.follow_up.places import Link, by_steps, expected, own_place, propagated_place
 from GLIDERegLib.evaluation.follow_up.rows import Mark, Nodule, Visit, nodules_of
 from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM
 from GLIDERegLib.files.points import PointSet
@@ -115,7 +115,7 @@ def _placed(
     """
     if number == reference:
         return own_place(point, volumes[reference]), "", None
-    place, doubt = carried_place(point, links[reference, number], volumes[reference], volumes[number])
+    place, doubt = propagated_place(point, links[reference, number], volumes[reference], volumes[number])
     steps = steps_to(reference, number)
     if len(steps) < 2 or not all(step in links for step in steps):
         return place, doubt, None

@@ -42,7 +42,7 @@ def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str 
     if not masks.any():
         raise InputError("The segmentation is empty", "Give one with structures in it.", code="empty")
     tissue = codes.SCT.Tissue
-    # Of the standard's families (CID 7162) none fits; the contours were a reader's before they were carried.
+    # Of the standard's families (CID 7162) none fits; the contours were a reader's before.
     made_by = highdicom.AlgorithmIdentificationSequence(
         name="GLIDE-Reg", family=codes.cid7162.ManualProcessing, version=__version__
     )

@@ -1,6 +1,6 @@
 """Registrations of the scene to DICOM and back, by `export-dicom` and `import-dicom` beside Slicer. No Qt.
 
-Volumes that Slicer loaded from DICOM carry their images' UIDs; its database knows where the files are.
+Volumes that Slicer loaded from DICOM hold their images' UIDs; its database knows where the files are.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import slicer
 from GLIDERegLib.files.patients import Patient, different_patients
 from GLIDERegLib.scene.registration.pair import Pair
 
-# Names that DICOM's own dictionary gives; a volume node that came from elsewhere may carry them itself.
+# Names that DICOM's own dictionary gives; a volume node that came from elsewhere may have them itself.
 ATTRIBUTES = {"identifier": "DICOM.PatientID", "name": "DICOM.PatientName", "date": "DICOM.StudyDate"}
 
 

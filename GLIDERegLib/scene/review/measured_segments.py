@@ -12,7 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from GLIDERegLib.scene.registration.checks import LABELMAP
 
-# Says that a segmentation holds measurements, not structures carried there or drawn for something else.
+# Says that a segmentation holds measurements, not structures propagated there or drawn for something else.
 MEASUREMENT = "GLIDEReg.Measurement"
 FOUND_COLOR, READERS_COLOR = (0.1, 0.85, 0.9), (1.0, 0.45, 0.8)
 THICKNESS = 2

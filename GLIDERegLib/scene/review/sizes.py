@@ -23,7 +23,7 @@ from GLIDERegLib.scene.review.table import Row
 LINE_MARGIN_MM = 3.0
 # Where a diameter comes from that was measured from an outline: as found, or the reader's.
 OUTLINES = ("measured", "corrected")
-CARRIED_SEGMENT = "A segment that a transform has bent is no measurement; segment it in the original scan"
+PROPAGATED_SEGMENT = "A segment that a transform has bent is no measurement; segment it in the original scan"
 
 
 def measureRows(
@@ -41,7 +41,7 @@ def measureRows(
     volumes = {"fixed": pair.fixed, "moving": pair.moving}
     lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode", pair.fixed.GetScene())
     segments = {scan: _segmentDiameters(volume) for scan, volume in volumes.items()}
-    refused = {name for volume in volumes.values() for name in _carriedSegments(volume)}
+    refused = {name for volume in volumes.values() for name in _propagatedSegments(volume)}
     measured = []
     for row in rows:
         found = _lineLengths(row, lines, volumes)
@@ -58,7 +58,7 @@ def measureRows(
             changes |= {f"{scan}Diameter": size, f"{scan}DiameterFrom": source}
         row = grown(replace(row, **changes), days)
         if not row.growth and row.label.casefold() in refused:
-            row = replace(row, growth=CARRIED_SEGMENT)
+            row = replace(row, growth=PROPAGATED_SEGMENT)
         measured.append(row)
     return measured
 
@@ -69,7 +69,7 @@ def grown(row: Row, days: float | None) -> Row:
     A segment gives a volume, a typed size or a line a diameter; the two are not compared.
     """
     if not (row.fixedDiameter > 0 and row.movingDiameter > 0):
-        return replace(row, growth="" if row.growth != CARRIED_SEGMENT else row.growth, doublingDays="")
+        return replace(row, growth="" if row.growth != PROPAGATED_SEGMENT else row.growth, doublingDays="")
     if row.fixedDiameterFrom in OUTLINES and row.movingDiameterFrom in OUTLINES:
         # `measuredGrowth` tells it, with the measurement's own error.
         return replace(row, growth="", doublingDays="")
@@ -125,7 +125,7 @@ def _lineLengths(row: Row, lines: Sequence, volumes: dict) -> dict[str, float]:
     return {scan: length for scan, (_, length) in best.items()}
 
 
-def _isCarried(node: slicer.vtkMRMLSegmentationNode) -> bool:
+def _isPropagated(node: slicer.vtkMRMLSegmentationNode) -> bool:
     """Whether a segmentation's shape comes through a deformation, which hides growth or makes it up."""
     parent = node.GetParentTransformNode()
     bent = parent is not None and not parent.IsTransformToWorldLinear()
@@ -140,9 +140,9 @@ def _segmentations(volume: slicer.vtkMRMLVolumeNode) -> list[slicer.vtkMRMLSegme
     return [node for node in own if node.GetNodeReference(role) is volume]
 
 
-def _carriedSegments(volume: slicer.vtkMRMLVolumeNode) -> set[str]:
+def _propagatedSegments(volume: slicer.vtkMRMLVolumeNode) -> set[str]:
     """Names, in lower case, of the segments on the volume that count for nothing."""
-    propagated = [node.GetSegmentation() for node in _segmentations(volume) if _isCarried(node)]
+    propagated = [node.GetSegmentation() for node in _segmentations(volume) if _isPropagated(node)]
     return {s.GetSegment(name).GetName().casefold() for s in propagated for name in s.GetSegmentIDs()}
 
 
@@ -150,7 +150,7 @@ def _segmentDiameters(volume: slicer.vtkMRMLVolumeNode) -> dict[str, float]:
     """Diameter in mm of each segment drawn on the volume, taken for a sphere, by its name in lower case."""
     found = {}
     for node in _segmentations(volume):
-        if _isCarried(node):
+        if _isPropagated(node):
             continue
         segmentation = slicer.vtkSegmentation()
         segmentation.DeepCopy(node.GetSegmentation())

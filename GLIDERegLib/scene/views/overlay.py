@@ -32,7 +32,7 @@ class Overlay:
     def show(self, mode: str, opacity: float = HALF, before: bool = False, blink: bool = True) -> None:
         """Shows one of the ways above, or a kind of map.
 
-        opacity: of the warped scan where it fades, and of a map. before: the moving scan as it lies in
+        opacity: of the warped scan where it fades, and of a map. before: the moving scan, unwarped, in
         place of the warped one. blink: where it flickers, whether it is seen at this moment. A map that has
         not been made yet leaves the fixed scan alone.
         """

@@ -9,7 +9,7 @@ near -1000 (-2000 outside the scanner's field of view becomes -3024); and slices
 converted images keep their order and have the direction (0, 0, -1) along z. Errors in mm depend on neither.
 
 Fixed is full inspiration (T00, iBH), moving full expiration (T50, eBH). DIR-Lab's own evaluation moves every
-carried point to the nearest voxel centre before it measures, hence `snap_to_voxels`: that favours errors
+propagated point to the nearest voxel centre before it measures, hence `snap_to_voxels`: that favours errors
 below half a voxel and must not be compared with plain errors.
 """
 

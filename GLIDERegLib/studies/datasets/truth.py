@@ -65,6 +65,6 @@ TEXTURED = _data_set(
 )
 KNOWN_TRUTH = _data_set(
     "known_truth",
-    "Real scans carried by real breathing, truth known",
+    "Real scans warped by real breathing, truth known",
     "Real chest CT under motion predicted for other patients: other grid, thickness, density and noise.",
 )
