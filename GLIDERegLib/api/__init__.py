@@ -108,7 +108,7 @@ def register_inputs(
     size = refuse_other_size(*pair.scans)
     if pair.initial is not None:
         check_initial(*pair.scans, pair.initial)
-    begin = time.perf_counter()
+    began = time.perf_counter()
     device = choose_device(asked.device)
     factor = magnification(pair.fixed.grid)
     stages = Stages(device, progress, cancel, keep, _at_own_size(preview, factor))
@@ -150,7 +150,7 @@ def register_inputs(
         )
         settings = replace(settings, spacing=asked.spacing) if factor != 1 else settings
         outcome.warnings[:0] = warnings
-        return finished(*pair.scans, outcome, settings, encoder, device, stages, begin, size)
+        return finished(*pair.scans, outcome, settings, encoder, device, stages, began, size)
 
 
 def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Balls]:
@@ -203,7 +203,7 @@ def correct(
     fixed_points, moving_points = (
         np.asarray(points, float).reshape(-1, 3) for points in (fixed_points, moving_points)
     )
-    begin = time.perf_counter()
+    began = time.perf_counter()
     device = choose_device(settings.device)
     stages = Stages(device, progress, cancel, keep)
     with threads(settings.threads), memory_errors():
@@ -227,7 +227,7 @@ def correct(
         )
         outcome = _to_size(outcome, factor)
         size = size_doubt(fixed, moving)
-        result = finished(fixed, moving, outcome, settings, None, device, stages, begin, size)
+        result = finished(fixed, moving, outcome, settings, None, device, stages, began, size)
     result.report["correction"] = {
         when: np.linalg.norm(map_points(transform, fixed_points) - moving_points, axis=1).tolist()
         for when, transform in (("before_mm", present), ("after_mm", result.transform))

@@ -54,10 +54,10 @@ def finished(
     encoder: SliceEncoder | None,
     device: torch.device,
     stages: Stages,
-    begin: float,
+    began: float,
     size: str,
 ) -> Registration:
-    """The result of an outcome; begin: `time.perf_counter()` when the registration began. size: the sentence
+    """The result of an outcome; began: `time.perf_counter()` when the registration did. size: the sentence
     of `size_doubt`.
     """
     with stages.stage("result"):
@@ -77,7 +77,7 @@ def finished(
     report["warnings"] = told + outcome.warnings
     report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
-    report["seconds"] = round(time.perf_counter() - begin, 3)
+    report["seconds"] = round(time.perf_counter() - began, 3)
     return Registration(outcome.displacement, transform, warped, report)
 
 

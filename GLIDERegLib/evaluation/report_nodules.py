@@ -52,6 +52,7 @@ class Nodule:
 
     @property
     def displacement_mm(self) -> float:
+        """Its length."""
         return float(np.linalg.norm(self.moving - self.fixed))
 
 

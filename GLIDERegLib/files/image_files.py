@@ -131,4 +131,5 @@ def _as_scalar_3d(image: sitk.Image, what: str) -> sitk.Image:
 
 
 def times(size: tuple[float, ...]) -> str:
+    """Numbers of the axes as a person reads them: 512 x 512 x 300."""
     return " x ".join(f"{n:.6g}" for n in size)

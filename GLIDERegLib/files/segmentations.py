@@ -47,6 +47,7 @@ class Segmentation:
         return self.layers[segment.layer] == segment.label
 
     def masks(self) -> Iterator[tuple[Segment, np.ndarray]]:
+        """Each segment with its voxels, bool (z, y, x)."""
         for segment in self.segments:
             yield segment, self.mask(segment)
 

@@ -56,7 +56,7 @@ def estimated_bytes(
 
 
 def free_bytes() -> float:
-    """Main memory that this process can still take, within the limit of its container or batch job."""
+    """Bytes of main memory that this process can still take, within the limits of its container or job."""
     free = psutil.virtual_memory().available
     for path in LIMITS:
         with suppress(OSError, ValueError):

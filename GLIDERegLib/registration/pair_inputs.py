@@ -36,12 +36,12 @@ class PairInputs:
 
     @property
     def masks(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Of the fixed and of the moving scan."""
+        """Of the fixed and of the moving scan, bool (z, y, x) on its own grid."""
         return self.fixed_mask, self.moving_mask
 
     @property
     def nodules(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Of the fixed and of the moving scan."""
+        """Of the fixed and of the moving scan, a point in each, (N, 3), LPS mm."""
         return self.fixed_nodules, self.moving_nodules
 
     def enlarged(self, factor: float) -> PairInputs:

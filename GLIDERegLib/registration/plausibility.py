@@ -152,7 +152,8 @@ def orientations(fixed: Volume, moving: Volume, spacing: float) -> dict[str, flo
 
 def exchanged_axes(fixed: Volume, moving: Volume, spacing: float) -> tuple[float, float]:
     """The highest correlation of all shifts as the scans are given, and that of the best of the orientations
-    in which axes of the moving scan are exchanged, as after a quarter turn.
+    in which axes of the moving scan are exchanged, as after a quarter turn. spacing: of the coarse voxels
+    that are compared, mm.
     """
     a, b = (_coarse(volume, spacing) for volume in (fixed, moving))
     given, *others = itertools.permutations(range(3))

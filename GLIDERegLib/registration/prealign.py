@@ -200,7 +200,7 @@ def linear_parts(transform: sitk.Transform) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_affine(matrix: np.ndarray, offset: np.ndarray) -> sitk.AffineTransform:
-    """The affine transform y = matrix x + offset."""
+    """The affine transform y = matrix x + offset, LPS mm; matrix (3, 3), offset (3,)."""
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(np.asarray(matrix, float).ravel().tolist())
     transform.SetTranslation(np.asarray(offset, float).tolist())

@@ -43,10 +43,12 @@ class CancelToken:
         self._file = file
 
     def cancel(self) -> None:
+        """Asks for a stop; from any thread."""
         self._event.set()
 
     @property
     def cancelled(self) -> bool:
+        """Whether a stop was asked for, here or by the file."""
         return self._event.is_set() or (self._file is not None and self._file.exists())
 
     def check(self) -> None:
@@ -121,7 +123,7 @@ class Stages:
         self.step(1.0)
 
     def step(self, fraction: float, message: str = "") -> None:
-        """Reports the fraction done of the current stage and stops here if the user cancelled."""
+        """Reports the share done (0 to 1) of the current stage. Raises Cancelled where that was asked for."""
         self.cancel.check()
         if self._progress is not None:
             self._progress(Progress(self._stage, min(max(float(fraction), 0.0), 1.0), message))

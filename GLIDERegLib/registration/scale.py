@@ -33,6 +33,7 @@ def enlarged(volume: Volume, factor: float) -> Volume:
 
 
 def enlarged_grid(grid: Grid, factor: float) -> Grid:
+    """The same voxels `factor` times as far apart, and the origin as far from zero, LPS mm."""
     spacing, origin = (np.asarray(values) * factor for values in (grid.spacing, grid.origin))
     return Grid.of(grid.size, spacing, origin, grid.direction)
 
@@ -52,7 +53,7 @@ def enlarged_transform(transform: sitk.Transform, factor: float) -> sitk.Transfo
 
 
 def enlarged_field(field: DisplacementField, factor: float) -> DisplacementField:
-    """The field between the enlarged images."""
+    """The field (mm) between the enlarged images, the linear map beyond it included."""
     background = field.background.copy()
     background[:3, 3] *= factor
     vectors = (field.vectors * factor).astype(field.vectors.dtype)

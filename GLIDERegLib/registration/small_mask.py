@@ -39,6 +39,7 @@ class SmallMask:
 
     @property
     def role(self) -> str:
+        """fixed or moving, for messages."""
         return ("fixed", "moving")[self.number]
 
 

@@ -57,6 +57,7 @@ class Track:
 
     @property
     def variance(self) -> float:
+        """Of its place along one axis, mm2; infinite without a mark that tells."""
         return 1 / self._weight if self._weight else math.inf
 
     def add(self, date: int, row: int, place: Place) -> None:

@@ -77,6 +77,7 @@ def _damaged(named: str) -> InputError:
 
 
 def deformable_items(data: pydicom.Dataset, named: str, swapped: bool) -> list[Item]:
+    """The maps of a Deformable Spatial Registration, LPS mm. named: for messages; swapped: big-endian."""
     items = []
     for item in data.DeformableRegistrationSequence:
         before, after = (
@@ -102,6 +103,7 @@ def deformable_items(data: pydicom.Dataset, named: str, swapped: bool) -> list[I
 
 
 def rigid_items(data: pydicom.Dataset, named: str, swapped: bool) -> list[Item]:
+    """The maps of a Spatial Registration, LPS mm, as of `deformable_items`."""
     items = []
     for item in data.RegistrationSequence:
         # The matrices are applied in the order of the items (equation C.20.2-2).
@@ -177,6 +179,7 @@ def _is_identity(matrix: np.ndarray) -> bool:
 
 
 def affine(matrix: np.ndarray) -> sitk.AffineTransform:
+    """Of a homogeneous matrix (4, 4), LPS mm."""
     affine = sitk.AffineTransform(3)
     affine.SetMatrix(matrix[:3, :3].ravel().tolist())
     affine.SetTranslation(matrix[:3, 3].tolist())

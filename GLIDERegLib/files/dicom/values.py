@@ -19,6 +19,7 @@ def value_of(data: Any, name: str) -> Any:
 
 
 def text_of(data: Any, name: str) -> str:
+    """What a tag says in at most 400 printable letters; empty without it."""
     value = value_of(data, name)
     if value is None:
         return ""
@@ -39,14 +40,17 @@ def numbers_of(data: Any, name: str, count: int) -> tuple[float, ...] | None:
 
 
 def number_of(data: Any, name: str) -> float | None:
+    """The number of a tag; None without it, or where it holds several."""
     return (numbers_of(data, name, 1) or (None,))[0]
 
 
 def whole_of(data: Any, name: str, otherwise: int) -> int:
+    """The whole number of a tag; `otherwise` without it."""
     value = number_of(data, name)
     return int(value) if value is not None and abs(value) < 2**40 else otherwise
 
 
 def first_item(data: Any, sequence: str) -> Any:
+    """The first item of a sequence; None without one."""
     items = value_of(data, sequence)
     return items[0] if items else None

@@ -21,6 +21,8 @@ from GLIDERegLib.core.geometry import Grid, Volume
 
 
 class CancelToken(Protocol):
+    """What tells an encoder that the user asked to stop."""
+
     def check(self) -> None:
         """Raises `Cancelled` once the user asked to stop."""
 

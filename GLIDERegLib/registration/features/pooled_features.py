@@ -29,6 +29,7 @@ class PooledFeatures:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Cells (Z, Y, X)."""
         return triple(self.values.shape[1:])
 
 

@@ -239,7 +239,7 @@ class BendingEnergy:
         self._first = [_band(n, 1) for n in shape]
 
     def value_and_gradient(self, field: np.ndarray, weight: float = 1.0) -> tuple[float, np.ndarray]:
-        """Both times `weight`."""
+        """The sum for a field (3, Z, Y, X) float32, and its gradient (3, Z, Y, X), times `weight`."""
         out = np.empty_like(field)
         dots = np.empty(field.shape[0] * field.shape[1])
         # The rows of the gradient are twice the quadratic form's.
