@@ -14,7 +14,6 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-import shiboken6
 import slicer
 import slicer.util
 import vtk
@@ -25,7 +24,7 @@ from .ctk_widgets import WIDGETS as CTK_WIDGETS
 from .ctk_widgets import ctk
 from .desktop import ModuleSelector, qSlicerApplication, qSlicerMainWindow, qSlicerModuleManager
 from .dialogs import dialogs
-from .observing import observing
+from .observing import forget
 from .pythonqt import complaints, qt
 from .signals import disconnectAll
 from .uiloader import UiLoader
@@ -229,7 +228,7 @@ class Host:
         for sender in (self.app, self.moduleManager):
             disconnectAll(sender)
         self.processEvents()
-        if any(shiboken6.isValid(widget) for widget in observing):
+        if forget():
             # Left by the test in a cycle of references, they would go on observing the scene.
             gc.collect()
         self.testing, self.hasMainWindow = False, True

@@ -42,3 +42,14 @@ class Observing:
         for watched, _, tag in gone:
             watched.RemoveObserver(tag)
         self.__dict__["_observed"] = [entry for entry in observed if entry not in gone]
+
+
+def forget() -> bool:
+    """Ends what widgets observe whose C++ side is gone, as it ends with them in Slicer: until Python collects
+    them each event would still call them. Whether any widget is left that observes.
+    """
+    for widget in [widget for widget in observing if not shiboken6.isValid(widget)]:
+        for target, _, tag in widget.__dict__.pop("_observed", ()):
+            target.RemoveObserver(tag)
+        observing.discard(widget)
+    return len(observing) > 0
