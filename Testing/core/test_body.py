@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from GLIDERegLib.core.body import Body, body_mask
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -102,10 +103,18 @@ class TestBody:
         far = ndimage.distance_transform_edt(~body) > 3 * 2 + 1
         assert far.mean() > 0.02 and not found[far].any()
 
-    def test_is_read_at_points_as_on_a_grid_and_nowhere_outside(self):
+    @pytest.mark.parametrize("degrees", [0, 20])
+    @pytest.mark.parametrize("axes", ["xyz", "yzx", "zyx"])
+    def test_is_read_at_points_as_on_a_grid_and_nowhere_outside(self, axes, degrees):
         image, _, _ = scan()
-        body, grid = Body(image), image.grid.resized((3.0, 2.5, 7.0))
-        assert np.array_equal(body.at(grid.points()), body.on(grid))
+        turn = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+        turn = turn @ np.eye(3)[["xyz".index(axis) for axis in axes]] * [1, -1, 1]
+        # It reaches beyond the image along one axis.
+        spacing, size = np.array([3.0, 2.5, 7.0]), (30, 24, 60)
+        origin = image.grid.center + [9.0, 0.3, -4.0] - turn @ (spacing * (np.array(size) - 1) / 2)
+        body, grid = Body(image), Grid.of(size, spacing, origin, tuple(turn.ravel().tolist()))
+        found = body.on(grid)
+        assert np.array_equal(body.at(grid.points()), found) and 0.01 < found.mean() < 0.99
         assert not body.at(image.grid.corners() + 100).any()
 
     @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])

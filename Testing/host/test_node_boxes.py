@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 VOLUME, LABELS = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode"
@@ -389,3 +391,19 @@ def test_a_segment_selector_goes_to_the_first_segment_unless_none_is_a_choice(sl
     other.setMRMLScene(slicer.mrmlScene)
     other.setCurrentNode(node)
     assert other.currentSegmentID() == ""
+
+
+def test_a_box_that_is_deleted_hears_nothing_more_of_the_scene(slicerHost, monkeypatch):
+    """Else each test of the panel would be slower than the one before, by what Python keeps of its panel."""
+    import shiboken6
+
+    from host import observing
+
+    kept, heard = made(), []
+    shiboken6.delete(kept)
+    slicerHost.reset()
+    valid = shiboken6.isValid
+    looked = SimpleNamespace(isValid=lambda widget: heard.append(widget is kept) or valid(widget))
+    monkeypatch.setattr(observing, "shiboken6", looked)
+    add("CT")
+    assert not any(heard)
