@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import stat
 import sys
@@ -228,9 +227,7 @@ class Host:
         for sender in (self.app, self.moduleManager):
             disconnectAll(sender)
         self.processEvents()
-        if forget():
-            # Left by the test in a cycle of references, they would go on observing the scene.
-            gc.collect()
+        forget()
         self.testing, self.hasMainWindow = False, True
         self.dialogs.clear()
         self.packaging.reset()

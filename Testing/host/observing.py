@@ -44,12 +44,13 @@ class Observing:
         self.__dict__["_observed"] = [entry for entry in observed if entry not in gone]
 
 
-def forget() -> bool:
-    """Ends what widgets observe whose C++ side is gone, as it ends with them in Slicer: until Python collects
-    them each event would still call them. Whether any widget is left that observes.
+def forget() -> None:
+    """Ends the widgets that observe and what they observe: until Python collects the wrappers, if ever, each
+    event would call them, as it does not in Slicer once their C++ side is gone.
     """
-    for widget in [widget for widget in observing if not shiboken6.isValid(widget)]:
+    for widget in list(observing):
         for target, _, tag in widget.__dict__.pop("_observed", ()):
             target.RemoveObserver(tag)
-        observing.discard(widget)
-    return len(observing) > 0
+        if shiboken6.isValid(widget):
+            shiboken6.delete(widget)
+    observing.clear()
