@@ -12,8 +12,9 @@ from dicom_objects import UID, a_series, hu, places
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.files.dicom.registration_object import read_registration
-from GLIDERegLib.files.transforms import map_points, write_transform
+from GLIDERegLib.files.transforms import write_transform
 from GLIDERegLib.files.volumes import write_volume
+from GLIDERegLib.transforms.points import map_points
 
 TWENTY = np.radians(20)
 TURNED = tuple(

@@ -12,20 +12,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "GLIDERegLib"
+ENGINE = ("core", "registration", "transforms", "files", "evaluation", "api")
 # What each layer may import of the library, beside itself.
 ALLOWED = {
     "core": set(),
     "errors": {"core"},
     "processes": {"core"},
     "registration": {"core"},
-    "files": {"core", "registration"},
-    "evaluation": {"core", "registration", "files"},
-    "api": {"core", "registration", "files", "evaluation"},
-    "worker": {"core", "processes", "registration", "files", "evaluation", "api"},
-    "cli": {"core", "processes", "registration", "files", "evaluation", "api", "worker"},
-    "studies": {"core", "processes", "registration", "files", "evaluation", "api", "worker", "cli"},
-    "scene": {"core", "processes", "registration", "files", "evaluation", "api", "worker"},
-    "panel": {"core", "processes", "registration", "files", "evaluation", "api", "worker", "scene"},
+    "transforms": {"core", "registration"},
+    "files": {"core", "registration", "transforms"},
+    "evaluation": {"core", "registration", "transforms", "files"},
+    "api": {"core", "registration", "transforms", "files", "evaluation"},
+    "worker": {"processes", *ENGINE},
+    "cli": {"processes", *ENGINE, "worker"},
+    "studies": {"processes", *ENGINE, "worker", "cli"},
+    "scene": {"processes", *ENGINE, "worker"},
+    "panel": {"processes", *ENGINE, "worker", "scene"},
 }
 QT, SLICER, VTK = (
     {"qt", "ctk", "PythonQt", "PySide6", "PyQt5", "PyQt6"},
@@ -37,6 +39,7 @@ FORBIDDEN = {
     "errors": QT | SLICER | VTK | {"torch", "SimpleITK", "numba"},
     "processes": QT | SLICER | VTK | {"torch", "SimpleITK", "numpy"},
     "registration": QT | SLICER | VTK | {"pooch", "requests"},
+    "transforms": QT | SLICER | VTK | {"torch"},
     "files": QT | SLICER | VTK,
     "evaluation": QT | SLICER | VTK,
     "api": QT | SLICER | VTK,

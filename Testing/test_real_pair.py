@@ -9,9 +9,10 @@ import GLIDERegLib as glidereg
 from GLIDERegLib.cli import main
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.points import read_points
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import from_sitk
 from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.transforms.points import map_points
 
 # Its two marks most probably do not correspond: every method is 12 to 15 mm off there and nowhere else.
 DOUBTFUL = "L035"

@@ -24,7 +24,6 @@ from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.files.feature_cache import FeatureCache
-from GLIDERegLib.files.transforms import field_grid, map_points
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import rigid_nodules, scale, small_mask
 from GLIDERegLib.registration.features.encoding import SliceEncoder
@@ -35,6 +34,7 @@ from GLIDERegLib.registration.pipeline import register_pair
 from GLIDERegLib.registration.prealign import prealign
 from GLIDERegLib.registration.progress import CancelToken, PreviewCallback, ProgressCallback, Stages
 from GLIDERegLib.registration.result import Outcome
+from GLIDERegLib.transforms.points import field_grid, map_points
 
 __all__ = [
     "PairInputs",

@@ -12,9 +12,10 @@ from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import AIR_HU, in_hounsfield, is_ct, note, scale_of
 from GLIDERegLib.core.errors import InputError, one_sentence
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.transforms import check_invertible, map_points
+from GLIDERegLib.files.transforms import check_invertible
 from GLIDERegLib.registration import scale
 from GLIDERegLib.registration.pair_inputs import PairInputs
+from GLIDERegLib.transforms.points import map_points
 
 # Voxels along an axis that are looked at, a choice: a body's width to 2 %.
 SAMPLES = 64

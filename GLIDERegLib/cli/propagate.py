@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
     from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
     from GLIDERegLib.files.points import read_points, write_points
-    from GLIDERegLib.files.transforms import propagate, read_transform
+    from GLIDERegLib.files.transforms import read_transform
+    from GLIDERegLib.transforms.points import propagate
 
     given = [getattr(options, role) for role in ROLES if getattr(options, role)]
     refuse_overwriting([options.points, options.transform, *given], [options.output])

@@ -176,7 +176,7 @@ def _propagate_points(
     """Writes the points propagated to the other image; returns what the report tells of them."""
     from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
     from GLIDERegLib.files.points import write_points
-    from GLIDERegLib.files.transforms import propagate
+    from GLIDERegLib.transforms.points import propagate
 
     fixed, moving = grids
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
@@ -220,7 +220,7 @@ def _registration_error(points: dict[str, PointSet], result: Registration, warni
     from GLIDERegLib.evaluation.doubts import same_points_doubt
     from GLIDERegLib.evaluation.metrics import target_registration_error
     from GLIDERegLib.files.pairing import match_labels
-    from GLIDERegLib.files.transforms import map_points
+    from GLIDERegLib.transforms.points import map_points
 
     try:
         matching = match_labels(points["fixed"].given_labels, points["moving"].given_labels)

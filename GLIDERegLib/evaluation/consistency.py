@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.evaluation.landmarks.regions import Regions
-from GLIDERegLib.files.transforms import in_field, map_points
+from GLIDERegLib.transforms.points import in_field, map_points
 
 # A choice: the 95th percentile of so many stands on 150 points; each costs an inversion.
 POINTS = 3000

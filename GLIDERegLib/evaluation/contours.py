@@ -14,8 +14,8 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import warp
 from GLIDERegLib.evaluation.surfaces import compare_masks
 from GLIDERegLib.files.segmentations import Segment, Segmentation
-from GLIDERegLib.files.transforms import DIRECTIONS, inverse_points, map_points
 from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.transforms.points import DIRECTIONS, inverse_points, map_points
 
 # mm between the nodes of an inverse, and how many of them the field is continued beyond the scan.
 INVERSE_SPACING_MM, INVERSE_MARGIN = 2.0, 10

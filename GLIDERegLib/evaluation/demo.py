@@ -13,8 +13,8 @@ from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.evaluation.phantom import Phantom
 from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.files.points import PointSet, write_points
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import write_volume
+from GLIDERegLib.transforms.points import map_points
 
 # Voxels and mm along x, y, z.
 SIZES = {"small": ((64, 64, 56), (6.0, 6.0, 6.0)), "full": ((192, 192, 160), (2.0, 2.0, 2.0))}

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.transforms.points import map_points
 
 # By how much similarity must have fallen to cast doubt: breath alone changes the lungs' density and lowers it
 # by up to 0.02, see `registration.plausibility`.

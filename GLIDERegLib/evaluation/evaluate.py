@@ -26,9 +26,9 @@ from GLIDERegLib.evaluation.doubts import (
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.files.points import PointSet
-from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
 from GLIDERegLib.files.volumes import to_sitk
 from GLIDERegLib.registration.field import DisplacementField, jacobian_determinant
+from GLIDERegLib.transforms.points import in_field, inverse_points, map_points
 
 # Choices: finer sampling, or more of it, tells the same figures more slowly.
 FINEST_MM = 2.0

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError, shortened, system_refusals
+from GLIDERegLib.core.points import PointSet
 from GLIDERegLib.files.kinds import refuse_mistaken
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.point_tables import FCSV_COLUMNS, parse_table, position, system_of
@@ -28,32 +28,6 @@ SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-
-
-@dataclass(frozen=True)
-class PointSet:
-    """Labelled points: `labels` (N) need not be unique, `points` (N, 3) are LPS mm.
-
-    unnamed: True where the file gave no label, and these are P1, P2, ... for want of others.
-    """
-
-    labels: list[str]
-    points: np.ndarray
-    unnamed: bool = False
-
-    def __post_init__(self):
-        if np.shape(self.points) != (len(self.labels), 3):
-            raise ValueError(
-                f"{counted(len(self.labels), 'label')} for points of shape {np.shape(self.points)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def given_labels(self) -> list[str]:
-        """The labels to pair by: empty ones where none was given."""
-        return [""] * len(self) if self.unnamed else list(self.labels)
 
 
 @system_refusals()

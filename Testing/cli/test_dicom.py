@@ -6,8 +6,9 @@ from dicom_registrations import CLOSE_MM, TURNED_GRID, a_pair, analytic, check, 
 
 from GLIDERegLib.files.dicom.registered_scans import read_scan
 from GLIDERegLib.files.segmentations import Segment, Segmentation, write_segmentation
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume
+from GLIDERegLib.transforms.points import map_points
 
 
 def test_the_command_line_writes_and_reads_back(glidereg, tmp_path):

@@ -6,8 +6,8 @@ import pytest
 import GLIDERegLib as glidereg
 from GLIDERegLib.core.ct import OUTSIDE_FIELD_OF_VIEW_HU, in_hounsfield, is_ct, note
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration.working_grid import prepare_alone
+from GLIDERegLib.transforms.points import map_points
 
 SETTINGS = glidereg.Settings.preset("fast", features="local")
 DEFAULT = glidereg.Settings.preset("default", features="local")

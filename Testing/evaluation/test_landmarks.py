@@ -19,8 +19,9 @@ from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA
 from GLIDERegLib.evaluation.landmarks.refinement import refine
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 from GLIDERegLib.evaluation.phantom import make_phantom
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume
+from GLIDERegLib.transforms.points import map_points
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 

@@ -28,7 +28,8 @@ from GLIDERegLib.files.dicom.registration_items import RIGID
 from GLIDERegLib.files.dicom.registration_object import read_registration
 from GLIDERegLib.files.dicom.registration_writer import export_registration
 from GLIDERegLib.files.dicom.vector_grid import grid_for, sampled
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
+from GLIDERegLib.transforms.points import map_points
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
+from GLIDERegLib.transforms.points import map_points
 
 AFFINE = np.diag([-5.0, -5.0, 5.0, 1.0])  # voxel to RAS: a grid from LPS (0, 0, 0)
 MOVE = np.array([-10.0, -3.0, 2.0])  # RAS; LPS (10, 3, 2)

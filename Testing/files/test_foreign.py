@@ -8,8 +8,9 @@ import pytest
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume
+from GLIDERegLib.transforms.points import map_points
 
 ROWS = "1 0 0 5\n0 1 0 -3\n0 0 1 2\n"
 MATRIX = ROWS + "0 0 0 1\n"

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.files.grids import read_grid
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume
+from GLIDERegLib.transforms.points import map_points
 
 VALUES = np.random.default_rng(0).integers(-1000, 100, (9, 10, 11)).astype(np.int16)
 C, S = np.cos(0.3), np.sin(0.3)

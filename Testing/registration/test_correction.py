@@ -9,12 +9,12 @@ import torch
 
 import GLIDERegLib as glidereg
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.correction import REACH_MM, TOLERANCE_MM
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.joint_energy import PointTerm
+from GLIDERegLib.transforms.points import map_points
 
 # mm; what a reader sees at once, and what the field is wrong by at three places.
 WRONG_MM, WIDTH_MM = 5.0, 15.0

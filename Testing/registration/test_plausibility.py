@@ -11,9 +11,9 @@ from scipy import ndimage
 import GLIDERegLib as glidereg
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.phantom import make_phantom
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import read_volume
 from GLIDERegLib.registration import plausibility, scale
+from GLIDERegLib.transforms.points import map_points
 
 SETTINGS = glidereg.Settings.preset("fast", features="local")
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)

@@ -10,10 +10,11 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import displacement_on
 from GLIDERegLib.evaluation.phantom import LABELS, Breathing
 from GLIDERegLib.files.points import read_points
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume, write_volume
 from GLIDERegLib.studies.datasets import DATA_SETS, find_cases, phantoms, warped_scans
 from GLIDERegLib.studies.datasets.dataset import make_once
+from GLIDERegLib.transforms.points import map_points
 
 TINY = {"size": (36, 34, 32), "spacing": 10.0}
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.files.points import PointSet, read_points, write_points
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_volume, write_volume
 from GLIDERegLib.studies.benchmark.by_family import FAMILY_COLUMNS, family_tables
 from GLIDERegLib.studies.benchmark.run import Results
@@ -18,6 +18,7 @@ from GLIDERegLib.studies.benchmark.truth import PLEURA_MM, Smoothness, regions_o
 from GLIDERegLib.studies.datasets import families, find_cases
 from GLIDERegLib.studies.datasets.known_truth import write_vectors
 from GLIDERegLib.studies.datasets.random_chest import make_random_chest
+from GLIDERegLib.transforms.points import map_points
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from scipy import ndimage
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import evaluate_transform
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_mask, read_volume, to_sitk
 from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.studies.datasets.known_truth import STEEPEST, Motion, warp_real, write_field
+from GLIDERegLib.transforms.points import map_points
 
 TURNED = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
 GRID = Grid((56, 50, 60), (4.0, 4.5, 3.5), (-60.0, 20.0, -300.0), TURNED)

@@ -9,8 +9,8 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.studies.peers.conversion import CONVENTIONS, read_result
+from GLIDERegLib.transforms.points import map_points
 
 TOLERANCE_MM = 1e-3
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -11,13 +11,13 @@ import SimpleITK as sitk
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import write_volume
 from GLIDERegLib.studies.cases import Task
 from GLIDERegLib.studies.code import own_version
 from GLIDERegLib.studies.peers import METHODS, choose_methods
 from GLIDERegLib.studies.peers.packages import PYTHON_VARIABLE, SCRIPTS, package_peers, peers_python
 from GLIDERegLib.studies.peers.runner import run_method
+from GLIDERegLib.transforms.points import map_points
 
 # No component is another's negative, so that exchanged axes show as much as a wrong sign.
 SHIFT = np.array([6.0, -4.0, 8.0])

@@ -26,13 +26,14 @@ from GLIDERegLib.core.settings import Level, Settings
 from GLIDERegLib.evaluation.metrics import target_registration_error
 from GLIDERegLib.files.pairing import match_labels
 from GLIDERegLib.files.points import read_points
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_mask, read_volume
 from GLIDERegLib.registration.memory import estimated_bytes
 from GLIDERegLib.studies.benchmark.truth import Smoothness, regions_of, truth_error
 from GLIDERegLib.studies.cases import Case
 from GLIDERegLib.studies.datasets import find_cases, phantoms
 from GLIDERegLib.studies.datasets.families import random_chests
+from GLIDERegLib.transforms.points import map_points
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROLES = ("baseline", "followup")

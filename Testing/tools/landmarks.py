@@ -24,8 +24,9 @@ from GLIDERegLib.evaluation.landmarks.matching import Landmarks, find_landmarks
 from GLIDERegLib.evaluation.landmarks.names import BODY
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 from GLIDERegLib.evaluation.phantom import make_phantom
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_labels, read_volume
+from GLIDERegLib.transforms.points import map_points
 
 HEAD = (
     "pair",

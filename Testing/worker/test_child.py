@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_run_gives_the_bits_of_the_library_and_tells_its_way(images, quick, start, listen, small_phantom):
     from GLIDERegLib.api import register
     from GLIDERegLib.core.settings import Settings
-    from GLIDERegLib.files.transforms import map_points, read_transform
+    from GLIDERegLib.files.transforms import read_transform
     from GLIDERegLib.files.volumes import read_volume
     from GLIDERegLib.registration.field import DisplacementField
+    from GLIDERegLib.transforms.points import map_points
 
     job = start(**images, settings=quick, preview_seconds=0.0)
     previews, error_of_previews = [], []

@@ -30,7 +30,7 @@ def link_of(transform) -> Link:
     """A link of a SimpleITK transform from fixed to moving points."""
     from functools import partial
 
-    from GLIDERegLib.files.transforms import in_field, inverse_points, map_points
+    from GLIDERegLib.transforms.points import in_field, inverse_points, map_points
 
     return Link(
         partial(map_points, transform), partial(inverse_points, transform), partial(in_field, transform)

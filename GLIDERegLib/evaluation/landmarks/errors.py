@@ -14,7 +14,7 @@ from GLIDERegLib.evaluation.landmarks.between import COVERED_MM, expected_error
 from GLIDERegLib.evaluation.landmarks.matching import Landmarks
 from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA
 from GLIDERegLib.evaluation.landmarks.regions import Regions
-from GLIDERegLib.files.transforms import map_points
+from GLIDERegLib.transforms.points import map_points
 
 # Choices: as many places as a reader looks at, and the share left out of which a sentence is worth while.
 WORST = 10

@@ -17,8 +17,8 @@ from GLIDERegLib.files.dicom.read import DicomInfo, read_grid, read_info
 from GLIDERegLib.files.dicom.tags import read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.patients import different_patients
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.files.volumes import read_volume
+from GLIDERegLib.transforms.points import map_points
 
 # Share of a spacing: NIfTI keeps six digits.
 ROUNDED = 1e-3

@@ -21,7 +21,7 @@ from GLIDERegLib.files.dicom.registration_items import DEFORMABLE
 from GLIDERegLib.files.dicom.registration_object import is_of, read_registration
 from GLIDERegLib.files.dicom.vector_grid import decimals, grid_for, grid_item, sampled
 from GLIDERegLib.files.outputs import whole_file
-from GLIDERegLib.files.transforms import field_grid, map_points
+from GLIDERegLib.transforms.points import field_grid, map_points
 
 # Points of the fixed scan at which what was written is compared with what was to be written.
 CHECKED = 2000

@@ -10,11 +10,12 @@ from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.evaluation.evaluate import displacement_on, evaluate_transform
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
 from GLIDERegLib.files.points import read_points
-from GLIDERegLib.files.transforms import map_points, read_transform
+from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume
 from GLIDERegLib.registration.field import jacobian_determinant
 from GLIDERegLib.studies.benchmark.truth import Smoothness, regions_of, truth_error
 from GLIDERegLib.studies.cases import Case
+from GLIDERegLib.transforms.points import map_points
 
 SLAB = 32
 

@@ -10,8 +10,8 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.evaluation.evaluate import displacement_on
 from GLIDERegLib.evaluation.landmarks.names import PLEURA_MM
 from GLIDERegLib.evaluation.metrics import jacobian_statistics, target_registration_error
-from GLIDERegLib.files.transforms import map_points
 from GLIDERegLib.registration.field import jacobian_determinant
+from GLIDERegLib.transforms.points import map_points
 
 TRUTH_VOXELS = 20_000
 # Kabus et al. (MICCAI 2009) found errors three times as high near the pleura; they told of its last

@@ -1,0 +1,1 @@
+"""What any transform does to points, whatever tool made it."""
