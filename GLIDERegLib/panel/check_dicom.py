@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.registration.dicom_objects import (
@@ -68,9 +69,8 @@ class DicomButtons:
         except InputError as error:
             self._tell(said(error))
             return
-        if not slicer.util.confirmOkCancelDisplay(
-            _("A DICOM Deformable Spatial Registration will be written.") + f"\n{shown}"
-        ):
+        question = _("A DICOM Deformable Spatial Registration will be written.")
+        if not slicer.util.confirmOkCancelDisplay(plain(f"{question}\n{shown}")):
             return
         path = qt.QFileDialog.getSaveFileName(
             slicer.util.mainWindow(), _("Save the DICOM object"), "registration.dcm", _("DICOM (*.dcm)")

@@ -15,6 +15,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.follow_up.rows import NOT_MEASURED
 from GLIDERegLib.evaluation.follow_up.study import Study
 from GLIDERegLib.panel.follow_up_readers import Readers
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.follow_up.curve import drawCurve
 from GLIDERegLib.scene.follow_up.decisions import Decision, shownTo
@@ -155,7 +156,7 @@ class NoduleDates:
         for n, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(plain(text))
                 view.setItem(n, column, item)
         selected = next((n for n, row in enumerate(rows) if row[0] == number), -1)
         if selected >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import qt
@@ -16,6 +17,7 @@ from GLIDERegLib.panel.nodules_history import NodulesHistory
 from GLIDERegLib.panel.nodules_measure import MeasureSection
 from GLIDERegLib.panel.nodules_table import NoduleTable
 from GLIDERegLib.panel.patients import confirmOnePatient
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.report import ReportButton
 from GLIDERegLib.scene.registration.identity import describePair, patientMismatch, scanNames
@@ -194,7 +196,8 @@ class NodulesPage:
         except InputError as error:
             ui.pairLabel.text = problem = said(error)
         ui.updateButton.enabled = not problem
-        ui.updateButton.toolTip = problem or _("Propagates the nodules, judges each, and fills the table.")
+        tip = problem or _("Propagates the nodules, judges each, and fills the table.")
+        ui.updateButton.toolTip = plain(tip)
         ui.matchButton.enabled = ui.editButton.enabled = bool(self._rows) and not problem
         self._measure.enable(self._node.daysBetween if self._node is not None else None)
 
@@ -213,9 +216,9 @@ class NodulesPage:
         reason = patientMismatch((review.pair.fixed, review.pair.moving))
         if not confirmOnePatient(reason, lambda texts: self._say(texts[0])):
             return
-        if plan.lost and not slicer.util.confirmYesNoDisplay(LOST.format(labels=", ".join(plan.lost))):
+        if plan.lost and not _confirmed(LOST, plan.lost):
             return
-        keep = not plan.moved or slicer.util.confirmYesNoDisplay(MOVED.format(labels=", ".join(plan.moved)))
+        keep = not plan.moved or _confirmed(MOVED, plan.moved)
         with slicer.util.WaitCursor():
             # Questions and the cursor let events through, and the scene may have been closed.
             if self._node is not node:
@@ -369,3 +372,7 @@ class NodulesPage:
         writeMatching(table, matching)
         node.matchTable = table
         self.ui.matchLabel.text = describeMatching(matching)
+
+
+def _confirmed(question: str, labels: Sequence[str]) -> bool:
+    return slicer.util.confirmYesNoDisplay(plain(question.format(labels=", ".join(labels))))

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from GLIDERegLib.panel.choices import ChoiceBox
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.scene.review.table import ACCEPTED, REJECTED, UNSURE, Row, describeRow, uncertaintyText
 
 COLUMNS = (_("Nodule"), _("Position"), _("Status"), _("Diam. (mm)"))
@@ -81,7 +82,7 @@ class NoduleTable:
             texts = (row.label, place, row.status, diameterText(row))
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(row.reason)
+                item.setToolTip(plain(row.reason))
                 if column == 1 and row.advice:
                     item.setForeground(qt.QBrush(qt.QColor(REVIEW_COLOR)))
                 view.setItem(n, column, item)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.dependencies import ensureExtra
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contour_export import SceneContourExport, describeContours
@@ -61,7 +62,7 @@ class ContourDicomButtons:
         except InputError as error:
             self._tell(said(error))
             return
-        if not slicer.util.confirmOkCancelDisplay(_("A DICOM object will be written.") + f"\n{shown}"):
+        if not slicer.util.confirmOkCancelDisplay(plain(_("A DICOM object will be written.") + f"\n{shown}")):
             return
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the DICOM object"))
         # The scene may have been closed while the dialogs were open.

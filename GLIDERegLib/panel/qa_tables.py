@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.evaluation.record.numbers import Number
 from GLIDERegLib.evaluation.record.record import Look
+from GLIDERegLib.panel.plain import plain
 
 SETTING = "GLIDEReg/SiteTolerances"
 LOOKED = (_("What"), _("First seen, UTC"))
@@ -74,7 +75,7 @@ class QaTables:
         for row, texts in enumerate(rows):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(plain(text))
                 if column != editable:
                     item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 view.setItem(row, column, item)

@@ -12,6 +12,7 @@ from GLIDERegLib.panel.binding import ParameterBinding
 from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.correction import CorrectionSection
 from GLIDERegLib.panel.patients import confirmOnePatient
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.prerequisites import Prerequisites, needsWeights
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.run import RunController
@@ -158,7 +159,7 @@ class RegistrationPanel:
         problem = self.problem()
         ui = self.ui
         ui.applyButton.enabled = problem is None and not busy
-        ui.applyButton.toolTip = problem or _("Register the moving scan to the fixed scan.")
+        ui.applyButton.toolTip = plain(problem or _("Register the moving scan to the fixed scan."))
         self._correction.enable(self.node, busy)
         ui.cancelButton.enabled = self.logic.registration.state is not State.CANCELLING
         ui.keepButton.enabled = not self._ending

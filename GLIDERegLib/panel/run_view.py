@@ -8,6 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.worker.job import State
 
 
@@ -45,7 +46,7 @@ class RunView:
     def enable(self, problem: str | None, busy: bool, toolTip: str) -> None:
         """Start and stop as they can be used; problem: why nothing can be started, which is said, too."""
         self._start.enabled = problem is None and not busy
-        self._start.toolTip = problem or toolTip
+        self._start.toolTip = plain(problem or toolTip)
         self._stop.enabled = self._run().state is not State.CANCELLING
         if not busy:
             self.say([problem] if problem else [])

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.keys import keysOf
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.scene.review.history import History
 
@@ -34,7 +35,8 @@ class UndoButtons:
         nothing = (_("Nothing to undo"), _("Nothing to redo"))
         for n, button in enumerate(self._buttons):
             button.enabled = bool(texts[n])
-            button.toolTip = f"{tips[n].format(text=texts[n]) if texts[n] else nothing[n]} ({self._keys[n]})"
+            tip = tips[n].format(text=texts[n]) if texts[n] else nothing[n]
+            button.toolTip = plain(f"{tip} ({self._keys[n]})")
 
     def _do(self, act: Callable[[], None]) -> None:
         try:

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from GLIDERegLib.core.errors import GlideRegError
+from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.weights import Download, confirmDownload, removeCheckpoint
 
@@ -67,7 +68,7 @@ class WeightsControl:
         if failure is None:
             self._checkpoints[self._coming]["present"] = True
         else:
-            slicer.util.errorDisplay(failure)
+            slicer.util.errorDisplay(plain(failure))
             if self._closed:
                 return
         self._update()
@@ -94,7 +95,7 @@ class WeightsControl:
                 self._download.start()
                 self._changed()
         except GlideRegError as error:
-            slicer.util.errorDisplay(said(error))
+            slicer.util.errorDisplay(plain(said(error)))
         if not self._closed:
             self._update()
 

@@ -10,7 +10,7 @@ import fnmatch
 import re
 import types
 
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from . import dialogs
@@ -242,8 +242,6 @@ class ctkPathLineEdit(QWidget):
         super().__init__(parent)
         self._combo = qt.QComboBox()
         self._combo.setEditable(True)
-        self._combo.setMinimumContentsLength(8)
-        self._combo.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self._combo.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Fixed)
         self._button = qt.QToolButton()
         self._button.setText("...")
@@ -291,6 +289,14 @@ class ctkPathLineEdit(QWidget):
 
     def comboBox(self):
         return self._combo
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        """As wide as its text, unless `sizeAdjustPolicy` is the minimum."""
+        hint = QtWidgets.QWidget.minimumSizeHint(self)
+        if self.sizeAdjustPolicy == self.AdjustToMinimumContentsLength:
+            return hint
+        text = QtGui.QFontMetrics(QtWidgets.QWidget.font(self)).horizontalAdvance(self.currentPath)
+        return hint.expandedTo(QtCore.QSize(text + hint.height(), 0))
 
     def setCurrentPath(self, path: str) -> None:
         self._combo.setEditText(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PySide6 import QtWidgets
 
 from .placeholders import placeholder, stored
-from .pythonqt import qt, wrapped
+from .pythonqt import qt, refuseRich, wrapped
 
 _Box = QtWidgets.QMessageBox
 _SINGLE = (_Box.NoButton, _Box.Ok, _Box.Close, _Box.Cancel)
@@ -52,6 +52,8 @@ class Dialogs:
     def ask(self, shown: ShownDialog, dialog=None):
         """Records a dialog and gives the scripted answer; AssertionError where the test gave none."""
         self.shown.append(shown)
+        if shown.kind == "message":
+            refuseRich(shown.text, f"the message {shown.title!r}")
         if self.answers:
             answer = self.answers.pop(0)
             return answer(dialog) if isinstance(answer, Callable) else answer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from . import dialogs, pythonqt, version
@@ -62,9 +63,8 @@ class qMRMLNodeComboBox(NodeRows, QWidget):
         self._scene, self._ids, self._current, self._wanted = None, [], None, None
         self._filter, self._baseNames = NodeFilter(), {}
         self._combo = qt.QComboBox()
-        # Long node names must not widen the panel.
-        self._combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-        self._combo.setMinimumContentsLength(10)
+        # As wide as its widest entry when it is first laid out, unless the widget's policy ignores that.
+        self._combo.setSizePolicy(QtWidgets.QSizePolicy.Expanding, QtWidgets.QSizePolicy.Expanding)
         layout = qt.QHBoxLayout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
@@ -85,7 +85,11 @@ class qMRMLNodeComboBox(NodeRows, QWidget):
     renameEnabled = stored(bool, "_renameEnabled", False, "_refill")
     selectNodeUponCreation = stored(bool, "_selectNodeUponCreation", True)
     interactionNodeSingletonTag = stored(str, "_interactionNodeSingletonTag", "Singleton")
-    sizeAdjustPolicy = stored(int, "_sizeAdjustPolicy", 0)
+    sizeAdjustPolicy = Property(
+        int,
+        lambda self: self._combo.sizeAdjustPolicy.value,
+        lambda self, policy: self._combo.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy(policy)),
+    )
     currentNodeID = Property(
         str, lambda self: self._current or "", lambda self, nodeID: self.setCurrentNodeID(nodeID)
     )

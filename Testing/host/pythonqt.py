@@ -84,6 +84,23 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def refuseRich(text: str, where: str) -> None:
+    """Complains of a text that Qt takes for HTML though nobody wrote it as such: what it holds between < and
+    >, as a scan's name may, would not be seen, and its lines would run together.
+    """
+    if QtGui.Qt.mightBeRichText(text) and not text.startswith(("<qt>", "<table")):
+        complain(f"{where} would be read as HTML: {text!r}")
+
+
+def _refuseRichText(owner: QObject, name: str, value) -> None:
+    if name == "toolTip":
+        refuseRich(str(value), f"the tool tip of {QObject.objectName(owner)}")
+    elif name == "text" and isinstance(owner, QtWidgets.QLabel):
+        isPlain = QtWidgets.QLabel.textFormat(owner) == QtCore.Qt.PlainText
+        if not isPlain and QtGui.Qt.mightBeRichText(str(value)):
+            complain(f"the label {QObject.objectName(owner)} would be read as HTML: {value!r}")
+
+
 # True while a .ui file is loaded: PySide6 then hangs every named child on its parent, PythonQt does not.
 _loading = False
 
@@ -207,6 +224,8 @@ def _set(owner: QObject, name: str, value) -> bool:
     elif name in propertiesOf(cls):
         if not propertiesOf(cls)[name]:
             raise AttributeError(f"Property '{name}' of {cls.__name__} object is not writable")
+        if not _loading:
+            _refuseRichText(owner, name, value)
         try:
             fitting = converted(toNative(value), _propertyType(cls, name))
         except TypeError:
@@ -401,6 +420,17 @@ def _makeQt() -> types.ModuleType:
 
 
 qt = _makeQt()
+
+
+class _TableWidgetItem(QtWidgets.QTableWidgetItem):
+    """No QObject, and yet its tool tip may be taken for HTML."""
+
+    def setToolTip(self, text: str) -> None:
+        refuseRich(text, "the tool tip of a cell")
+        super().setToolTip(text)
+
+
+qt.QTableWidgetItem = _TableWidgetItem
 QWidget = qt.QWidget
 
 

@@ -36,6 +36,15 @@ def test_a_path_that_fits_no_name_filter_is_not_told(ctk):
     assert said == ["a.pt", True, "a.pth", False]
 
 
+def test_a_path_line_demands_the_width_of_its_path(ctk):
+    path = ctk.ctkPathLineEdit()
+    before = path.minimumSizeHint.width()
+    path.currentPath = "/" + "x" * 300
+    assert path.minimumSizeHint.width() > before + 1000
+    path.sizeAdjustPolicy = path.AdjustToMinimumContentsLength
+    assert path.minimumSizeHint.width() == before
+
+
 def test_a_path_starts_with_the_newest_of_its_history_and_stores_only_when_told(slicerHost, ctk):
     first = ctk.ctkPathLineEdit()
     first.settingKey = "weights"

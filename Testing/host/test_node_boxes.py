@@ -319,6 +319,18 @@ def test_importing_a_scene_fills_the_list_anew_and_leaves_nothing_selected(slice
     assert (names(box), said, box.currentNode()) == (["here", "imported"], [None], None)
 
 
+def test_a_box_demands_the_width_of_its_longest_name_unless_its_policy_ignores_it(slicerHost):
+    import qt
+
+    add("x" * 300)
+    window, box = qt.QWidget(), made()
+    layout = qt.QVBoxLayout(window)
+    layout.addWidget(box)
+    assert layout.totalMinimumSize().width() > 1000
+    box.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+    assert layout.totalMinimumSize().width() < 100
+
+
 def test_a_batch_does_not_hold_the_list_back(slicerHost):
     import slicer
 

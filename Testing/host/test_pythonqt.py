@@ -349,6 +349,21 @@ def test_a_collapsed_section_hides_what_is_in_it_and_only_that(slicerHost, qt, c
         section.setCollapsed(True)
 
 
+def test_a_text_that_qt_would_read_as_html_unawares_is_a_fault(slicerHost, qt):
+    from host.pythonqt import complaints
+
+    plain, label, button = qt.QLabel(), qt.QLabel(), qt.QPushButton()
+    plain.textFormat = qt.Qt.PlainText
+    plain.text = label.text = button.toolTip = "a < b, A & B"
+    plain.text, button.toolTip = "<b>scan</b>", "<qt>&lt;b&gt;scan</qt>"
+    assert complaints == []
+    label.text, button.toolTip = "scan <b>1", "scan <b>1"
+    qt.QTableWidgetItem("1").setToolTip("scan <b>1")
+    qt.QMessageBox.information(None, "Scan", "scan <b>1")
+    assert len(complaints) == 4 and all("as HTML" in told for told in complaints)
+    complaints.clear()
+
+
 def test_settings_start_empty_and_keep_what_is_written(slicerHost, qt):
     import slicer
 
