@@ -207,3 +207,56 @@ def test_another_program_reads_the_saved_transform_and_maps_the_same_points(regi
     # The same interpolation leaves the rounding of a float.
     transform.GetTransformFromParent().SetInterpolationModeToLinear()
     assert difference(points).max() < 1e-3
+
+
+@pytest.mark.parametrize("page", ["check", "nodules"])
+def test_a_scene_saved_with_a_layout_of_ours_shown_holds_neither_it_nor_its_views(
+    slicerHost, fake, plain, openModule, tmp_path, page
+):
+    """A Slicer that does not know a scene's layout, as one without the module, shows no view at all."""
+    import check_views
+    import slicer
+
+    fixed, moving = plain("Follow-up"), plain("Baseline", seed=1)
+    transform = registeredBy(fixed, moving)
+    with check_views.layouts():
+        module = openModule()
+        node = module.logic.getParameterNode()
+        node.checkTransform = transform
+        node.movingNodules = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+        layoutNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        before = layoutNode.GetViewArrangement()
+        check, nodules = (module.widget.pages[n].ui for n in (1, 2))
+        button = {"check": check.checkLayoutButton, "nodules": nodules.sideBySideButton}[page]
+        button.click()
+        assert layoutNode.GetViewArrangement() != before
+        assert savedViews(slicerHost, tmp_path / "shown.mrb") == (None, False)
+        layoutNode.SetViewArrangement(layoutNode.SlicerLayoutOneUpRedSliceView)
+        chosen = str(layoutNode.SlicerLayoutOneUpRedSliceView)
+        assert savedViews(slicerHost, tmp_path / "chosen.mrb") == (chosen, False)
+        button.click()
+        assert savedViews(slicerHost, tmp_path / "closed.mrb") == (chosen, False)
+        module.exit()
+
+
+def registeredBy(fixed, moving):
+    import slicer
+
+    from GLIDERegLib.scene.registration.results import setDeformation, setRegistrationReferences
+    from GLIDERegLib.scene.sequence.nodes import identityField
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Transform")
+    setDeformation(transform, identityField(fixed))
+    setRegistrationReferences(transform, fixed, moving)
+    return transform
+
+
+def savedViews(slicerHost, path) -> tuple[str | None, bool]:
+    """The layout of a scene as it is saved now, and whether any view of ours is in it."""
+    slicerHost.saveScene(path)
+    with zipfile.ZipFile(path) as bundle:
+        name = next(name for name in bundle.namelist() if name.endswith(".mrml"))
+        saved = ElementTree.fromstring(bundle.read(name))
+    layout = saved.find("Layout")
+    ours = any("GLIDEReg" in (view.get("layoutName") or "") for view in saved)
+    return layout.get("currentViewArrangement") if layout is not None else None, ours

@@ -16,7 +16,7 @@ from GLIDERegLib.scene.mrml.borrowed import Borrowed
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.registration.pair import Pair
 from GLIDERegLib.scene.views.crosshair import TOLERANCE_MM, addCross
-from GLIDERegLib.scene.views.layout import compositesOf
+from GLIDERegLib.scene.views.layout import PREFIX, KeptOutOfFiles, compositesOf
 
 # Beside those of a check (see `scene.layout`).
 LAYOUT = 7321
@@ -28,7 +28,7 @@ Point = Sequence[float]
 
 def viewName(number: int) -> str:
     """The layout name of the view of a date, from 0."""
-    return f"GLIDERegDate{number + 1}"
+    return f"{PREFIX}Date{number + 1}"
 
 
 def layoutDescription(names: Sequence[str]) -> str:
@@ -77,6 +77,7 @@ class DatesReading:
         self._borrowed = Borrowed()
         self._observations: list[tuple[vtk.vtkObject, int]] = []
         self._show()
+        self._unsaved = KeptOutOfFiles(self._layoutNode)
         self.views = [self._viewOf(number) for number in range(len(scans))]
         for view, scan in zip(self.views, self._scans, strict=True):
             for composite in compositesOf([view]):
@@ -140,6 +141,7 @@ class DatesReading:
                 scene.RemoveNode(display)
         if self.shown:
             self._layoutNode.SetViewArrangement(self._before)
+        self._unsaved.close()
 
     def _show(self) -> None:
         names = [scan.name for scan in self._scans]

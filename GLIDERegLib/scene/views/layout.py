@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import slicer
 import slicer.util
+import vtk
 
 # Columns: the views' title, short label, colour, and the group whose views move together. Fixed and warped
 # scan lie in the same place; the moving scan, unwarped, does not.
@@ -17,11 +18,13 @@ ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 ALL = "All"
 # Slicer leaves numbers above 100 to layouts that modules add.
 LAYOUTS = {"Axial": 7311, "Coronal": 7312, "Sagittal": 7313, ALL: 7314}
+# Of every layout and view of ours.
+OURS, PREFIX = range(7300, 7400), "GLIDEReg"
 
 
 def viewName(column: str, orientation: str) -> str:
     """The layout name of a view, for slicer.app.layoutManager().sliceWidget(name)."""
-    return f"GLIDEReg{column}{orientation}"
+    return f"{PREFIX}{column}{orientation}"
 
 
 def layoutDescription(orientations: tuple[str, ...]) -> str:
@@ -48,6 +51,28 @@ def _view(column: str, orientation: str) -> str:
     return f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">{inner}</view></item>'
 
 
+class KeptOutOfFiles:
+    """Keeps a layout of ours and its views out of saved scenes as long as it is shown: a Slicer that does not
+    know the layout, as where the module is not installed or not opened yet, would show no view at all.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLLayoutNode):
+        self._node = node
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
+        self._update()
+
+    def close(self) -> None:
+        self._node.RemoveObserver(self._tag)
+        self._node.SetSaveWithScene(True)
+
+    def _update(self, caller=None, event=None) -> None:
+        self._node.SetSaveWithScene(self._node.GetViewArrangement() not in OURS)
+        for kind in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            for view in slicer.util.getNodesByClass(kind, self._node.GetScene()):
+                if (view.GetLayoutName() or "").startswith(PREFIX):
+                    view.SetSaveWithScene(False)
+
+
 class SideBySide:
     """The layout of a check: shown on request, and the layout before it afterwards.
 
@@ -59,6 +84,7 @@ class SideBySide:
         self._scene = scene
         self._before: int | None = None
         self._orientations: tuple[str, ...] = ()
+        self._unsaved: KeptOutOfFiles | None = None
 
     @property
     def shown(self) -> bool:
@@ -76,6 +102,7 @@ class SideBySide:
         if not node.IsLayoutDescription(LAYOUTS[choice]):
             node.AddLayoutDescription(LAYOUTS[choice], xml)
         node.SetViewArrangement(LAYOUTS[choice])
+        self._unsaved = self._unsaved or KeptOutOfFiles(node)
         for composite in self.composites(FIXED) + self.composites(WARPED):
             composite.SetLinkedControl(True)
 
@@ -84,6 +111,9 @@ class SideBySide:
         if self.shown:
             node = self._layoutNode()
             node.SetViewArrangement(node.SlicerLayoutFourUpView if self._before is None else self._before)
+        if self._unsaved is not None:
+            self._unsaved.close()
+            self._unsaved = None
         self._orientations = ()
 
     def views(self, *columns: str) -> list[slicer.vtkMRMLSliceNode]:
@@ -109,7 +139,7 @@ def compositesOf(views: list[slicer.vtkMRMLSliceNode]) -> list[slicer.vtkMRMLSli
 def ordinaryViews(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceNode]:
     """The slice views that the user sees outside our layouts."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode", scene)
-    return [n for n in nodes if n.IsMappedInLayout() and not n.GetLayoutName().startswith("GLIDEReg")]
+    return [n for n in nodes if n.IsMappedInLayout() and not n.GetLayoutName().startswith(PREFIX)]
 
 
 def sameScale(applicationLogic, views: list[slicer.vtkMRMLSliceNode]) -> None:
