@@ -175,6 +175,17 @@ def test_scans_that_no_object_may_join_are_refused_before_a_question(slicerHost,
     assert slicerHost.dialogs.shown == [] and not (engine.folder / "arguments").exists()
 
 
+def test_in_a_slicer_without_its_dicom_module_the_files_are_said_to_be_missing(
+    slicerHost, page, scene, engine, monkeypatch
+):
+    import slicer
+
+    monkeypatch.delattr(slicer, "dicomDatabase")
+    page.ui.checkSendButton.click()
+    assert "not in Slicer's DICOM database" in page.ui.checkDicomLabel.text
+    assert slicerHost.dialogs.shown == []
+
+
 def test_an_imported_object_is_checked_with_the_scans_it_is_of(slicerHost, page, scene, engine):
     slicerHost.dialogs.answers.append(str(engine.folder / "object.dcm"))
     page.ui.checkImportButton.click()

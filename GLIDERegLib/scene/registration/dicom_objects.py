@@ -91,7 +91,8 @@ def dicomFile(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
             "Load it from Slicer's DICOM database.",
             code="scene",
         )
-    file = slicer.dicomDatabase.fileForInstance(uids[0])
+    database = getattr(slicer, "dicomDatabase", None)
+    file = database.fileForInstance(uids[0]) if database is not None else ""
     if not file or not Path(file).is_file():
         raise InputError(
             f"The files of the scan '{volume.GetName()}' are not in Slicer's DICOM database any more",
@@ -133,7 +134,9 @@ def refuseScan(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
 def frameOf(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The Frame of Reference UID of a volume's series; empty where unknown."""
     uids = (volume.GetAttribute(UIDS) or "").split()
-    return str(slicer.dicomDatabase.instanceValue(uids[0], FRAME) or "") if uids else ""
+    # Absent where Slicer runs without its module DICOM.
+    database = getattr(slicer, "dicomDatabase", None)
+    return str(database.instanceValue(uids[0], FRAME) or "") if uids and database is not None else ""
 
 
 def describeExport(pair: Pair) -> str:
