@@ -23,6 +23,7 @@ from GLIDERegLib.scene.follow_up.export import exportStudy
 from GLIDERegLib.scene.follow_up.results import LAST, Spot, rowsOf, spotsOf
 from GLIDERegLib.scene.follow_up.scans import SceneScan
 from GLIDERegLib.scene.follow_up.views import DatesReading
+from GLIDERegLib.scene.views.layout import hasLayouts
 from GLIDERegLib.scene.views.sequence_views import showChart
 
 # Pixels: three dates fit into the panel beside each other.
@@ -99,7 +100,7 @@ class NoduleDates:
             self._reading = None
         if shown:
             scans, reference = self._scans()
-            if not scans:
+            if not scans or not hasLayouts(slicer.mrmlScene):
                 self.ui.followUpDatesButton.checked = False
                 return
             self._reading = DatesReading(scans, reference)

@@ -198,3 +198,26 @@ def test_a_scripts_registration_beside_an_open_panel_is_not_taken_for_the_panels
     node, ui = module.logic.getParameterNode(), module.ui
     assert results.volume and node.outputVolume is None
     assert not ui.applyButton.isHidden() and ui.cancelButton.isHidden()
+
+
+def test_without_a_main_window_the_panel_opens_and_no_switch_of_the_views_fails(slicerHost, fake, plain):
+    """As where another application shows the panel by itself."""
+    from panel.test_saved_scene import registeredBy
+
+    slicerHost.hasMainWindow = False
+    scans = plain("Follow-up"), plain("Baseline", seed=1)
+    module = slicerHost.loadModule(MODULE)
+    module.panel.enter()
+    node = module.logic.getParameterNode()
+    node.checkTransform = registeredBy(*scans)
+    check, followUp = (module.widget.pages[n].ui for n in (1, 4))
+    for scan, day in zip(scans, ("2024-03-10", "2024-03-11"), strict=True):
+        node.followUpScan = scan
+        followUp.followUpDateEdit.text = day
+        followUp.followUpAddButton.click()
+    for index in range(len(module.widget.pages)):
+        module.widget.tabs.setCurrentIndex(index)
+    check.checkLayoutButton.click()
+    followUp.followUpDatesButton.click()
+    assert not followUp.followUpDatesButton.checked
+    module.panel.exit()

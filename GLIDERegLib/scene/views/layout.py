@@ -51,6 +51,11 @@ def _view(column: str, orientation: str) -> str:
     return f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">{inner}</view></item>'
 
 
+def hasLayouts(scene: slicer.vtkMRMLScene) -> bool:
+    """Whether there are views to lay out: none in a Slicer without a main window."""
+    return scene.GetFirstNodeByClass("vtkMRMLLayoutNode") is not None
+
+
 class KeptOutOfFiles:
     """Keeps a layout of ours and its views out of saved scenes as long as it is shown: a Slicer that does not
     know the layout, as where the module is not installed or not opened yet, would show no view at all.
@@ -93,7 +98,11 @@ class SideBySide:
         return bool(self._orientations) and node is not None and node.GetViewArrangement() in LAYOUTS.values()
 
     def show(self, choice: str) -> None:
-        """Shows a row of views, "Axial", "Coronal" or "Sagittal", or "All" three rows."""
+        """Shows a row of views, "Axial", "Coronal" or "Sagittal", or "All" three rows; nothing without
+        layouts.
+        """
+        if not hasLayouts(self._scene):
+            return
         node = self._layoutNode()
         if node.GetViewArrangement() not in LAYOUTS.values():
             self._before = node.GetViewArrangement()
