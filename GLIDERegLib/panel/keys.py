@@ -110,7 +110,11 @@ class PageKeys:
         self.shortcuts = []
         for action, key in declared.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key.keys), view)
-            shortcut.connect("activated()", calls.get(action) or partial(_press, buttons[action]))
+            act = calls.get(action) or partial(_press, buttons[action])
+            # The second where a menu of Slicer's in another language, or another extension, has the key too:
+            # Qt then lets them take turns.
+            for signal in ("activated()", "activatedAmbiguously()"):
+                shortcut.connect(signal, act)
             self.shortcuts.append(shortcut)
         for action, button in buttons.items():
             if not button.toolTip.endswith(keys := f"({declared[action].keys})"):

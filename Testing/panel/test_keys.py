@@ -54,6 +54,20 @@ def test_a_key_that_is_bound_but_not_declared_is_refused(module):
         PageKeys(STUDY, module.widget.tabs, {}, {"zoom": print})
 
 
+def test_a_key_that_another_extension_has_too_works_in_turn_with_it(module, slicerHost, tmp_path):
+    import qt
+
+    slicerHost.screenshot(module.widget.parent, tmp_path / "seen.png")
+    module.widget.parent.activateWindow()
+    slicerHost.processEvents(0.05)
+    other = qt.QShortcut(qt.QKeySequence("F1"), module.widget.parent)
+    told = []
+    other.connect("activatedAmbiguously()", lambda: told.append(1))
+    for _ in range(2):
+        press(module.widget.tabs, "F1", "NoModifier")
+    assert len(told) == len(slicerHost.dialogs.shown) == 1
+
+
 def test_f1_lists_every_key(module, slicerHost, tmp_path):
     from GLIDERegLib.panel.keys import KEYS
 
