@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.evaluation.phantom import LABELS, Breathing, make_phantom
+from GLIDERegLib.evaluation.breathing import Breathing
+from GLIDERegLib.evaluation.phantom import LABELS, make_phantom
 from GLIDERegLib.evaluation.thorax import grow_tree
 
 SMALL = {"size": (64, 64, 56), "spacing": (6.0, 6.0, 6.0)}

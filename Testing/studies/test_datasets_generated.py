@@ -7,8 +7,9 @@ import pytest
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.evaluation.breathing import Breathing
 from GLIDERegLib.evaluation.evaluate import displacement_on
-from GLIDERegLib.evaluation.phantom import LABELS, Breathing
+from GLIDERegLib.evaluation.phantom import LABELS
 from GLIDERegLib.files.points import read_points
 from GLIDERegLib.files.transforms import read_transform
 from GLIDERegLib.files.volumes import read_labels, read_mask, read_volume, write_volume

@@ -29,7 +29,7 @@ from GLIDERegLib.core.body import Body
 from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.phantom import Breathing
+from GLIDERegLib.evaluation.breathing import Breathing
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.outputs import whole_file
 
