@@ -112,11 +112,20 @@ class TestResult:
     def test_intensities_steer_between_scans_of_one_scale(self, pair, numbers):
         fixed, moving = (in_numbers(scan, numbers) for scan in (pair.fixed, pair.moving))
 
-        def field(share: float) -> np.ndarray:
+        def result(share: float) -> api.Registration:
             settings = quick(intensity_share=share, levels=(Level(2, 2, 16), Level(2, 1, 2)))
-            return api.register(fixed, moving, settings).displacement.vectors
+            return api.register(fixed, moving, settings)
 
-        assert np.array_equal(field(0.5), field(0.0)) == (numbers == "MR")
+        asked, unasked = result(0.5), result(0.0)
+        left_out = np.array_equal(asked.displacement.vectors, unasked.displacement.vectors)
+        assert left_out == (numbers == "MR")
+        # The settings tell what was asked for, this what was done, and a note where that is less.
+        told = asked.report["intensities"]
+        assert asked.report["settings"]["intensity_share"] == 0.5 and unasked.report["intensities"] == []
+        assert told and all(use["share"] == (0.0 if left_out else 0.5) for use in told)
+        assert all((use["agreement"] is None) == (numbers == "HU") for use in told)
+        notes = [text for text in asked.report["warnings"] if text.startswith("Brightness did not steer")]
+        assert len(notes) == left_out and all(f"{told[0]['agreement']:.3f}" in text for text in notes)
 
     def test_nothing_folds(self, local_result):
         result, _ = local_result
@@ -127,7 +136,8 @@ class TestResult:
         result, _ = local_result
         report = json.loads(json.dumps(result.report))
         expected = (
-            "versions settings seed device features weights images working_spacing_mm initial_transform "
+            "versions settings seed device features intensities weights images working_spacing_mm "
+            "initial_transform "
             "similarity jacobian displacement inverse_consistency warnings stages seconds"
         )
         assert set(expected.split()) <= set(report)

@@ -197,7 +197,8 @@ def correct(
     """
     from GLIDERegLib.registration.correction import correct_pair
 
-    settings = replace(settings or Settings.preset("default"), features="local")
+    # What intensities do here has not been measured.
+    settings = replace(settings or Settings.preset("default"), features="local", intensity_share=0.0)
     for volume in (fixed, moving):
         check_volume(volume)
     fixed_points, moving_points = (

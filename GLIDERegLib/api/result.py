@@ -122,6 +122,8 @@ def _report(
             "kernels": backend_for(device).name,
         },
         "features": settings.features,
+        # Of the two directions, forward first; the settings say what was asked for.
+        "intensities": [use._asdict() for use in outcome.intensities],
         "weights": weights,
         "images": {
             role: {"name": v.name, "size": v.grid.size, "spacing_mm": v.grid.spacing}

@@ -61,12 +61,11 @@ def correct_pair(
 
     nodes: where `present` is stored, if it is a displacement field; kept where it suits, so that what is not
     corrected stays exactly what it was.
-    Local features only. Raises InputError for points outside the fixed image or that contradict each other,
-    Cancelled.
+    Local features only, without intensities. Raises InputError for points outside the fixed image or that
+    contradict each other, Cancelled.
     """
     _check(fixed, fixed_points, moving_points)
-    # What intensities do here has not been measured.
-    settings = replace(settings, levels=LEVELS, intensity_share=0.0)
+    settings = replace(settings, levels=LEVELS)
     with stages.stage("working grid"):
         spacing = working_spacing(fixed.grid, settings.spacing, settings.finest_spacing, settings.most_voxels)
         initial, inverse = _linear_fit(present, fixed.grid)

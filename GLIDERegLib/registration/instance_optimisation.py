@@ -40,6 +40,7 @@ def optimise_both(
     stages: Stages,
     initial: list[tuple[torch.Tensor, int]],
     complete: Callable[[DisplacementField], DisplacementField],
+    uses: list[intensity.Use],
 ) -> list[DisplacementField]:
     """The field of each direction, or of the first alone where the user wants no more; previews show the
     first.
@@ -47,7 +48,7 @@ def optimise_both(
     initial: of each direction its initial displacement (3, Z, Y, X) in voxels at cells, and their size in
     voxels. complete: makes such a field the map that a preview shows. Between levels the two directions are
     made inverse to each other: a false match of the one seldom is one of the other, and pulls half as far at
-    the next level.
+    the next level. uses: takes what each direction did with intensities, where they were asked for.
     """
     runs = [
         Optimisation(direction, settings, stages, *field, complete if number == 0 else None)
@@ -63,6 +64,7 @@ def optimise_both(
             done += level.iterations
             if stages.ending:
                 return [runs[0].result()]
+    uses += [run.use for run in runs if run.use is not None]
     return [run.result() for run in runs]
 
 
@@ -117,6 +119,8 @@ class Optimisation:
         if settings.reduction == "dynamic" and direction.order == (0, 1) and direction.global_features:
             self._vae = CoOptimisedVae(direction.global_features, settings)
         self._refined = False
+        # Of the last level, once it has begun; None where intensities were not asked for.
+        self.use: intensity.Use | None = None
 
     def level(self, level: Level, step: Callable[[float], None]) -> None:
         """Refines the field on one level's nodes."""
@@ -126,7 +130,7 @@ class Optimisation:
         coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         terms = _terms(direction, settings, level)
         if level is settings.levels[-1]:
-            terms = _with_intensity(terms, direction, settings, grid, coefficients)
+            terms, self.use = _with_intensity(terms, direction, settings, grid, coefficients)
         # The coarser the voxels, the less they tell against what is expected of any motion.
         bending_weight = settings.bending_weight * max(1.0, direction.spacing / RESOLUTION_MM)
         backend = backend_for(self.field.device)
@@ -187,24 +191,27 @@ def _with_intensity(
     settings: Settings,
     grid: ControlGrid,
     coefficients: torch.Tensor,
-) -> list[Term]:
+) -> tuple[list[Term], intensity.Use | None]:
     """The terms, where both images show tissues alike under the field so far, and on one scale, with
-    intensities, whose share is taken from the last one's weight, MIND's.
+    intensities, whose share is taken from the last one's weight, MIND's; and what was done.
     """
     if direction.local_features is None or not direction.local_features[0].with_intensity:
-        return terms
+        return terms, None
     share, mind = settings.intensity_share, terms[-1]
     # Every second node: nearer ones tell next to the same.
     position = grid.position(device=coefficients.device)[:, ::2, ::2, ::2]
     u = energy.spline_samples(coefficients, energy.NODE_TAPS)[:, ::2, ::2, ::2]
-    if intensity.correlation(mind.fixed, mind.moving, position, u) < intensity.LEAST_CORRELATION:
-        return terms
+    correlation = intensity.correlation(mind.fixed, mind.moving, position, u)
+    if correlation < intensity.LEAST_CORRELATION:
+        return terms, intensity.Use(0.0, correlation)
+    agreement = None
     if not direction.one_scale:
         agreement = intensity.linear_agreement(direction.fixed, direction.moving, position, u)
         if agreement < intensity.LEAST_AGREEMENT:
-            return terms
+            return terms, intensity.Use(0.0, correlation, agreement)
     further = intensity.packed_weight(share * mind.weight)
-    return [*terms[:-1], replace(mind, further=further, share=share)]
+    use = intensity.Use(share, correlation, agreement)
+    return [*terms[:-1], replace(mind, further=further, share=share)], use
 
 
 def _global_term(direction: Direction, settings: Settings, level: Level) -> Term:

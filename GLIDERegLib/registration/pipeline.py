@@ -13,6 +13,7 @@ import torch
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.backends import prepare_kernels
 from GLIDERegLib.registration.evidence import continued
+from GLIDERegLib.registration.features import intensity
 from GLIDERegLib.registration.features.co_optimised_vae import reduce_features
 from GLIDERegLib.registration.features.encoding import FeatureStore, SliceEncoder
 from GLIDERegLib.registration.features.pair_features import (
@@ -87,9 +88,10 @@ def register_pair(
         displacements, global_helps = initial_displacements(directions, settings, stages.step, warnings)
     if not global_helps:
         directions = [replace(direction, global_features=None) for direction in directions]
+    uses: list[intensity.Use] = []
     with stages.stage("refinement"):
         fields = optimise_both(
-            directions, settings, stages, displacements, lambda field: with_initial(field, initial)
+            directions, settings, stages, displacements, lambda field: with_initial(field, initial), uses
         )
         # A second direction that ended early would only spoil the first.
         alone = not settings.symmetric or stages.ending
@@ -97,7 +99,9 @@ def register_pair(
     if not alone:
         with stages.stage("symmetry"):
             field = continued(averaged(*fields), directions[0], settings.slope_weight)
-    return Outcome(with_initial(field.faded(), initial), initial, spacing, warnings, stages.ending)
+    warnings += filter(None, [intensity.note(uses)])
+    whole = with_initial(field.faded(), initial)
+    return Outcome(whole, initial, spacing, warnings, stages.ending, tuple(uses))
 
 
 def _await_kernels(stages: Stages, device: torch.device) -> None:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from GLIDERegLib.core.geometry import Grid, apply_affine
+from GLIDERegLib.registration.features.intensity import Use
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
 from GLIDERegLib.registration.prealign import linear_parts
@@ -22,7 +23,7 @@ PREVIEW_MM = 6.0
 class Outcome:
     """What a registration gives. displacement: fixed to moving points, all parts included. initial: the
     pre-alignment. spacing: of the working voxels, mm. stopped_early: the user wanted the result before its
-    time.
+    time. intensities: what each direction did with them; empty where they were not asked for.
     """
 
     displacement: DisplacementField
@@ -30,6 +31,7 @@ class Outcome:
     spacing: float
     warnings: list[str]
     stopped_early: bool
+    intensities: tuple[Use, ...] = ()
 
 
 def field_at_nodes(

@@ -15,10 +15,12 @@ from GLIDERegLib.registration.features.intensity import (
     SMOOTHING,
     WINDOWS_MM,
     Seen,
+    Use,
     add_intensities,
     correlation,
     linear_agreement,
     normalised_intensities,
+    note,
     packed_weight,
 )
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
@@ -184,3 +186,12 @@ class TestLinearAgreement:
         inside = self.scan(image, weight=body)
         assert linear_agreement(inside, self.scan(other), self.position, self.rest) > 0.999
         assert linear_agreement(inside, self.scan(other), self.position, self.rest + 1000) == 0.0
+
+
+def test_what_left_intensities_out_is_told_with_its_figure():
+    used, unlike, nonlinear = Use(0.5, 0.8, 0.99), Use(0.0, 0.12), Use(0.0, 0.8, 0.9591)
+    assert note([]) == note([used, used]) == ""
+    assert "in one of the two directions" in note([used, nonlinear]) and "0.959, at" in note(
+        [used, nonlinear]
+    )
+    assert "tissues alike (correlation 0.12, at" in note([unlike]) and "directions" not in note([unlike])

@@ -100,7 +100,8 @@ def test_intensities_share_minds_weight_where_both_scans_show_tissues_alike_and_
         local = LocalFeatures.of_pair(images, settings, device)
         pair = Direction(*images, local, None, (0, 1), 4.0)
         terms = instance_optimisation._terms(pair, settings, level)
-        found = instance_optimisation._with_intensity(terms, pair, settings, grid, rest)
+        found, use = instance_optimisation._with_intensity(terms, pair, settings, grid, rest)
+        assert use.share == found[0].share and (use.correlation >= 0.2) == (use.share > 0)
         assert len(found) == 1 and found[0].fixed is local[0].packed[level.feature_factor]
         return found[0].weight, found[0].share, found[0].further
 

@@ -40,6 +40,42 @@ LEAST_CORRELATION = 0.2
 LEAST_AGREEMENT = 0.975
 
 
+class Use(NamedTuple):
+    """What one direction's last level did with intensities.
+
+    share: part of MIND's weight that they took, 0 where they were left out. correlation: of both scans'
+    normalised intensities under the field ahead of that level; least where they may count: LEAST_CORRELATION.
+    agreement: `linear_agreement` there, at least LEAST_AGREEMENT; None for scans in HU, and where the
+    correlation settled it.
+    """
+
+    share: float
+    correlation: float
+    agreement: float | None = None
+
+
+def note(uses: Sequence[Use]) -> str:
+    """A sentence where intensities were asked for and left out, in each direction (or the only one) or in
+    one; empty otherwise.
+    """
+    left = [use for use in uses if use.share == 0]
+    if not left:
+        return ""
+    use = left[0]
+    if use.agreement is None:
+        reason = (
+            f"the scans do not show tissues alike (correlation {use.correlation:.2f}, at least "
+            f"{LEAST_CORRELATION:g} is asked for)"
+        )
+    else:
+        reason = (
+            f"no line takes the values of the one scan to the other's (correlation {use.agreement:.3f}, at "
+            f"least {LEAST_AGREEMENT:g} is asked for)"
+        )
+    where = "" if len(left) == len(uses) else " in one of the two directions"
+    return f"Brightness did not steer the registration{where}, MIND alone did: {reason}."
+
+
 class Seen(NamedTuple):
     """One scan: packed features, voxels (Z, Y, X) float32, and which (bool) are usable and measured."""
 
