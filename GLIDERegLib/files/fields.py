@@ -42,8 +42,17 @@ NIFTYREG = {
 }
 # Names that say no more than that there are vectors.
 PLAIN = ("", "vector", "vectors", "displacement", "displacements", "displacement field", "disp", "warp")
+# Words of a header's description by which programs tell of vectors of their own.
+DESCRIPTIONS = {
+    "velocity": "a velocity field",
+    "flow": "a flow field, as SPM's DARTEL writes it",
+    "3dqwarp": "a warp of AFNI",
+    "3dnwarp": "a warp of AFNI",
+}
 # An affine fit of the vectors over the points this near to a turn of the points themselves means positions.
 LIKE_POSITIONS = 0.3
+# Of the spread of the nodes' indices, the distance (root mean square) of vectors that are such indices.
+LIKE_INDICES = 0.2
 # mm; an inverse that is further from the exact one somewhere means a field that folds.
 INVERSE_RESIDUAL = 0.1
 
@@ -65,9 +74,10 @@ def read_field(path: Path) -> sitk.Transform:
         vectors *= RAS
     if kind in (POSITIONS, CONTROL_POINTS):
         vectors -= grid.points()
-    elif _look_like_positions(vectors, grid):
+    elif _look_like_positions(vectors, grid) or _look_like_indices(vectors):
         raise InputError(
-            f"{named} seems to hold positions (where each voxel goes), not displacements.",
+            f"{named} seems to hold positions (where each voxel goes, in mm, voxels or shares of the image), "
+            "not displacements.",
             "Save displacements in LPS mm.",
             code="field-kind",
         )
@@ -157,8 +167,10 @@ def _nifti_kind(header: NiftiHeader, named: str) -> tuple[str, bool]:
             raise _of_kind(named, f"{kind} of NiftyReg")
     elif name.lower() == "mapping" or header.description.lower().startswith("deformation"):
         kind, ras = POSITIONS, header.intent != POINTSET
-    elif name.lower() not in PLAIN or "velocity" in header.description.lower():
-        raise _of_kind(named, f"vectors of another kind, named '{name or header.description}'")
+    elif name.lower() not in PLAIN:
+        raise _of_kind(named, f"vectors of another kind, named '{name}'")
+    elif told := [kind for word, kind in DESCRIPTIONS.items() if word in header.description.lower()]:
+        raise _of_kind(named, told[0])
     if header.intent in (POINTSET, VECTOR) and header.unit != 1.0:
         raise InputError(
             f"{named} is not in mm but says units of {header.unit:g} mm.", "Save it in mm.", code="units"
@@ -198,6 +210,20 @@ def _look_like_positions(vectors: np.ndarray, grid: Grid) -> bool:
     points = points - points.mean(axis=0)
     slope = np.linalg.lstsq(points, values - values.mean(axis=0), rcond=None)[0].T
     return any(np.abs(slope - np.diag(turn)).max() < LIKE_POSITIONS for turn in (np.ones(3), RAS))
+
+
+def _look_like_indices(vectors: np.ndarray) -> bool:
+    """True where vectors (z, y, x, 3) are next to the indices of their nodes, or these scaled to 0 to 1 or -1
+    to 1.
+    """
+    last = np.maximum(np.array(vectors.shape[2::-1]) - 1, 1)
+    steps = tuple(slice(None, None, max(1, n // 16)) for n in vectors.shape[:3])
+    index = np.stack(np.meshgrid(*map(np.arange, vectors.shape[:3]), indexing="ij")[::-1], axis=-1)[steps]
+    for nodes in (index, index / last, 2 * index / last - 1):
+        apart = np.sqrt(np.mean((vectors[steps] - nodes) ** 2, axis=(0, 1, 2)))
+        if (apart < LIKE_INDICES * nodes.std(axis=(0, 1, 2))).all():
+            return True
+    return False
 
 
 def _of_kind(named: str, kind: str) -> InputError:

@@ -91,6 +91,9 @@ def test_too_few_control_points_are_refused(tmp_path):
         (False, {"name": "NREG_VEL_STEP"}, "NREG_VEL_STEP"),
         (False, {"intent": 2006}, "FSL"),
         (False, {"name": "Velocity"}, "Velocity"),
+        (False, {"description": b"Velocity (1 2 3)"}, "a velocity field"),
+        (False, {"description": b"Flow Field"}, "a flow field, as SPM's DARTEL"),
+        (False, {"description": b"from 3dQwarp"}, "a warp of AFNI"),
         (True, {}, "positions"),
         (False, {"unit": "meter"}, "not in mm"),
     ],
@@ -99,6 +102,35 @@ def test_other_vectors_are_refused_by_name(tmp_path, positions, given, said):
     path = nifti_field(tmp_path / "f.nii.gz", positions, **given)
     with pytest.raises(InputError, match=said):
         read_transform(path)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        lambda index: index,
+        lambda index: index + 1,
+        lambda index: index + np.random.default_rng(0).normal(0, 0.5, index.shape),
+        lambda index: index / 20,
+        lambda index: index / 10 - 1,
+        lambda index: 0.95 * (index / 10 - 1),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+def test_positions_in_voxels_or_shares_of_the_image_are_no_displacements(tmp_path, counts, suffix):
+    index = np.stack(np.meshgrid(*[np.arange(21.0)] * 3, indexing="ij")[::-1], axis=-1)
+    image = sitk.GetImageFromArray(counts(index), isVector=True)
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / f"f{suffix}"))
+    with pytest.raises(InputError, match="seems to hold positions"):
+        read_transform(tmp_path / f"f{suffix}")
+
+
+def test_a_field_that_stretches_by_a_fifth_is_one_of_displacements(tmp_path):
+    index = np.stack(np.meshgrid(*[np.arange(21.0)] * 3, indexing="ij")[::-1], axis=-1)
+    image = sitk.GetImageFromArray(0.2 * 5.0 * (index - 10), isVector=True)
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / "f.mha"))
+    np.testing.assert_allclose(map_points(read_transform(tmp_path / "f.mha"), WHERE), WHERE)
 
 
 def test_slicers_field_for_modelling_is_inverted(tmp_path):
