@@ -1,5 +1,6 @@
 """A registration through a DICOM object and back, read by others too, and what must not pass."""
 
+import re
 import shutil
 import subprocess
 
@@ -242,7 +243,7 @@ def test_a_large_scan_gets_a_coarser_grid():
     assert 12 * np.prod(grid.size) <= 100e6
 
 
-def a_rigid_object(path, matrix, scans, order=("fixed", "moving"), **tags):
+def a_rigid_object(path, matrix, scans, order=("fixed", "moving"), kind_of_matrix="RIGID", **tags):
     """A Spatial Registration: the own frame's item, moved by nothing, and one whose matrix leads to it."""
     sides = dict(zip(("fixed", "moving"), scans, strict=True))
     data = an_object(RIGID, **{"FrameOfReferenceUID": sides[order[0]].info.frame_of_reference_uid, **tags})
@@ -259,7 +260,7 @@ def a_rigid_object(path, matrix, scans, order=("fixed", "moving"), **tags):
         for part in parts:
             entry = pydicom.Dataset()
             entry.FrameOfReferenceTransformationMatrix = [f"{v:.10g}" for v in part.ravel()]
-            entry.FrameOfReferenceTransformationMatrixType = "RIGID"
+            entry.FrameOfReferenceTransformationMatrixType = kind_of_matrix
             item.MatrixRegistrationSequence[0].MatrixSequence.append(entry)
         data.RegistrationSequence.append(item)
     save(data, path)
@@ -283,6 +284,55 @@ def test_a_rigid_object_runs_the_other_way_and_its_matrices_in_their_order(scans
     np.testing.assert_allclose(
         map_points(read_transform(path), points), map_points(found.transform, points), atol=1e-9
     )
+
+
+SCALED, SHEARED = np.diag([1.1, 0.9, 1.0, 1.0]), np.eye(4)
+SHEARED[0, 1] = 0.2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "kind", "said"),
+    [
+        (SCALED, "RIGID", "type RIGID that scales"),
+        (SHEARED, "RIGID", "type RIGID that scales"),
+        (np.diag([-1.0, 1, 1, 1]), "RIGID", "or mirrors"),
+        (SHEARED, "RIGID_SCALE", "type RIGID_SCALE that shears"),
+        (SHIFT, "WARP", "type 'WARP', which DICOM does not know"),
+        (None, "RIGID", "a registration without a matrix"),
+    ],
+)
+def test_a_matrix_that_is_not_of_its_type_is_refused(scans, tmp_path, matrix, kind, said):
+    given = [] if matrix is None else [matrix]
+    path = a_rigid_object(tmp_path / "rigid.dcm", given, scans, kind_of_matrix=kind)
+    with pytest.raises(InputError, match=re.escape(said)):
+        read_registration(path)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "kind"),
+    [
+        (np.round(TURN, 4), "RIGID"),
+        (SCALED, "RIGID_SCALE"),
+        (TURN @ SCALED, "RIGID_SCALE"),
+        (SHEARED, "AFFINE"),
+        (SHEARED, ""),
+        (SHIFT, "rigid"),
+    ],
+)
+def test_a_matrix_of_its_type_is_read(scans, points, tmp_path, matrix, kind):
+    path = a_rigid_object(tmp_path / "rigid.dcm", [matrix], scans, kind_of_matrix=kind)
+    fixed = points @ matrix[:3, :3].T + matrix[:3, 3]
+    np.testing.assert_allclose(map_points(read_registration(path).transform, fixed), points, atol=1e-6)
+
+
+def test_one_frame_of_reference_that_moves_against_itself_without_images_is_refused(tmp_path, scans):
+    path = a_rigid_object(tmp_path / "rigid.dcm", [SHIFT], (scans[0], scans[0]))
+    data = pydicom.dcmread(path)
+    for item in data.RegistrationSequence:
+        del item.ReferencedImageSequence
+    save(data, path)
+    with pytest.raises(InputError, match="one frame of reference for several scans"):
+        read_registration(path)
 
 
 def test_a_rigid_object_is_turned_where_its_own_frame_is_the_moving_scans(scans, points, tmp_path):

@@ -12,13 +12,16 @@ import pydicom
 import SimpleITK as sitk
 
 from GLIDERegLib.core.counting import counted
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import InputError, shortened
 from GLIDERegLib.core.geometry import apply_affine
 from GLIDERegLib.files.dicom.tags import unpacked
 from GLIDERegLib.files.dicom.vector_grid import field_transform, read_grid
 
 DEFORMABLE, RIGID = "1.2.840.10008.5.1.4.1.1.66.3", "1.2.840.10008.5.1.4.1.1.66.1"
 NAMES = {DEFORMABLE: "Deformable Spatial Registration", RIGID: "Spatial Registration"}
+# What a matrix may be (PS3.3 C.20.2.1.1), and by how much products of the columns of a rotation that is
+# written with three decimals are off.
+TYPES, ROUNDED = ("RIGID", "RIGID_SCALE", "AFFINE"), 5e-3
 # mm at this distance (mm) from the origin by which an identity may be off: decimal strings are rounded.
 SAME, FAR = 1e-6, 1e3
 
@@ -108,6 +111,8 @@ def rigid_items(data: pydicom.Dataset, named: str, swapped: bool) -> list[Item]:
     for item in data.RegistrationSequence:
         # The matrices are applied in the order of the items (equation C.20.2-2).
         matrix = np.eye(4)
+        if not item.MatrixRegistrationSequence[0].MatrixSequence:
+            raise _contradiction(named, "has a registration without a matrix")
         for part in item.MatrixRegistrationSequence[0].MatrixSequence:
             matrix = _matrix(part, named) @ matrix
         inverse = np.linalg.inv(matrix)
@@ -116,12 +121,17 @@ def rigid_items(data: pydicom.Dataset, named: str, swapped: bool) -> list[Item]:
     return items
 
 
-def own_side(data: pydicom.Dataset, items: list[Item]) -> tuple[Item, list[Item]]:
-    """The side of the object's own frame of reference, and the others.
+def own_side(data: pydicom.Dataset, items: list[Item], named: str) -> tuple[Item, list[Item]]:
+    """The side of the object's own frame of reference, and the others. Raises InputError where nothing tells
+    the sides apart.
 
     An object may list its own scan as an item that is moved by nothing.
     """
     frame = str(data.FrameOfReferenceUID)
+    if len(items) > 1 and not any(item.scan.images for item in items):
+        frames = [item.scan.frame for item in items]
+        if len(set(frames)) < len(frames):
+            raise _contradiction(named, "names one frame of reference for several scans, and no image of any")
     for item in items:
         if item.scan.frame in (frame, "") and item.matrix is not None and _is_identity(item.matrix):
             if len(items) > 1:
@@ -170,7 +180,22 @@ def _matrix(item: pydicom.Dataset, named: str) -> np.ndarray:
             "Export it again.",
             code="dicom-tags",
         )
+    kind = str(item.get("FrameOfReferenceTransformationMatrixType") or "").strip().upper()
+    if kind not in ("", *TYPES):
+        raise _contradiction(
+            named, f"has a matrix of the type '{shortened(kind)}', which DICOM does not know"
+        )
+    products = matrix[:3, :3].T @ matrix[:3, :3]
+    lengths = np.sqrt(np.diag(products))
+    if kind == "RIGID" and (np.abs(products - np.eye(3)).max() > ROUNDED or np.linalg.det(matrix) < 0):
+        raise _contradiction(named, "has a matrix of the type RIGID that scales, shears or mirrors")
+    if kind == "RIGID_SCALE" and np.abs(products / np.outer(lengths, lengths) - np.eye(3)).max() > ROUNDED:
+        raise _contradiction(named, "has a matrix of the type RIGID_SCALE that shears")
     return matrix
+
+
+def _contradiction(named: str, says: str) -> InputError:
+    return InputError(f"{named} {says}.", "Export it again.", code="dicom-tags")
 
 
 def _is_identity(matrix: np.ndarray) -> bool:

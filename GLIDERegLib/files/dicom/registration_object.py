@@ -65,7 +65,7 @@ def read_registration(
     try:
         kind, patient, label = _identified(data, named)
         items = (deformable_items if kind == DEFORMABLE else rigid_items)(data, named, swapped)
-        own, items = own_side(data, items)
+        own, items = own_side(data, items, named)
     except InputError:
         raise
     except Exception as error:  # values are parsed when touched, and pydicom raises whatever they lead it to
