@@ -91,7 +91,29 @@ def test_an_altered_record_is_refused(files, tmp_path, change):
     assert refused.value.code == "record-tampered"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "glidereg-record-1"}', "not json"])
+@pytest.mark.parametrize("name", ['"decision": ', '"level": ', '"value": '])
+def test_a_record_that_says_something_twice_is_refused(files, tmp_path, name):
+    """Readers of JSON differ in which of the two they take, and the seal knows of one."""
+    path = tmp_path / "record.json"
+    write_record(record_of(files), path)
+    text = path.read_text()
+    path.write_text(text.replace(name, f"{name}0, {name}", 1))
+    with pytest.raises(InputError):
+        read_record(path)
+
+
+def test_the_order_of_its_names_is_nothing_of_a_record(files, tmp_path):
+    path = tmp_path / "record.json"
+    record = record_of(files)
+    write_record(record, path)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(sorted(data.items(), reverse=True))))
+    assert read_record(path) == record
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "glidereg-record-1"}', "not json", "[" * 100_000]
+)
 def test_what_is_no_record_is_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(InputError, match="is no record"):
@@ -131,6 +153,27 @@ def test_numbers_stand_beside_the_sites_own_tolerances():
 def test_a_tolerance_of_no_number_is_refused_with_the_names_there_are():
     with pytest.raises(InputError, match="landmark error, mean"):
         numbers_of([CHECK], {"lanmark error": 1.0})
+
+
+@pytest.mark.parametrize("most", ["abc", None, True, float("nan"), float("inf"), [1]])
+def test_a_tolerance_that_is_no_number_is_refused(most):
+    with pytest.raises(InputError, match="is no number"):
+        numbers_of([CHECK], {"landmark error, mean": most})
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"error_mm": 1, "regions": 2},
+        {"error_mm": {"final": {}}, "regions": []},
+        {"residual_mm": {"p95": 1}},
+        {"compared": [1]},
+        {"jacobian": {}, "dice": [2]},
+    ],
+)
+def test_a_damaged_report_is_refused(report):
+    with pytest.raises(InputError, match="report"):
+        numbers_of([report], {})
 
 
 def test_whether_the_accuracy_wanted_is_reached_is_said_in_words(files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,9 +38,24 @@ def numbers_of(reports: list[dict], tolerances: Mapping[str, float]) -> list[Num
     """The numbers that reports of this package hold, in their order.
 
     tolerances: the most that a site allows, by the number's name; a name that ends in ", anywhere" stands for
-    that number of every region. Raises InputError for a tolerance that no number bears.
+    that number of every region. Raises InputError for a tolerance that no number bears or that is no number,
+    and for damaged reports.
     """
-    found = [number for report in reports for number in _of(report)]
+    try:
+        found = [number for report in reports for number in _of(report)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"A report is damaged, or no report of this program ({error}).",
+            "Give what a check, an evaluation, a consistency or a comparison of contours wrote.",
+            code="report",
+        ) from error
+    for name, most in tolerances.items():
+        if isinstance(most, bool) or not isinstance(most, int | float) or not math.isfinite(most):
+            raise InputError(
+                f"The tolerance for '{name}' is no number: {most!r}",
+                "Give the most that is allowed, in the number's unit.",
+                code="tolerances",
+            )
     used = set()
 
     def allowed(name: str) -> float | None:

@@ -178,7 +178,7 @@ def read_record(path: str | PathLike) -> Record:
 def parse_record(text: str | bytes, named: str) -> Record:
     """The record that a file's text holds; InputError as `read_record`, with the file's name."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
         if data.pop("format") != FORMAT:
             raise ValueError
         record = Record(
@@ -190,7 +190,7 @@ def parse_record(text: str | bytes, named: str) -> Record:
             data["version"],
             data["seal"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{named} is no record of a registration.", code="record") from error
     if set(data) != set(vars(record)) or record.seal != _seal(record):
         raise InputError(
@@ -219,6 +219,14 @@ def state_of(record: Record, hashes: Mapping[str, str]) -> State:
     """As `state`, by the hashes of what is there now."""
     changed = [what for what, now in hashes.items() if record.hashes.get(what, now) != now]
     return State(changed, [what for what in record.hashes if what not in hashes])
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON; ValueError where it has a name twice, of which other readers may take the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def _seal(record: Record) -> str:
