@@ -22,7 +22,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.core.size import magnification
-from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
+from GLIDERegLib.evaluation.measuring.keeping import KEPT_SIZE, nodules_to_keep
 from GLIDERegLib.files.feature_cache import FeatureCache
 from GLIDERegLib.files.volumes import check_volume
 from GLIDERegLib.registration import rigid_nodules, scale, small_mask
@@ -162,10 +162,7 @@ def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Bal
         for volume, points in zip(pair.scans, pair.nodules, strict=True)
     )
     if number := len(fixed_balls) + len(moving_balls):
-        warnings.append(
-            f"Nodules ({counted(number, 'mark')} in both scans) do not steer the registration; they keep "
-            "their size."
-        )
+        warnings.append(f"Nodules ({counted(number, 'mark')} in both scans) {KEPT_SIZE}.")
     seen = replace(
         pair,
         fixed=in_hounsfield(fixed),

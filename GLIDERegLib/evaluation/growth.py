@@ -31,6 +31,8 @@ FLEISCHNER = "Fleischner Society 2017, doi 10.1148/radiol.2017161659"
 BTS = "British Thoracic Society 2015"
 # Of a `Growth` without a doubling time: the time and its interval.
 NO_TIME = (None, None, None)
+# What an interval comes from.
+MEASUREMENT = "measurement's error"
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,22 @@ def growth(earlier: Size, later: Size, days: float | None = None) -> Growth:
     return (_of_diameters if earlier.quantity == DIAMETER else _of_volumes)(earlier, later, days)
 
 
+def rules_met(found: Growth, days: float) -> list[str]:
+    """The guidelines by whose rule a nodule that changed so within these days has grown, each by its name."""
+    if found.quantity == VOLUME:
+        return ["BTS (if solid)"] if round(found.change) >= VOLUME_CHANGE_PERCENT else []
+    shown = round(found.change, 1)
+    american = ["Lung-RADS"] if shown > LUNG_RADS_MM and days <= LUNG_RADS_DAYS else []
+    return american + (["Fleischner"] if shown >= FLEISCHNER_MM else [])
+
+
 def _of_diameters(earlier: Size, later: Size, days: float | None) -> Growth:
     change = later.value - earlier.value
     differ = _differences(earlier, later)
     # The volume's relative error is three times the diameter's.
     otherwise = _otherwise(differ) / 3 * max(earlier.value, later.value)
     error = math.hypot(*(_half_width(size) for size in (earlier, later)), otherwise)
-    source = "measurement's error" if earlier.measured and later.measured else "two readers"
+    source = MEASUREMENT if earlier.measured and later.measured else "two readers"
     low, high = change - error, change + error
     ratios = [max(earlier.value + c, 0.0) ** 3 / earlier.value**3 for c in (low, change, high)]
     times = _doubling(ratios, days)
@@ -168,7 +179,7 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
         (earlier_low, earlier_high), (later_low, later_high) = earlier.interval, later.interval
         down = math.hypot(_log(later.value, later_low), _log(earlier_high, earlier.value), otherwise)
         up = math.hypot(_log(later_high, later.value), _log(earlier.value, earlier_low), otherwise)
-        ratios, source = [ratio * math.exp(-down), ratio, ratio * math.exp(up)], "measurement's error"
+        ratios, source = [ratio * math.exp(-down), ratio, ratio * math.exp(up)], MEASUREMENT
     else:
         share = VOLUME_CHANGE_PERCENT / 100
         ratios, source = [ratio / (1 + share), ratio, ratio * (1 + share)], f"±25 %, {BTS}"

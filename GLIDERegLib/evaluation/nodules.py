@@ -23,6 +23,8 @@ LARGEST_RESIDUAL_MM = 0.5
 # Better places are looked for in steps of at least 1 mm.
 CLEAR_SHIFT_MM = 2.0
 DIFFERENCE_MM, NEIGHBOURHOOD_MM = 1.5, 5.0
+# Of the findings of `advice`, those by which both scans look different.
+IMAGES = slice(5, None)
 # Chosen on phantoms (seeds 2 and 5, presets fast and default, voxels of 3 and 2.5 mm), where 97 % of 1816
 # points lie within the radius; checked, not blindly, on pairs E (fast) and F (default): 95 and 99 %.
 COVERAGE_OF_IMAGES, COVERAGE_OF_VOXEL = 1.2, 0.5
@@ -78,8 +80,10 @@ def volume_ratios(mapping: PointMap, point: np.ndarray) -> tuple[float, float]:
     return float(determinants[len(determinants) // 2]), float(determinants.min())
 
 
-def advice(evidence: Evidence) -> tuple[str, str]:
+def advice(evidence: Evidence, absent_from: str = "") -> tuple[str, str]:
     """REVIEW and why in words, or two empty texts where nothing speaks against the place of the nodule.
+
+    absent_from: the scan that it was propagated to, where no reader marked it there.
 
     An inverse that returns and a field without folds are no such evidence: both follow from how a field is
     made. Only their failure tells, of a transform made elsewhere.
@@ -95,13 +99,13 @@ def advice(evidence: Evidence) -> tuple[str, str]:
             f"the field has no inverse here (it misses by {e.residual:.1f} mm)",
         ),
         (
-            e.shift > max(CLEAR_SHIFT_MM, e.voxel_mm) and e.shift > 2 * e.spread,
-            f"the surroundings fit clearly better {e.shift:.1f} mm away",
-        ),
-        (
             not 1 / LARGEST_VOLUME_RATIO <= e.volume_ratio <= LARGEST_VOLUME_RATIO,
             f"the tissue around has {e.volume_ratio:.2f} times its volume in the moving scan, "
             "more than breathing makes",
+        ),
+        (
+            e.shift > max(CLEAR_SHIFT_MM, e.voxel_mm) and e.shift > 2 * e.spread,
+            f"the surroundings fit clearly better {e.shift:.1f} mm away",
         ),
         (
             e.agreement < LOWEST_AGREEMENT,
@@ -113,6 +117,10 @@ def advice(evidence: Evidence) -> tuple[str, str]:
             "that guidelines follow",
         ),
     ]
+    if absent_from and (unlike := any(holds for holds, _ in findings[IMAGES])):
+        within = "" if uncertainty is None else f"; its place there is known within {uncertainty:.1f} mm"
+        gone = f"not marked in {absent_from}, so that nothing there has to look like it{within}"
+        findings[IMAGES] = [(unlike, gone)]
     reasons = [text for holds, text in findings if holds]
     return (REVIEW, "; ".join(reasons)) if reasons else ("", "")
 

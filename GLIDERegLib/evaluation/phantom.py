@@ -8,6 +8,7 @@ the chest goes out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,7 @@ def make_phantom(
     amplitude_mm: float = 20.0,
     seed: int = 0,
     shift_mm: tuple[float, float, float] = (0, 0, 0),
-    nodule_growth: float | None = None,
+    nodule_growth: float | Sequence[float] | None = None,
 ) -> Phantom:
     """Generate a pair of chest CT volumes with known truth.
 
@@ -73,7 +74,8 @@ def make_phantom(
     300 mm; a smaller field of view crops it. amplitude_mm: largest displacement by breathing, 0 to 40 mm
     (no folding). seed: another patient, another breath and other scanner noise. shift_mm: the moving scan's
     coordinate frame, its origin included, is displaced by this much. nodule_growth: nodules are rigid balls
-    whose volume grew by this share from the moving scan to the fixed one; by default they breathe, too.
+    whose volume grew by this share (one for all, or one each) from the moving scan to the fixed one; by
+    default they breathe, too.
 
     Raises InputError for an amplitude or a size out of range.
     """
@@ -92,8 +94,9 @@ def make_phantom(
     rest, deformation = Breathing(0.0, (0, 0, 0), seed), Breathing(amplitude_mm, shift_mm, seed)
     # Breathing in thins the parenchyma; 0.6 % per mm gives about 30 HU at 20 mm.
     density = 1 - 0.006 * amplitude_mm
-    radii = thorax.nodule_radii / (1 + (nodule_growth or 0.0)) ** (1 / 3)
-    earlier = None if nodule_growth is None else radii
+    earlier = None
+    if nodule_growth is not None:
+        earlier = thorax.nodule_radii / (1 + np.asarray(nodule_growth, float)) ** (1 / 3)
     fixed, fixed_labels = _scan(thorax, rest, fixed_grid, 1.0, (seed, 3), "fixed")
     moving, moving_labels = _scan(thorax, deformation, moving_grid, density, (seed, 4), "moving", earlier)
     landmarks = _landmarks(thorax, deformation, fixed_grid, moving_grid, np.random.default_rng([seed, 5]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -53,12 +54,15 @@ dl.notes { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 6px 0 0; font-
 dl.notes div { display: flex; gap: 5px; } dl.notes dt { color: var(--muted); } dl.notes dd { margin: 0; }
 @media screen { table.repeated > thead { display: none; } body > table.sheet > thead th { position: sticky;
   top: 0; z-index: 1; } }
-@page { size: A4 portrait; margin: 12mm; }
+@page { size: A4 portrait; margin: 12mm;
+  @bottom-right { content: counter(page) " / " counter(pages); font: 8pt Arial, sans-serif; } }
 @page wide { size: A4 landscape; margin: 12mm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt;
     -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   table.data { font-size: 8.5pt; }
+  .muted, caption { font-size: 8pt; }
+  table.sheet > thead > tr > th { padding: 1.2mm 2mm; font-size: 8.5pt; }
   table.data th, table.data td { padding: 1mm 1.4mm; }
   .card { padding: 1.5mm 2.5mm; margin: 0 0.3mm 2.5mm 0; }
   .card p, .pictures { margin: 0.5mm 0; }
@@ -104,10 +108,6 @@ TEMPLATE = """<!DOCTYPE html>
 <td>{{ volume.size | join(" x ") }}</td><td>{{ volume.spacing | map("shortened") | join(" x ") }}</td>
 <td>{{ volume.extent | map("round") | map("int") | join(" x ") }}</td></tr>
 {%- endfor %}
-</tbody></table>
-<h2>How it was registered</h2>
-<table class="data facts"><tbody>
-{%- for name, text in facts %}<tr><th>{{ name }}</th><td>{{ text }}</td></tr>{% endfor %}
 </tbody></table>
 <h2>Numbers</h2>
 <p class="muted">Before: the scans where they were stored. After: through the transform. What is usual depends
@@ -197,8 +197,11 @@ inverse here (it misses by {{ nodule.residual_mm | measure(1) }} mm).</b>
 </tbody></table>
 </td></tr></tbody></table>
 {%- endif %}
-{%- if stages or settings %}
 {{ heading("repeated") }}
+<h2>How it was registered</h2>
+<table class="data facts"><tbody>
+{%- for name, text in facts %}<tr><th>{{ name }}</th><td>{{ text }}</td></tr>{% endfor %}
+</tbody></table>
 {%- if stages %}
 <h2>Time and memory by stage</h2>
 <table class="data"><thead><tr><th>Stage</th><th class="value">Time (s)</th>
@@ -215,7 +218,6 @@ inverse here (it misses by {{ nodule.residual_mm | measure(1) }} mm).</b>
 </p>
 {%- endif %}
 </td></tr></tbody></table>
-{%- endif %}
 </body>
 </html>
 """
@@ -235,6 +237,7 @@ def environment() -> Environment:
         "known": lambda value: "not known" if value is None else "yes" if value else "no",
         "called": _called,
         "shortened": lambda value: f"{value:.4g}",
+        "minus": lambda text: re.sub(r"(?<!\w)-(?=\d)", "−", text),
         "plain": lambda value: json.dumps(value, ensure_ascii=False),
     }
     return made

@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from browser import browser, printed
 from html_page import Page
 
 from GLIDERegLib.core.errors import InputError
@@ -355,10 +356,67 @@ def test_each_nodule_has_its_curves_with_error_bars_and_a_picture_of_each_date(p
     assert len(found.pictures) == 4 * len(NODULES)
 
 
-def test_file_names_come_into_the_page_only_when_asked_for(study, tmp_path):
+@pytest.mark.skipif(browser() is None, reason="no Chromium or Chrome is installed here")
+def test_a_browser_prints_the_page_whole_with_every_nodule_on_its_first_sheet(page, study, tmp_path):
+    (tmp_path / "report.html").write_text(page, "utf-8")
+    found = printed(tmp_path / "report.html", tmp_path)
+    assert 1 < found.pages <= 1 + len(NODULES) and found.console == [] and found.wide == []
+    rows = [text.split("\t")[0] for text in found.first if "\t" in text]
+    assert {str(nodule.number) for nodule in study.nodules} <= set(rows)
+    first = " ".join(found.first)
+    assert "name and ID are left out" in first and "their places are known within" in first
+    assert "Doe" not in first and b"Doe^" not in (tmp_path / "page.pdf").read_bytes()
+
+
+def test_the_first_page_begins_with_what_a_reader_looks_for(page, study):
+    text = Page(page).text
+    number = {name: statuses(study, name)[1].number for name in NODULES}
+    gone = ", ".join(str(n) for n in sorted([number["gone"], number["merges"]]))
+    for told in (
+        f"No longer seen, where everything was marked: {gone}.",
+        f"No size in the current scan: {number['untold']}.",
+        "now: could not be told: no lung around",
+        "growth by BTS (if solid)",
+    ):
+        assert told in text, told
+    assert text.index("7 nodules.") < text.index("Since the size before") < text.index("Rules, each")
+
+
+def test_what_a_registration_says_of_nodules_it_kept_is_no_warning_of_the_study(study, tmp_path):
+    told = [
+        "Nodule 3 of the moving image could not be told; a ball of 6 mm around its point was kept rigid.",
+        "Nodules (14 marks in both scans) do not steer the registration; they keep their size.",
+        "The lungs overlap little.",
+    ]
     with OutputFolder(tmp_path) as out:
+        write_study(study, out, ["registered"] * 4, told)
+    text = Page((tmp_path / "report.html").read_text("utf-8")).text
+    assert "The lungs overlap little." in text and "Nodule 3 of" not in text and "14 marks" not in text
+
+
+def test_a_nodule_that_is_gone_has_nothing_there_to_look_like_it(scans):
+    searched = [replace(scan, searched=True) for scan in scans]
+    study = study_of(searched)
+    # The scans are noise, so that no surroundings agree.
+    for name, text in (
+        ("gone", "not marked in the scan of 2023-03-01"),
+        ("grows", "surroundings look different"),
+    ):
+        notes = " ".join(statuses(study, name)[1].cells[0].notes)
+        assert text in notes
+    assert "surroundings" not in " ".join(statuses(study, "gone")[1].cells[0].notes)
+
+
+def test_names_come_into_the_page_only_when_asked_for(study, tmp_path):
+    known = [replace(scan, patient=Patient("7", "Doe^Jane")) for scan in study.scans]
+    study = replace(study, scans=tuple(known))
+    with OutputFolder(tmp_path) as out:
+        write_study(study, out, ["registered"] * 4)
+        text = (out / "report.html").read_text("utf-8")
+        assert "Doe^" not in text and "ID 7" not in text
         write_study(study, out, ["registered"] * 4, show_names=True)
-    assert "Doe^Jane 2020-03-01.nii.gz" in (tmp_path / "report.html").read_text("utf-8")
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "Doe^Jane 2020-03-01.nii.gz" in text and "Doe, Jane (ID 7)" in text
 
 
 def test_doubling_times_lie_inside_their_intervals():

@@ -131,6 +131,23 @@ def test_a_wrong_mapping_shows_by_how_much_it_is_wrong(texture, error):
     assert found.spread < 0.2 and found.agreement < 0.95
 
 
+@pytest.mark.parametrize("error", [0.0, 3.0])
+def test_a_nodule_that_is_gone_or_grew_is_not_what_is_compared(texture, error):
+    def with_nodule(radius):
+        return lambda p: np.where(np.linalg.norm(p, axis=1) < radius, 2000.0, texture(p))
+
+    # Of 14 mm, so that a cube of 10 mm shows nothing else.
+    landing = np.array([error, 0, 0])
+    for later in (0.0, 7.5):
+        found = local_agreement(
+            with_nodule(later), with_nodule(7.0), lambda p: p, np.zeros(3), landing, 1.0, radius_mm=7.0
+        )
+        if error:
+            assert found.shift == pytest.approx(error, abs=0.3) and found.agreement < 0.95
+        else:
+            assert found.agreement > 0.99 and found.shift < 0.1
+
+
 def test_a_mapping_that_turns_and_stretches_carries_the_surroundings_along(texture):
     matrix = np.array([[0, -1.3, 0], [1, 0, 0], [0, 0, 0.8]])
 

@@ -86,6 +86,20 @@ def test_landmarks_lie_inside_both_images(phantom):
     assert phantom.moving.grid.contains(phantom.moving_landmarks).all()
 
 
+def test_each_nodule_grows_by_its_own_share_and_stays_a_ball():
+    shares = [0.0, 0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 1.0]
+    pair = make_phantom((88, 64, 80), (3.0, 3.0, 3.0), amplitude_mm=15, nodule_growth=shares)
+    for number in (4, 5, 6, 7):
+        sizes = []
+        for labels, points in (
+            (pair.moving_labels, pair.moving_nodules),
+            (pair.fixed_labels, pair.fixed_nodules),
+        ):
+            away = np.linalg.norm(labels.grid.points() - points[number], axis=-1)
+            sizes.append(((labels.array == 8) & (away < 14)).sum())
+        assert sizes[1] / sizes[0] == pytest.approx(1 + shares[number], rel=0.12)
+
+
 def test_most_landmarks_lie_in_the_lungs_on_brighter_structures():
     phantom = make_phantom((112, 84, 90), (3.0, 3.0, 3.0))
     names = read(phantom.fixed_labels, phantom.fixed_landmarks, order=0).astype(int)

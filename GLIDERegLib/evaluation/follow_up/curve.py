@@ -11,10 +11,12 @@ from markupsafe import Markup, escape
 
 from GLIDERegLib.evaluation.growth import DIAMETER, READERS_MM, UNITS, Size
 
-WIDTH, HEIGHT = 460, 210
-LEFT, RIGHT, TOP, BOTTOM = 58, 18, 26, 34
-LABEL_WIDTH = 72
-TITLES = {DIAMETER: "mean diameter", "volume": "volume (logarithmic: a straight line has one doubling time)"}
+WIDTH, HEIGHT = 330, 112
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 22, 24
+LABEL_WIDTH = 54
+# Lines across, at most and where there are values for as many.
+MOST_TICKS, LEAST_TICKS = 6, 3
+TITLES = {DIAMETER: "mean diameter", "volume": "volume, logarithmic"}
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,19 @@ class Axis:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Round values: 1, 2 and 5 times powers of ten, or steps of these that make at most six."""
+        """Round values: 1, 2 and 5 times powers of ten, closer ones where these are too few, or steps of
+        these that make at most six.
+        """
         if self.logarithmic:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [m * 10.0**p for p in powers for m in (1, 2, 5)]
-            return [value for value in found if self.low <= value <= self.high]
-        step = next(s for p in range(-2, 7) for m in (1, 2, 5) if self.high <= 6 * (s := m * 10.0**p))
+            for multiples in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10)):
+                found = [v for p in powers for m in multiples if self.low <= (v := m * 10.0**p) <= self.high]
+                if len(found) >= LEAST_TICKS:
+                    break
+            return found
+        step = next(
+            s for p in range(-2, 7) for m in (1, 2, 5) if self.high <= MOST_TICKS * (s := m * 10.0**p)
+        )
         return [n * step for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
 
@@ -70,7 +79,7 @@ def growth_curve(quantity: str, days: Sequence[date], sizes: Sequence[Size | Non
         anchor = "start" if x < LEFT + LABEL_WIDTH / 2 else "end" if x > WIDTH - LABEL_WIDTH else "middle"
         begin = x - LABEL_WIDTH * {"start": 0, "middle": 0.5, "end": 1}[anchor]
         if begin >= last:
-            parts.append(_text(x, floor + 18, day.isoformat(), anchor))
+            parts.append(_text(x, floor + 17, day.isoformat(), anchor, 10))
             last = begin + LABEL_WIDTH
     points = [(across(day), axis.at(size.value)) for day, size in known]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -108,8 +117,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def _text(x: float, y: float, text: str, anchor: str, size: int = 11) -> str:
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="#1b2733">'
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="#1b2733">'
         f"{escape(text)}</text>"
     )

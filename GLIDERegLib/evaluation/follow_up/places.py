@@ -42,16 +42,18 @@ def own_place(point: np.ndarray, reference: Volume) -> Place:
     return Place(point, max(reference.grid.spacing) / 2 if reference.grid.contains(point) else None)
 
 
-def propagated_place(point: np.ndarray, link: Link, reference: Volume, scan: Volume) -> tuple[Place, str]:
+def propagated_place(
+    point: np.ndarray, radius_mm: float, link: Link, reference: Volume, scan: Volume
+) -> tuple[Place, Evidence | None]:
     """The place of a mark (3), LPS mm, made in a scan (moving) that was registered to the reference scan
-    (fixed), and what casts doubt on it (see `evaluation.nodules.advice`), empty where nothing does.
+    (fixed), and what is known of it, None where nothing was compared. radius_mm: of the nodule.
     """
     found, residual = (values[0] for values in link.to_fixed(point[None]))
     if not (reference.grid.contains(found) and link.reaches(found[None])[0]):
-        return Place(found, None), "outside the field of the registration, where nothing was compared"
+        return Place(found, None), None
     voxel = max(float(np.prod(volume.grid.spacing) ** (1 / 3)) for volume in (reference, scan))
     fixed, moving = (image_sampler(volume.array, volume.grid.to_index) for volume in (reference, scan))
-    agreed = local_agreement(fixed, moving, link.to_moving, found, point, voxel)
+    agreed = local_agreement(fixed, moving, link.to_moving, found, point, voxel, radius_mm)
     evidence = Evidence(
         True,
         bool(scan.grid.contains(point)),
@@ -63,7 +65,14 @@ def propagated_place(point: np.ndarray, link: Link, reference: Volume, scan: Vol
         voxel,
         max(*reference.grid.spacing, *scan.grid.spacing),
     )
-    return Place(found, evidence.uncertainty), advice(evidence)[1]
+    return Place(found, evidence.uncertainty), evidence
+
+
+def doubt_of(evidence: Evidence | None, absent_from: str = "") -> str:
+    """What casts doubt on the place of a propagated mark (see `advice`), empty where nothing does."""
+    if evidence is None:
+        return "outside the field of the registration, where nothing was compared"
+    return advice(evidence, absent_from)[1]
 
 
 def by_steps(point: np.ndarray, links: Sequence[Link]) -> np.ndarray:

@@ -32,7 +32,8 @@ class Mark:
     """A nodule as it was marked in one scan. point: LPS mm (3) there. doubt: on its place, empty where none.
 
     by_steps_mm: how far apart the direct way to the reference scan and that by every date between lead
-    (A→C against A→B→C); None where only the direct one was registered.
+    (A→C against A→B→C); None where only the direct one was registered. radius: mm, holds its place in the
+    reference scan in 95 of 100 cases; None where the registration does not reach.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Mark:
     measurement: NoduleMeasurement
     doubt: str = ""
     by_steps_mm: float | None = None
+    radius: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,16 @@ import numpy as np
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.follow_up.identity import Place, follow
-from GLIDERegLib.evaluation.follow_up.places import Link, by_steps, expected, own_place, propagated_place
+from GLIDERegLib.evaluation.follow_up.places import (
+    Link,
+    by_steps,
+    doubt_of,
+    expected,
+    own_place,
+    propagated_place,
+)
 from GLIDERegLib.evaluation.follow_up.rows import Mark, Nodule, Visit, nodules_of
-from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM
+from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM, Evidence
 from GLIDERegLib.files.points import PointSet
 
 if TYPE_CHECKING:
@@ -79,17 +86,26 @@ def study_steps(
     total, done = 2 * sum(map(len, marked)) + 1, 0
     places: list[list[Place]] = [[] for _ in scans]
     marks: list[list[Mark]] = [[] for _ in scans]
+    known: list[list[Evidence | None]] = [[] for _ in scans]
     for number, points in enumerate(marked):
         for label, point in zip(points.labels, points.points, strict=True):
             found = measure(volumes[number], point)
             yield (done := done + 1) / total
             # The centroid is one and the same whoever clicked.
             centre = np.array(point if found.center_mm is None else found.center_mm, float)
-            place, doubt, apart = _placed(number, centre, volumes, links, reference)
+            radius = found.long_mm / 2 if found.measured else 0.0
+            place, evidence, apart = _placed(number, centre, radius, volumes, links, reference)
             places[number].append(place)
-            marks[number].append(Mark(label, point, found, doubt, apart))
+            known[number].append(evidence)
+            marks[number].append(Mark(label, point, found, "", apart, place.radius))
             yield (done := done + 1) / total
     tracks = follow(places, [scan.name for scan in scans])
+    for track in tracks:
+        absent_from = "" if reference in track.marks else f"the scan of {scans[reference].name}"
+        for number, row in track.marks.items():
+            if number != reference:
+                mark, doubt = marks[number][row], doubt_of(known[number][row], absent_from)
+                marks[number][row] = replace(mark, doubt=_with_steps(doubt, mark.by_steps_mm))
     centres = np.array([track.place.point for track in tracks]).reshape(-1, 3)
     visits = [
         Visit(
@@ -106,26 +122,32 @@ def study_steps(
 def _placed(
     number: int,
     point: np.ndarray,
+    radius_mm: float,
     volumes: Sequence[Volume],
     links: dict[tuple[int, int], Link],
     reference: int,
-) -> tuple[Place, str, float | None]:
-    """The place of a scan's mark (3), LPS mm, what casts doubt on it, and how far the way over every date
+) -> tuple[Place, Evidence | None, float | None]:
+    """The place of a scan's mark (3), LPS mm, what is known of it, and how far the way over every date
     leads away (None where that was not registered); a place is never more certain than both ways agree.
     """
     if number == reference:
-        return own_place(point, volumes[reference]), "", None
-    place, doubt = propagated_place(point, links[reference, number], volumes[reference], volumes[number])
+        return own_place(point, volumes[reference]), None, None
+    link = links[reference, number]
+    place, evidence = propagated_place(point, radius_mm, link, volumes[reference], volumes[number])
     steps = steps_to(reference, number)
     if len(steps) < 2 or not all(step in links for step in steps):
-        return place, doubt, None
+        return place, evidence, None
     apart = float(np.linalg.norm(by_steps(point, [links[step] for step in steps]) - place.point))
     if place.radius is not None:
         place = Place(place.point, max(place.radius, apart))
-    if apart > LARGEST_UNCERTAINTY_MM:
+    return place, evidence, apart
+
+
+def _with_steps(doubt: str, apart: float | None) -> str:
+    text = ""
+    if apart is not None and apart > LARGEST_UNCERTAINTY_MM:
         text = f"the way over every date between leads {apart:.1f} mm elsewhere"
-        doubt = "; ".join(filter(None, [doubt, text]))
-    return place, doubt, apart
+    return "; ".join(filter(None, [doubt, text]))
 
 
 def _inside(points: PointSet, volume: Volume, scan: DatedScan) -> PointSet:

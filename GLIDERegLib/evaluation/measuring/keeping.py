@@ -11,6 +11,7 @@ from GLIDERegLib.registration.rigid_nodules import Ball
 
 # Around a point whose nodule cannot be told from what it touches.
 UNKNOWN_RADIUS_MM = 6.0
+KEPT_RIGID, KEPT_SIZE = "was kept rigid", "do not steer the registration; they keep their size"
 
 
 def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], list[Ball], list[str]]:
@@ -39,10 +40,15 @@ def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], l
     return masks, balls, [_told(numbers, status, volume.name) for status, numbers in untold.items()]
 
 
+def on_nodules(warning: str) -> bool:
+    """Whether a registration's warning is of the nodules that it kept, which whoever measures them tells."""
+    return KEPT_RIGID in warning or KEPT_SIZE in warning
+
+
 def _told(numbers: list[str], status: str, name: str) -> str:
     which = f"Nodule {numbers[0]}" if len(numbers) == 1 else f"Nodules {', '.join(numbers)}"
     whose = "its point" if len(numbers) == 1 else "each point"
-    ball = f"a ball of {UNKNOWN_RADIUS_MM:g} mm around {whose} was kept rigid"
+    ball = f"a ball of {UNKNOWN_RADIUS_MM:g} mm around {whose} {KEPT_RIGID}"
     return f"{which} of the {name} {status}; {ball}."
 
 

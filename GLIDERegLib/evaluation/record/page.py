@@ -7,7 +7,9 @@ from jinja2 import Environment, StrictUndefined
 from GLIDERegLib.evaluation.record.record import LEVELS, NO_LOGIN, Record, State
 
 TEMPLATE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Record of a registration</title><style>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Record of a registration</title><style>
 body { margin: 0 auto; max-width: 860px; padding: 0 20px 40px; color: #1b2733;
   font: 14px/1.45 Arial, sans-serif; }
 h1 { font-size: 24px; color: #17324d; }
@@ -18,13 +20,18 @@ table { width: 100%; border-collapse: collapse; } th, td { padding: 4px 8px; bor
 .superseded { border: 3px solid #b00020; color: #b00020; padding: 8px 14px; font-size: 18px;
   font-weight: 700; }
 .outside { color: #b00020; font-weight: 700; }
+tr, .superseded { break-inside: avoid; } h2 { break-after: avoid; } .facts th { width: 28%; }
+@page { size: A4 portrait; margin: 12mm;
+  @bottom-right { content: counter(page) " / " counter(pages); font: 8pt Arial, sans-serif; } }
+@media print { body { max-width: none; padding: 0; font-size: 10pt;
+  -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 </style></head><body>
 <h1>Record of a registration</h1>
 {%- if state.superseded %}
 <p class="superseded">{{ state }}</p>
 {%- endif %}
 <h2>Request</h2>
-<table>
+<table class="facts">
 <tr><th>Purpose</th><td>{{ record.request.purpose }}</td></tr>
 <tr><th>Region that matters</th><td>{{ record.request.region }}</td></tr>
 <tr><th>Accuracy wanted</th><td>{{ "%g" | format(record.request.accuracy_mm) }} mm</td></tr>
@@ -42,7 +49,7 @@ table { width: 100%; border-collapse: collapse; } th, td { padding: 4px 8px; bor
 <p>Nothing is recorded.</p>
 {%- endif %}
 <h2>Numbers</h2>
-<table><tr><th>number</th><th class="value">value</th><th class="value">site's tolerance</th><th></th></tr>
+<table><tr><th>Number</th><th class="value">Value</th><th class="value">Site's tolerance</th><th></th></tr>
 {%- for number in record.numbers %}
 <tr><td>{{ number.name }}</td>
 <td class="value">{{ "not known" if number.value is none
@@ -54,7 +61,7 @@ else "%g %s" | format(number.tolerance, number.unit) }}</td>
 {%- endfor %}
 </table>
 <h2>Decision</h2>
-<table>
+<table class="facts">
 <tr><th>Level</th><td>{{ record.decision.level }}: {{ level }}</td></tr>
 <tr><th>Remarks</th><td>{{ record.decision.text }}</td></tr>
 <tr><th>Name as typed</th><td>{{ record.decision.name }}</td></tr>

@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--by-steps", action="store_true", help=text)
     text = "go on though DICOM says that the scans are of different patients"
     add("--allow-different-patients", action="store_true", help=text)
-    text = "write the scans' file names, which may hold a patient's name, into the page"
+    text = "write the patient's name and ID and the scans' file names into the page"
     add("--show-names", action="store_true", help=text)
     text = "let the marked nodules steer the registration and change their size in it, as any other tissue"
     add("--nodules-as-tissue", action="store_true", help=text)
@@ -173,9 +173,15 @@ def _quality(report: dict) -> str:
 
 
 def _told(scans: Sequence[DatedScan], reports: dict[Pair, dict]) -> list[str]:
-    """The registrations' warnings, each once, with the scans it holds for."""
+    """The registrations' warnings, each once, with the scans it holds for; what they say of single nodules
+    the study says by itself.
+    """
+    from GLIDERegLib.evaluation.measuring.keeping import on_nodules
+
     told: dict[str, list[str]] = {}
     for (_fixed, moving), report in reports.items():
         for text in report.get("warnings", ()):
+            if on_nodules(text):
+                continue
             told.setdefault(text, []).append(scans[moving].name)
     return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in told.items()]
