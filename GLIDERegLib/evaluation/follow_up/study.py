@@ -93,7 +93,7 @@ def study_steps(
             yield (done := done + 1) / total
             # The centroid is one and the same whoever clicked.
             centre = np.array(point if found.center_mm is None else found.center_mm, float)
-            radius = found.long_mm / 2 if found.measured else 0.0
+            radius = (found.long_mm or 0.0) / 2
             place, evidence, apart = _placed(number, centre, radius, volumes, links, reference)
             places[number].append(place)
             known[number].append(evidence)
