@@ -17,7 +17,8 @@ from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.core.settings import Level, Settings
-from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.direction import Direction
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
 from GLIDERegLib.registration.instance_optimisation import optimise

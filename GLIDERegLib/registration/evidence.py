@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid, triple
 from GLIDERegLib.core.settings import CHANNELS
-from GLIDERegLib.registration.features.pair_features import Direction
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.filters import grown

@@ -19,8 +19,9 @@ from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.geometry import Grid, triple
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.coupled_convex import register_pooled
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.energy import matching_cost
-from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.features.pooled_features import PooledFeatures, cell_factor
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 from GLIDERegLib.registration.working_grid import Prepared

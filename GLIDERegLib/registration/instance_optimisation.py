@@ -18,9 +18,9 @@ from GLIDERegLib.registration.backends import backend_for
 from GLIDERegLib.registration.backends.protocol import Number
 from GLIDERegLib.registration.control_grid import ControlGrid, to_coefficients
 from GLIDERegLib.registration.coupled_convex import make_consistent
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features import intensity
 from GLIDERegLib.registration.features.co_optimised_vae import CoOptimisedVae
-from GLIDERegLib.registration.features.pair_features import Direction
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
 from GLIDERegLib.registration.joint_energy import Energy, PointTerm, Term

@@ -12,16 +12,13 @@ import torch
 
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.backends import prepare_kernels
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.evidence import continued
 from GLIDERegLib.registration.features import intensity
 from GLIDERegLib.registration.features.co_optimised_vae import reduce_features
 from GLIDERegLib.registration.features.encoding import FeatureStore, SliceEncoder
-from GLIDERegLib.registration.features.pair_features import (
-    Direction,
-    GlobalFeatures,
-    LocalFeatures,
-    encode_pair,
-)
+from GLIDERegLib.registration.features.global_features import GlobalFeatures, encode_pair
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.features.pooled_features import cell_factor
 from GLIDERegLib.registration.initial_displacement import initial_displacements
 from GLIDERegLib.registration.instance_optimisation import optimise_both

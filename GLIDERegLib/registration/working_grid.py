@@ -204,6 +204,26 @@ def _antialias(image: sitk.Image, spacing: float) -> sitk.Image:
     return sitk.DiscreteGaussian(image, variance, maximumKernelWidth=32, useImageSpacing=True)
 
 
+def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
+    """Where similarity is measured: inside the mask (the fixed image's: inside the body), `reach` voxels off
+    the scan's border.
+
+    Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that
+    keep all.
+    """
+    from scipy import ndimage
+
+    allowed = image.weight if is_fixed or image.masked else image.valid
+    # Most scans were measured everywhere, and an erosion takes longer than all else here.
+    if image.valid.all():
+        inner = np.zeros_like(image.valid)
+        inner[(slice(reach, -reach),) * 3] = True
+    else:
+        inner = ndimage.binary_erosion(image.valid, iterations=reach)
+    usable = allowed & inner
+    return usable if usable.sum() > 0.25 * allowed.sum() else allowed
+
+
 def to_image(array: np.ndarray, grid: Grid) -> sitk.Image:
     """A SimpleITK image of an array (z, y, x) on a grid."""
     image = sitk.GetImageFromArray(array)

@@ -10,8 +10,9 @@ import torch
 from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.evidence import continued, least_slope, precision, structure
-from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures, PooledFeatures
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.working_grid import Prepared

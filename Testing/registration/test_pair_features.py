@@ -8,17 +8,13 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.features.co_optimised_vae import displacement_reader
 from GLIDERegLib.registration.features.encoding import FeatureVolume, token_grid
+from GLIDERegLib.registration.features.global_features import GlobalFeatures, encode_pair
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.features.mind import MindSlabs, mind_ssc
-from GLIDERegLib.registration.features.pair_features import (
-    GlobalFeatures,
-    LocalFeatures,
-    encode_pair,
-    usable_voxels,
-)
 from GLIDERegLib.registration.features.reduction import Reduction
 from GLIDERegLib.registration.progress import CancelToken
 from GLIDERegLib.registration.sampling import index_grid
-from GLIDERegLib.registration.working_grid import Prepared
+from GLIDERegLib.registration.working_grid import Prepared, usable_voxels
 
 VOXEL = 3.0
 TILTED = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)

@@ -13,8 +13,9 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration import instance_optimisation
 from GLIDERegLib.registration.control_grid import ControlGrid
+from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features.intensity import packed_weight
-from GLIDERegLib.registration.features.pair_features import Direction, LocalFeatures
+from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.initial_displacement import initial_displacements
 from GLIDERegLib.registration.sampling import index_grid, sample_field
 from GLIDERegLib.registration.working_grid import Prepared

@@ -12,7 +12,7 @@ import torch
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.registration.control_grid import ControlGrid
-from GLIDERegLib.registration.features.pair_features import GlobalFeatures
+from GLIDERegLib.registration.features.global_features import GlobalFeatures
 from GLIDERegLib.registration.features.reduction import Reduction, ReductionTrainer, between_grids
 from GLIDERegLib.registration.sampling import sample
 from GLIDERegLib.registration.working_grid import Prepared

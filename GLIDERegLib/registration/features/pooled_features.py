@@ -12,6 +12,8 @@ from GLIDERegLib.registration.backends import backend_for
 
 # The first of two further channels, and the byte that tells where they are known.
 FURTHER, KNOWN = CHANNELS + 1, CHANNELS + 3
+# A cell or feature voxel counts where at least half of its voxels do.
+LEAST_SHARE = 0.5
 
 
 @dataclass
