@@ -12,6 +12,7 @@ from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.saving import askFile
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.registration.dicom_objects import (
     SceneExport,
@@ -72,9 +73,7 @@ class DicomButtons:
         question = _("A DICOM Deformable Spatial Registration will be written.")
         if not slicer.util.confirmOkCancelDisplay(plain(f"{question}\n{shown}")):
             return
-        path = qt.QFileDialog.getSaveFileName(
-            slicer.util.mainWindow(), _("Save the DICOM object"), "registration.dcm", _("DICOM (*.dcm)")
-        )
+        path = askFile(_("Save the DICOM object"), "registration.dcm", _("DICOM"))
         # The scene may have been closed while the dialogs were open.
         if path and self._pair() == pair:
             self._run(lambda: self._export.start(pair, path, slicer.app.temporaryPath), _("Writing..."))

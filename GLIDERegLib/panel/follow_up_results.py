@@ -17,6 +17,7 @@ from GLIDERegLib.evaluation.follow_up.study import Study
 from GLIDERegLib.panel.follow_up_readers import Readers
 from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.saving import askFolder
 from GLIDERegLib.scene.follow_up.curve import drawCurve
 from GLIDERegLib.scene.follow_up.decisions import Decision, shownTo
 from GLIDERegLib.scene.follow_up.export import exportStudy
@@ -119,7 +120,7 @@ class NoduleDates:
 
     def export(self) -> None:
         """Asks for a folder and writes the report and the tables there."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save report and tables"))
+        folder = askFolder(_("Save report and tables"))
         node = self._node
         # The scene may have been closed while the dialog was open.
         if not folder or node is None or node.followUpCells is None or node.followUpGrowth is None:

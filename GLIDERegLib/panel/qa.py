@@ -17,6 +17,7 @@ from GLIDERegLib.panel.keys import QA, PageKeys
 from GLIDERegLib.panel.qa_contours import ContoursSection
 from GLIDERegLib.panel.qa_tables import WARNING_COLOR, QaTables, siteTolerances
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.saving import askFolder
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contours import compared
 from GLIDERegLib.scene.quality.landmark_nodes import regionTable
@@ -231,7 +232,7 @@ class QaPage:
 
     def save(self) -> None:
         """Writes the newest record into a folder that the user chooses."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the record"))
+        folder = askFolder(_("Save the record"))
         # The scene may have been closed while the dialog was open.
         self._showState()
         if not folder or self._latest is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -13,6 +12,7 @@ from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.dependencies import ensureExtra
 from GLIDERegLib.panel.plain import plain
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.saving import askFolder
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.quality.contour_export import SceneContourExport, describeContours
 from GLIDERegLib.scene.registration.pair import Pair
@@ -64,7 +64,7 @@ class ContourDicomButtons:
             return
         if not slicer.util.confirmOkCancelDisplay(plain(_("A DICOM object will be written.") + f"\n{shown}")):
             return
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the DICOM object"))
+        folder = askFolder(_("Save the DICOM object"))
         # The scene may have been closed while the dialogs were open.
         if not folder or self._chosen() != chosen:
             return

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel.child import pythonExecutable
 from GLIDERegLib.panel.remedies import said
+from GLIDERegLib.panel.saving import askFile
 from GLIDERegLib.panel.timers import lookTimer
 from GLIDERegLib.scene.report.folder import ReportInputs
 from GLIDERegLib.scene.report.run import SceneReport
@@ -28,9 +29,7 @@ class ReportButton:
     def _clicked(self) -> None:
         try:
             inputs = self._inputs()
-            page = qt.QFileDialog.getSaveFileName(
-                slicer.util.mainWindow(), _("Save the report"), "report.html", _("Web page (*.html)")
-            )
+            page = askFile(_("Save the report"), "report.html", _("Web page"))
             if not page:
                 return
             # The scene may have been closed while the dialog was open.

@@ -64,6 +64,7 @@ class qSlicerApplication(wrapped("QObject")):
     minorVersion = Property(int, lambda self: 12 if "slicer.packaging" in sys.modules else 10)
     revision = Property(str, lambda self: "0")
     temporaryPath = Property(str, lambda self: str(self._host.folder / "temporary"))
+    defaultScenePath = Property(str, lambda self: str(self._host.folder))
     slicerHome = Property(str, lambda self: str(self._host.folder))
     documentationBaseUrl = Property(str, lambda self: "https://slicer.readthedocs.io/en/latest")
 

@@ -18,7 +18,8 @@ _SINGLE = (_Box.NoButton, _Box.Ok, _Box.Close, _Box.Cancel)
 class ShownDialog:
     """What the user was shown.
 
-    `buttons` are the standard buttons' values or'ed together; `choices` all buttons' texts, ampersands gone.
+    `buttons` are the standard buttons' values or'ed together; `choices` all buttons' texts, ampersands gone;
+    `directory` where a file dialog begins, and the name that it proposes.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class ShownDialog:
     buttons: int = 0
     icon: int = 0
     choices: tuple[str, ...] = ()
+    directory: str = ""
 
 
 class Dialogs:
@@ -114,7 +116,7 @@ def _static(icon: _Box.Icon, buttons: _Box.StandardButton) -> Callable:
 
 def _chooseFile(kind: str) -> Callable:
     def show(parent=None, caption="", directory="", filter="", *more):
-        return dialogs.ask(ShownDialog(kind, caption, filter))
+        return dialogs.ask(ShownDialog(kind, caption, filter, directory=directory))
 
     return staticmethod(show)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,6 +148,27 @@ def test_an_object_is_written_of_the_transform_and_where_the_scans_lie(slicerHos
     storage.SetFileName(str(engine.given / "transform.h5"))
     assert storage.ReadData(node)
     assert node.GetTransformFromParent().TransformPoint(0, 0, 0) == pytest.approx((5, -6, 7))
+
+
+def test_a_file_named_without_its_ending_gets_it_and_replaces_nothing_unasked(slicerHost, page, engine):
+    import qt
+    import slicer
+
+    out = engine.folder / "out.dcm"
+    slicerHost.dialogs.answers += [qt.QMessageBox.Ok, str(out.with_suffix(""))]
+    page.ui.checkSendButton.click()
+    slicerHost.waitUntil(lambda: page.ui.checkSendButton.enabled, seconds=20)
+    assert page.ui.checkDicomLabel.text == f"Written: {out}" and out.read_text() == "written\n"
+    begins = slicerHost.dialogs.shown[-1].directory
+    assert begins == str(Path(slicer.app.defaultScenePath) / "registration.dcm")
+    out.write_text("mine\n")
+    slicer.mrmlScene.SetRootDirectory(str(engine.folder))
+    slicerHost.dialogs.answers += [qt.QMessageBox.Ok, str(out.with_suffix("")), qt.QMessageBox.No]
+    page.ui.checkSendButton.click()
+    assert page.ui.checkSendButton.enabled and out.read_text() == "mine\n"
+    assert str(out) in slicerHost.dialogs.shown[-1].text
+    assert slicerHost.dialogs.shown[-2].directory == str(engine.folder / "registration.dcm")
+    slicer.mrmlScene.SetRootDirectory("")
 
 
 @pytest.mark.parametrize("fault", ["no DICOM", "file gone", "no frame", "moved", "other patient"])

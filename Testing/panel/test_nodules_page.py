@@ -589,3 +589,35 @@ def test_a_place_stays_corrected_where_the_scan_is_gone_and_the_reason_is_told(r
     reviewed.ui.undoButton.click()
     assert rows(reviewed)[0].status == "corrected" and reviewed.ui.undoButton.enabled
     assert "moving scan" in reviewed.ui.messageLabel.text
+
+
+def test_the_report_is_made_where_the_user_says_and_opened(
+    slicerHost, open_page, study, tmp_path, monkeypatch
+):
+    import qt
+
+    program = tmp_path / "python"
+    program.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho made > "$2"\n', "utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("GLIDEREG_PYTHON", str(program))
+    opened: list[str] = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    made = open_page()
+    made.node.outputTransform = study.transform
+    made.node.movingNodules, made.node.fixedNodules = study.movingNodules, study.fixedNodules
+    made.page.enter()
+    ui = made.ui
+    ui.reportButton.click()
+    assert "Review nodules" in ui.reportLabel.text and not slicerHost.dialogs.shown
+    ui.updateButton.click()
+    slicerHost.dialogs.answers.append("")
+    ui.reportButton.click()
+    assert ui.reportButton.enabled and not opened
+    # Named without the ending, which not every system's dialog adds.
+    slicerHost.dialogs.answers.append(str(tmp_path / "result"))
+    ui.reportButton.click()
+    assert not ui.reportButton.enabled
+    slicerHost.waitUntil(lambda: ui.reportButton.enabled, seconds=20)
+    page = tmp_path / "result.html"
+    assert ui.reportLabel.text == f"Report: {page}" and opened == [str(page)]
+    assert page.read_text("utf-8") == "made\n"
