@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GLIDERegLib.core.errors import InputError, system_refusals
+from GLIDERegLib.core.errors import InputError, shortened, system_refusals
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.header_places import check_place, put_in_mm, unit_in_mm
 from GLIDERegLib.files.headers import check_data, read_header
@@ -21,6 +21,8 @@ from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.volumes import WRITABLE, as_labels, read_volume
 
 SLICER = ".seg.nrrd"
+# Of NRRD's kinds of axes, those of colours.
+COLOUR = {"rgb-color", "rgba-color", "hsv-color", "xyz-color", "3-color", "4-color"}
 KEY = re.compile(r"Segment(\d+)_(\w+)")
 
 
@@ -72,6 +74,14 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
         with itk_calls(failure, named=named):
             image = sitk.ReadImage(str(path))
         put_in_mm(image, unit_in_mm(path, fields, named))
+        if COLOUR & {kind.lower() for kind in fields.get("kinds", "").split()}:
+            raise InputError(f"{named} is a picture in colour.", "Give a label map.", code="values")
+        if "fractional" in fields.get("segmentation_masterrepresentation", "").lower():
+            raise InputError(
+                f"{named} holds shares of voxels (a fractional label map), which are not read here.",
+                "Save it as a binary label map.",
+                code="values",
+            )
         if image.GetDimension() != 3:
             raise InputError(f"{named} is no 3-D segmentation.", "Give a label map.", code="file-kind")
         array = sitk.GetArrayFromImage(image)
@@ -84,7 +94,7 @@ def read_segmentation(path: str | PathLike, role: str = "fixed") -> Segmentation
         volume = read_volume(path, role)
         layers, grid = [volume.array], volume.grid
     whole = tuple(as_labels(array, named) for array in layers)
-    segments = tuple(_segments(whole, details))
+    segments = tuple(_segments(whole, details, named))
     if not segments:
         raise InputError(f"{named} is empty.", "Give one with structures in it.", code="empty")
     return Segmentation(whole, grid, segments)
@@ -133,15 +143,31 @@ def write_segmentation(segmentation: Segmentation, path: str | PathLike) -> None
             temporary.write_bytes(header + b"\n\n" + voxels)
 
 
-def _segments(layers: tuple[np.ndarray, ...], details: dict[int, dict[str, str]]) -> Iterator[Segment]:
-    """Those the file names, empty ones too, then the labels it does not name."""
+def _segments(
+    layers: tuple[np.ndarray, ...], details: dict[int, dict[str, str]], named: str
+) -> Iterator[Segment]:
+    """Those the file names, empty ones too, then the labels it does not name. Raises InputError where a name
+    has no place of its own in the file.
+    """
     known = set()
+    # Slicer up to 4.10 says neither, and keeps each segment in a layer of its own.
+    older = not any(values.keys() & {"LabelValue", "Layer"} for values in details.values())
     for number in sorted(details):
         values = dict(details[number])
-        label, layer = int(values.pop("LabelValue", number + 1)), int(values.pop("Layer", 0))
-        if layer >= len(layers):
-            continue
+        told = values.pop("LabelValue", "1" if older else str(number + 1))
+        where = values.pop("Layer", str(number) if older else "0")
+        try:
+            label, layer = int(told), int(where)
+        except ValueError:
+            label, layer = 0, -1
         name = values.pop("Name", f"label {label}")
+        if not 0 <= layer < len(layers) or not 0 < label < 2**31 or (label, layer) in known:
+            raise InputError(
+                f"{named} has no voxels of its own for the segment '{shortened(name)}' (label "
+                f"'{shortened(told)}' of layer '{shortened(where)}').",
+                "Save it again.",
+                code="segmentation",
+            )
         values.pop("Extent", None)
         known.add((label, layer))
         yield Segment(name, label, layer, values)
