@@ -160,9 +160,36 @@ def test_what_is_seen_beyond_the_boundary_only_raises_the_upper_end(
     patch = cut(isolated.volume, isolated.center_mm, 24)
 
     def ends(halo, attached):
-        found = Content(250.0, np.ones(1), 1.0, 200.0, 0.02, attached, 30.0, attenuation, halo)
+        found = Content(250.0, np.ones(1), 1.0, 200.0, 0.0, 0.02, attached, 30.0, attenuation, halo)
         return volume_interval(patch, found, 250.0, 0.01, 0.0, 880.0)
 
     (low, high), (lower, higher) = ends(None, 0.0), ends(halo, attached)
     # A vessel's own term is a tenth of a per cent here.
     assert lower == pytest.approx(low, rel=0.01) and (higher > 1.03 * high) == wider
+
+
+def test_the_interval_of_ground_glass_on_a_vessel_holds_it():
+    # A vessel has four times its contrast: where it is cut counts as much more. Of those that showed it.
+    spacing = (0.633, 0.633, 1.0)
+    scene = Scene(10.461390, GROUND_GLASS, AT_VESSEL, spacing, 0.3907323, 0.0, 24.89948, seed=11206)
+    truth = scan_of(scene)
+    found = measure_nodule(truth.volume, truth.center_mm)
+    assert found.attenuation == GROUND_GLASS and found.touches_vessel
+    assert abs(found.volume_mm3 / truth.volume_mm3 - 1) > 0.04
+    assert found.volume_low_mm3 < truth.volume_mm3 < found.volume_high_mm3
+
+
+def test_uneven_lung_and_a_vessel_widen_the_interval_of_ground_glass_more_than_of_a_solid_nodule():
+    patch = cut(
+        Volume(np.full((40, 40, 40), -850, np.int16), Grid((40,) * 3, (1.0,) * 3), "scan"), (20,) * 3, 24
+    )
+
+    def width(attenuation, contrast, attached=0.0, uneven=0.0):
+        found = Content(500.0, np.ones(1), 1.0, 500.0, uneven, 0.01, attached, contrast - 850, attenuation)
+        low, high = volume_interval(patch, found, 500.0, 0.01, 0.0, contrast)
+        return float(np.log(500.0 / low))
+
+    for change in ({"attached": 0.1}, {"uneven": 5.0}):
+        faint = width(GROUND_GLASS, 230.0, **change) - width(GROUND_GLASS, 230.0)
+        solid = width(SOLID, 880.0, **change) - width(SOLID, 880.0)
+        assert faint > 0.01 and faint > 3 * solid

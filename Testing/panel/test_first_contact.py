@@ -32,6 +32,29 @@ def soon(slicerHost, call) -> None:
 # The samples
 
 
+@pytest.mark.once
+def test_the_sample_pair_s_nodules_measure_as_they_are_said_to_have_grown(slicerHost, monkeypatch):
+    import slicer
+
+    from GLIDERegLib.evaluation.growth import growth
+    from GLIDERegLib.evaluation.measuring import measure_nodule
+    from GLIDERegLib.evaluation.phantom import make_phantom
+    from GLIDERegLib.scene.registration import sample
+
+    made = []
+    monkeypatch.setattr(
+        "GLIDERegLib.evaluation.phantom.make_phantom",
+        lambda *args, **kwargs: made.append(make_phantom(*args, **kwargs)) or made[-1],
+    )
+    pair = sample.makeSamplePair()
+    assert slicer.util.arrayFromVolume(pair.fixedVolume).shape == made[0].fixed.grid.shape
+    for number, least, most in ((5, 25, 100), (6, -25, 25)):
+        moving = measure_nodule(made[0].moving, made[0].moving_nodules[number])
+        fixed = measure_nodule(made[0].fixed, made[0].fixed_nodules[number])
+        found = growth(moving.size(), fixed.size())
+        assert found.low <= 100 * sample.GROWTH[number] <= found.high and least < found.change < most
+
+
 @pytest.mark.parametrize("hasWindow", [True, False])
 def test_the_sample_pair_is_seen_in_the_slice_views_as_soon_as_it_is_there(
     slicerHost, fake, monkeypatch, hasWindow

@@ -3,13 +3,15 @@
 The logarithm of the volume V of a nodule whose level lies C above the lung has the variance
 
     s² = LEAST² + (noise / V)² + (REPEATS repeats)² + (LEVEL level error)² + (texture W / (C V))²
-         + (EDGE (6 blur / d)^n)² + (6 VESSEL_MM attached / d)² + (WALL_MM contact wall_C / (C V))²
+         + (EDGE (6 blur / d)^n)² + (6 VESSEL_MM attached vessel_C / (C d))²
+         + (WALL_MM contact wall_C / (C V))²
 
 W: volume in which the excess was weighed; d: diameter of a sphere of V, whose relative error is six times
 that of a radius over d; EDGE: weight of the blur of an edge (mm) and its power n, 4 for solid nodules: a
 wrong guess of the blur hardly matters until it reaches the middle; attached: share of the boundary where a
 vessel goes on, and contact: area on the chest wall (mm²), where it lies off by VESSEL_MM and WALL_MM, the
-latter more where the wall has many times the nodule's own contrast, wall_C / C.
+both more where vessel and wall have many times the nodule's own contrast, vessel_C / C and wall_C / C.
+texture: TEXTURE_HU, and around ground glass how the lung differs from one side of it to another.
 REPEATS, LEVEL: repeats and the level's error overlap with the blur's, and are wider than what they lead to.
 
 Upwards only, two more parts: what is seen around a solid nodule and was not counted can but make it larger.
@@ -44,11 +46,12 @@ EDGE = {SOLID: (0.08, 4), GROUND_GLASS: (0.1, 2), PART_SOLID: (0.35, 2)}
 LEVEL = {SOLID: 0.4, GROUND_GLASS: 0.65, PART_SOLID: 0.65}
 LEAST, REPEATS = 0.005, 0.65
 TEXTURE_HU = 1.0
-VESSEL_MM, WALL_MM = 0.05, 0.35
+# Of ground glass chosen on nodule_phantom's scenes, seeds 11200 to 11229: the vessel's contrast was left out.
+VESSEL_MM, WALL_MM = {SOLID: 0.05, GROUND_GLASS: 0.25, PART_SOLID: 0.25}, 0.35
 # Of spiculated nodules of 6 to 8 mm 4 to 7 % were cut off, where 0.04 to 0.07 of the boundary was attached; a
 # vessel's root is wider.
 STRAND_MM, MOST_STRANDS = 0.8, 0.1
-# Contrast of a chest wall to the lung beside it.
+# Contrast of a chest wall, and of vessels, to the lung beside it.
 WALL_HU = 880.0
 # Of a pixel, of the mean diameter itself, and of what the wall adds to the volume.
 DIAMETER_PIXEL, DIAMETER_SHARE, DIAMETER_WALL = 0.2, 0.02, 0.2
@@ -63,14 +66,16 @@ def volume_interval(
     """
     diameter = sphere_diameter(volume_mm3)
     edge, power = EDGE[found.attenuation]
+    # Of a solid nodule's contrast it is a hundredth, which its level's error holds already.
+    uneven = 0.0 if found.attenuation == SOLID else found.lung_error_hu
     half = math.hypot(
         LEAST,
         found.noise_mm3 / volume_mm3,
         REPEATS * spread,
         LEVEL[found.attenuation] * found.level_error,
-        TEXTURE_HU * found.shell_mm3 / (contrast * volume_mm3),
+        math.hypot(TEXTURE_HU, uneven) * found.shell_mm3 / (contrast * volume_mm3),
         edge * (6 * float(blur_mm(patch).mean()) / diameter) ** power,
-        6 * VESSEL_MM * found.attached / diameter,
+        6 * VESSEL_MM[found.attenuation] * found.attached / diameter * max(WALL_HU / contrast, 1.0),
         WALL_MM * wall,
     )
     up = math.hypot(half, *_not_counted(found, diameter))

@@ -27,6 +27,8 @@ from GLIDERegLib.evaluation.measuring.two_levels import LEAST_STEP_HU, ROUNDS, t
 DEEP, LARGE = 1.5, 3.0
 # Over which the level of the lung around is averaged.
 LUNG_MM = 3.0
+# Of the lung beyond the shell whose level is taken, in standard deviations of the blur.
+RING = 6.0
 # Solid nodules without calcium: mean and standard deviation of their level, and how many of these it may be
 # off before what is seen is believed instead.
 USUAL_HU, USUAL_SPREAD_HU, BELIEVED = 35.0, 35.0, 3.0
@@ -53,7 +55,8 @@ HALO_LAYERS = ((0.5, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 4.5))
 @dataclass(frozen=True)
 class Content:
     """volume_mm3. mask: the fine voxels of the highest fractions that fill it. noise_mm3: standard deviation
-    of the volume from the scan's noise. shell_mm3: volume in which the excess was weighed. level_error:
+    of the volume from the scan's noise. shell_mm3: volume in which the excess was weighed. lung_error_hu:
+    standard deviation of the lung's level B there. level_error:
     relative standard deviation of N - B. attached: share of the boundary where a vessel goes on. level_hu: of
     the nodule, of its ground glass where there is some. attenuation: SOLID, PART_SOLID or GROUND_GLASS. halo:
     see `_halo_share`, None where the nodule has no solid core.
@@ -63,6 +66,7 @@ class Content:
     mask: np.ndarray
     noise_mm3: float
     shell_mm3: float
+    lung_error_hu: float
     level_error: float
     attached: float
     level_hu: float
@@ -105,7 +109,10 @@ def content(
     noise = around.noise_hu / level * 4 * parts * voxel * np.sqrt(independent)
     volume = float(fraction.sum(dtype=np.float64) * voxel)
     weighed = float(shell.free.sum()) * voxel
-    return Content(volume, mask, noise, weighed, error or LEVEL_KNOWN, shell.attached, hu, attenuation, halo)
+    return Content(
+        volume, mask, noise, weighed, shell.lung_error_hu, error or LEVEL_KNOWN, shell.attached, hu,
+        attenuation, halo,
+    )  # fmt: skip
 
 
 def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarray) -> Shell:
@@ -125,7 +132,21 @@ def _shell(patch: Patch, around: Surroundings, mask: np.ndarray, dense: np.ndarr
     goes_on = ndimage.distance_transform_edt(~beyond, scaled) <= SHELL + 0.5
     boundary = np.abs(away) <= 1.0
     attached = float(goes_on[boundary].mean()) if boundary.any() else 0.0
-    return Shell(mask, away, excess, lung, (np.abs(away) <= SHELL) & ~goes_on, around.wall_mm <= 0, attached)
+    free = (np.abs(away) <= SHELL) & ~goes_on
+    error = _lung_error(around.image, mask, (away > SHELL + 0.7) & (away < SHELL + RING) & is_lung)
+    return Shell(mask, away, excess, lung, free, around.wall_mm <= 0, attached, error)
+
+
+def _lung_error(image: np.ndarray, mask: np.ndarray, ring: np.ndarray) -> float:
+    """Standard deviation (HU) of the mean of a ring of lung around a nodule, from how its eighths differ:
+    neither texture nor what vessels add is independent from voxel to voxel.
+    """
+    center = np.argwhere(mask).mean(axis=0) if mask.any() else np.asarray(mask.shape) / 2
+    places = np.nonzero(ring)
+    eighth = sum((place > middle) << n for n, (place, middle) in enumerate(zip(places, center, strict=True)))
+    count = np.bincount(eighth, minlength=8)
+    means = np.bincount(eighth, image[places], minlength=8)[count > 0] / count[count > 0]
+    return float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else 0.0
 
 
 def _unclear(attenuation: str, radius: float, hu: float, halo: float | None) -> bool:

@@ -14,7 +14,7 @@ SHELL = 2.1
 class Shell:
     """Around one mask: away, the distance from its boundary in standard deviations of the blur (negative
     inside); excess, I - B; free, the voxels of the shell that no vessel
-    touches; wall, the voxels of the chest wall.
+    touches; wall, the voxels of the chest wall; lung_error_hu, the standard deviation of B.
     """
 
     mask: np.ndarray
@@ -24,6 +24,7 @@ class Shell:
     free: np.ndarray
     wall: np.ndarray
     attached: float
+    lung_error_hu: float
 
     def fraction(self, step) -> np.ndarray:
         """Share of every voxel that a nodule of level B + step takes; all or none where a vessel goes on."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CATEGORY, NAME = "GLIDE-Reg", "GLIDERegChestPair"
 FIXED, MOVING = "Chest follow-up", "Chest baseline"
 SIZE, SPACING_MM = (128, 128, 106), 3.0
+# By which share of its volume each nodule is larger in the follow-up: one has grown, the others are stable.
+GROWTH = (0.0, 0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 0.0)
 LUNG_WINDOW, LUNG_LEVEL = 1500, -500
 
 
@@ -63,7 +65,7 @@ def makeSamplePair() -> Pair:
     """Generates the pair and adds it to the scene."""
     from GLIDERegLib.evaluation.phantom import make_phantom
 
-    return addPair(make_phantom(SIZE, (SPACING_MM,) * 3))
+    return addPair(make_phantom(SIZE, (SPACING_MM,) * 3, nodule_growth=GROWTH))
 
 
 def addPair(phantom: Phantom) -> Pair:
