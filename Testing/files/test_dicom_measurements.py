@@ -116,3 +116,17 @@ def test_tables_of_another_kind_are_refused(tmp_path):
     (tmp_path / "other.csv").write_text("name,value\na,1\n")
     with pytest.raises(InputError, match="is no table of measured nodules"):
         read_measurements(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("A,1,2,3,nan,,,,,,measured", "is no table of measured nodules"),
+        ("A,1,2,3,inf,,,,,,measured", "is no table of measured nodules"),
+        (",1,2,3,5,,,,,,measured", "a nodule without one"),
+    ],
+)
+def test_what_a_report_cannot_hold_is_refused(tmp_path, row, said):
+    (tmp_path / "nodules.csv").write_text(HEADER + row + "\n")
+    with pytest.raises(InputError, match=said):
+        read_measurements(tmp_path / "nodules.csv")

@@ -6,6 +6,7 @@ A nodule keeps its tracking UID from date to date: an earlier report hands on th
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class MeasuredNodule:
 def read_measurements(path: str | os.PathLike) -> list[MeasuredNodule]:
     """The rows of a table (CSV; label, x, y, z in LPS mm, and columns of QUANTITIES) that hold measurements.
 
-    Raises InputError for another table, labels that occur twice, and where nothing was measured.
+    Raises InputError for another table, values that are no numbers, labels that lack or occur twice, and
+    where nothing was measured.
     """
     named = f"The table '{path}'"
     with Path(path).open(encoding="utf-8-sig", newline="") as stream:
@@ -58,7 +60,7 @@ def read_measurements(path: str | os.PathLike) -> list[MeasuredNodule]:
             MeasuredNodule(
                 row["label"],
                 (float(row["x"]), float(row["y"]), float(row["z"])),
-                {name: float(row[name]) for name in QUANTITIES if row.get(name)},
+                {name: _finite(row[name]) for name in QUANTITIES if row.get(name)},
             )
             for row in rows
         ]
@@ -69,9 +71,19 @@ def read_measurements(path: str | os.PathLike) -> list[MeasuredNodule]:
     nodules = [nodule for nodule in nodules if nodule.values]
     if not nodules:
         raise InputError(f"{named} holds no measurement.", "Measure first.", code="empty")
-    if len({nodule.label for nodule in nodules}) < len(nodules):
-        raise InputError(f"{named} has a label twice.", "Label the nodules apart.", code="labels")
+    labels = {nodule.label for nodule in nodules if nodule.label and not nodule.label.isspace()}
+    if len(labels) < len(nodules):
+        raise InputError(
+            f"{named} has a label twice, or a nodule without one.", "Label the nodules apart.", code="labels"
+        )
     return nodules
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no measurement")
+    return value
 
 
 @system_refusals()
