@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import qt
 import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.panel import choices
 from GLIDERegLib.panel.binding import ParameterBinding, showTable
 from GLIDERegLib.panel.choices import ChoiceBox
@@ -26,6 +30,7 @@ from GLIDERegLib.scene.sequence.nodes import (
     shownVolume,
     usualReference,
 )
+from GLIDERegLib.scene.sequence.tracks import exportTables
 from GLIDERegLib.scene.views.sequence_views import showChart, showFrames
 from GLIDERegLib.worker.job import State
 
@@ -76,6 +81,7 @@ class SequencePage:
         ui.frameSlider.connect("valueChanged(int)", self._step)
         ui.overlayButton.connect("clicked()", self.showOverlay)
         ui.plotButton.connect("clicked()", lambda: showChart(self.node.sequenceChart))
+        ui.studySaveButton.connect("clicked()", self.saveTables)
         self.keys = PageKeys(
             STUDY,
             ui.studyResultsSection,
@@ -146,6 +152,7 @@ class SequencePage:
         ui.frameSlider.enabled = self._browser is not None
         ui.overlayButton.enabled = node is not None and self._shownOver() is not None
         ui.plotButton.enabled = node is not None and node.sequenceChart is not None
+        ui.studySaveButton.enabled = bool(self._tables())
         self._view.enable(problem, busy, _("Register every frame of the study to the reference frame."))
 
     # The run
@@ -196,6 +203,26 @@ class SequencePage:
             node.sequenceFixed, node.sequenceWarped = results.reference, results.warped
             node.sequenceTable, node.sequenceChart = results.table, results.chart
             node.sequenceAmplitude = results.amplitude
+
+    def _tables(self) -> dict[str, slicer.vtkMRMLTableNode]:
+        """The tables that are shown, by the names of their files."""
+        if self.node is None:
+            return {}
+        named = {"amplitude.csv": self.node.sequenceAmplitude, "displacement.csv": self.node.sequenceTable}
+        return {name: table for name, table in named.items() if table is not None}
+
+    def saveTables(self) -> None:
+        """Asks for a folder and writes the tables there."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the tables"))
+        # The scene may have been closed while the dialog was open.
+        if not folder or not (tables := self._tables()):
+            return
+        try:
+            exportTables(Path(folder), tables)
+        except InputError as error:
+            self._view.say([said(error)])
+            return
+        self._view.tell(_("Written: {names}.").format(names=", ".join(tables)))
 
     # The results in the views
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 
 import numpy as np
@@ -216,8 +217,30 @@ def test_a_failure_of_every_frame_is_told_and_leaves_nothing(slicerHost, fake, p
     nothingLeft.check(nodes)
 
 
+def rowsOfTable(table):
+    """Header and rows of a table node, as text."""
+    vtkTable = table.GetTable()
+    columns = range(vtkTable.GetNumberOfColumns())
+    rows = [[vtkTable.GetValue(n, c).ToString() for c in columns] for n in range(vtkTable.GetNumberOfRows())]
+    return [[vtkTable.GetColumnName(c) for c in columns], *rows]
+
+
+def savedTables(ui, monkeypatch, folder):
+    """What the button writes into a folder: the rows of each file by its name."""
+    import qt
+
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(folder), raising=False)
+    ui.studySaveButton.click()
+    found = {}
+    for path in folder.iterdir():
+        with path.open(newline="", encoding="utf-8") as file:
+            found[path.name] = list(csv.reader(file))
+        assert path.name in ui.studyProgressLabel.text
+    return found
+
+
 def test_results_lie_beside_the_study_and_the_views_step_through_fixed_and_warped(
-    slicerHost, replay, page, breathing
+    slicerHost, replay, page, breathing, monkeypatch, tmp_path
 ):
     import slicer
 
@@ -241,6 +264,10 @@ def test_results_lie_beside_the_study_and_the_views_step_through_fixed_and_warpe
     assert node.sequenceAmplitude is results.amplitude
     # One row for the lungs.
     assert made.ui.amplitudeView.model().rowCount() == count + 1
+    assert savedTables(made.ui, monkeypatch, tmp_path / "tables") == {
+        "amplitude.csv": rowsOfTable(results.amplitude),
+        "displacement.csv": rowsOfTable(results.table),
+    }
     made.ui.plotButton.click()
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == results.chart.GetID()
 

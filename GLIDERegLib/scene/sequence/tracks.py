@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import slicer
 
+from GLIDERegLib.evaluation.follow_up.tables import write_csv
+from GLIDERegLib.files.outputs import OutputFolder
+from GLIDERegLib.scene.follow_up.results import rowsOf
 from GLIDERegLib.scene.review.nodules import PropagatedPoint, describe
 from GLIDERegLib.scene.review.table import setColumns
 
@@ -52,6 +56,13 @@ def makeTable(name: str, volumes: slicer.vtkMRMLSequenceNode, tracks: Tracks) ->
     table = _add(volumes, "vtkMRMLTableNode", name)
     setColumns(table, columns, numeric)
     return table
+
+
+def exportTables(folder: Path, tables: Mapping[str, slicer.vtkMRMLTableNode]) -> None:
+    """Writes tables as CSV files of these names; InputError, with nothing written, where that cannot be."""
+    with OutputFolder(folder) as out:
+        for name, table in tables.items():
+            write_csv(out / name, *rowsOf(table))
 
 
 def makeChart(name: str, volumes: slicer.vtkMRMLSequenceNode, tracks: Tracks) -> slicer.vtkMRMLPlotChartNode:
