@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -135,6 +136,7 @@ def _report(
     }
 
 
+@cache
 def _versions() -> dict[str, str | None]:
     """Of this program, Python and the packages that compute; None for one that is not installed."""
     found: dict[str, str | None] = {"glidereg": __version__, "python": platform.python_version()}

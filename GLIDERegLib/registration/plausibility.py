@@ -184,30 +184,35 @@ def _flipped_correlations(
     fa, fa2, f1a = (fft.rfftn(image, shape) for image in (a, a * a, np.ones_like(a)))
     f1b = np.conj(fft.rfftn(np.ones_like(b), shape))
     count = fft.irfftn(f1a * f1b, shape)
-    enough = count > LEAST_OVERLAP * min(a.size, b.size)
-    count = np.maximum(count, 1)
-    sum_a = fft.irfftn(fa * f1b, shape)
-    variance_a = fft.irfftn(fa2 * f1b, shape) - sum_a**2 / count
-    sum_b, square_b = (fft.irfftn(f1a * np.conj(fft.rfftn(image, shape)), shape) for image in (b, b * b))
-    variance_b = square_b - sum_b**2 / count
+    # Few of all shifts overlap enough.
+    shifts = np.nonzero(count > LEAST_OVERLAP * min(a.size, b.size))
+    count = count[shifts]
+    sum_a, square_a = (fft.irfftn(of_a * f1b, shape)[shifts] for of_a in (fa, fa2))
+    variance_a = square_a - sum_a**2 / count
+    sums_b = [fft.irfftn(f1a * np.conj(fft.rfftn(image, shape)), shape) for image in (b, b * b)]
     found = []
     for flips in orientations:
-        # What of the second image lies on the first is the same, flipped, at the shift from the other side.
-        turned_sum, turned_variance = (_turned(of_b, flips, a.shape, b.shape) for of_b in (sum_b, variance_b))
+        turned = _turned(shifts, flips, a.shape, b.shape, shape)
+        sum_b, square_b = (of_b[turned] for of_b in sums_b)
+        variance_b = square_b - sum_b**2 / count
         fb = np.conj(fft.rfftn(_flipped(b, flips), shape))
-        covariance = fft.irfftn(fa * fb, shape) - sum_a * turned_sum / count
-        usable = enough & (variance_a > least) & (turned_variance > least)
-        values = covariance[usable] / np.sqrt(variance_a[usable] * turned_variance[usable])
+        covariance = fft.irfftn(fa * fb, shape)[shifts] - sum_a * sum_b / count
+        usable = (variance_a > least) & (variance_b > least)
+        values = covariance[usable] / np.sqrt(variance_a[usable] * variance_b[usable])
         found.append(float(values.max(initial=0.0)))
     return found
 
 
-def _turned(values: np.ndarray, flips: tuple[bool, ...], fixed: Sequence[int], moving: Sequence[int]):
-    """What was computed at every circular shift s of one image on the other, at m - n - s of each flipped
-    axis; m, n: the images' sizes.
+def _turned(
+    shifts, flips: tuple[bool, ...], fixed: Sequence[int], moving: Sequence[int], shape: Sequence[int]
+):
+    """Where that part of the second image, flipped, lies on the first which lies there at circular shifts s
+    unflipped: m - n - s along each flipped axis; m, n: the images' sizes, shape: of all shifts.
     """
-    axes = tuple(axis for axis, flip in enumerate(flips) if flip)
-    return np.roll(np.flip(values, axes), tuple(fixed[axis] - moving[axis] + 1 for axis in axes), axes)
+    return tuple(
+        (m - n - s) % size if flip else s
+        for s, flip, m, n, size in zip(shifts, flips, fixed, moving, shape, strict=True)
+    )
 
 
 def _coarse(volume: Volume, spacing: float) -> np.ndarray:
