@@ -22,9 +22,11 @@ def study(slicerHost):
 @pytest.fixture
 def opened(slicerHost, fake, openModule, study, monkeypatch):
     """The module with the study on its page Check: module, node, ui of QA, check of Check."""
-    from GLIDERegLib.panel import looking
+    from GLIDERegLib.panel import hashing, looking
 
     monkeypatch.setattr(looking, "LOOK_MILLISECONDS", 50)
+    # Hashed in one go, however busy the computer is.
+    monkeypatch.setattr(hashing, "STEP_SECONDS", 60.0)
     module = openModule()
     node = module.logic.getParameterNode()
     node.checkTransform = study.transform
