@@ -83,7 +83,7 @@ def _demo(
     if options.download_weights:
         _download(settings.encoder, options.quiet)
     progress(Progress("generating scans", 0.0))
-    phantom = make_phantom(*SIZES[options.size], seed=settings.seed)
+    phantom = make_phantom(*SIZES[options.size], seed=settings.seed, nodule_growth=0.0)
     write_pair(phantom, out)
     progress(Progress("generating scans", 1.0))
     inputs = PairFiles(

@@ -55,7 +55,7 @@ def run(host, folder: Path, size: str) -> None:
     module = host.loadModule(str(MODULE))
     with OutputFolder(folder) as out:
         print("Generating two scans of a breathing chest ...", flush=True)
-        phantom = make_phantom(*SIZES[size])
+        phantom = make_phantom(*SIZES[size], nodule_growth=0.0)
         pair = addPair(phantom)
         results = register(module, pair)
         save(results.transform, out / "transform.h5")
