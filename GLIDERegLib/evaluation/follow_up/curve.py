@@ -78,7 +78,8 @@ def growth_curve(quantity: str, days: Sequence[date], sizes: Sequence[Size | Non
             parts.append(_text(x, floor - 4, "×", "middle"))
         anchor = "start" if x < LEFT + LABEL_WIDTH / 2 else "end" if x > WIDTH - LABEL_WIDTH else "middle"
         begin = x - LABEL_WIDTH * {"start": 0, "middle": 0.5, "end": 1}[anchor]
-        if begin >= last:
+        # The last date has its label, whatever is left out before it.
+        if begin >= last and (day == days[-1] or begin + LABEL_WIDTH <= WIDTH - RIGHT - LABEL_WIDTH):
             parts.append(_text(x, floor + 17, day.isoformat(), anchor, 10))
             last = begin + LABEL_WIDTH
     points = [(across(day), axis.at(size.value)) for day, size in known]
