@@ -220,7 +220,8 @@ def _look_like_indices(vectors: np.ndarray) -> bool:
     steps = tuple(slice(None, None, max(1, n // 16)) for n in vectors.shape[:3])
     index = np.stack(np.meshgrid(*map(np.arange, vectors.shape[:3]), indexing="ij")[::-1], axis=-1)[steps]
     for nodes in (index, index / last, 2 * index / last - 1):
-        apart = np.sqrt(np.mean((vectors[steps] - nodes) ** 2, axis=(0, 1, 2)))
+        with np.errstate(over="ignore"):  # of a damaged file's numbers
+            apart = np.sqrt(np.mean((vectors[steps] - nodes) ** 2, axis=(0, 1, 2)))
         if (apart < LIKE_INDICES * nodes.std(axis=(0, 1, 2))).all():
             return True
     return False

@@ -133,6 +133,13 @@ def test_a_field_that_stretches_by_a_fifth_is_one_of_displacements(tmp_path):
     np.testing.assert_allclose(map_points(read_transform(tmp_path / "f.mha"), WHERE), WHERE)
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_whose_squares_are_no_numbers_warn_of_nothing(tmp_path):
+    image = sitk.GetImageFromArray(np.full((5, 5, 5, 3), 1e200), isVector=True)
+    sitk.WriteImage(image, str(tmp_path / "f.mha"))
+    read_transform(tmp_path / "f.mha")
+
+
 def test_slicers_field_for_modelling_is_inverted(tmp_path):
     x = 5.0 * np.arange(21)
     bump = 8 * np.exp(-(((x - 50) / 30) ** 2))
