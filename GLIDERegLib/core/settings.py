@@ -150,8 +150,8 @@ class Settings:
     global_weight: float = described(1.0, "weight of the global similarity term", term="alpha")
     local_weight: float = described(1.0, "weight of the local similarity term", term="beta")
     intensity_share: float = described(
-        0.5, "part of local_weight that locally normalised intensities take from MIND at the last level, "
-        "where both scans show tissues alike on one scale: they place fine structures better", least=0.0,
+        0.5, "part of local_weight that locally normalised intensities take from MIND where both scans show "
+        "tissues alike on one scale: they place fine structures better, and large faint ones", least=0.0,
         most=1.0)
     bending_weight: float = described(
         15.0, "weight of the bending energy; it grows with the edge of voxels larger than 1.4 mm",

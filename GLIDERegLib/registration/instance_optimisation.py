@@ -129,8 +129,7 @@ class Optimisation:
         grid = ControlGrid(direction.fixed.array.shape, level.node_spacing)
         coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         terms = _terms(direction, settings, level)
-        if level is settings.levels[-1]:
-            terms, self.use = _with_intensity(terms, direction, settings, grid, coefficients)
+        terms, self.use = _with_intensity(terms, direction, settings, grid, coefficients)
         # The coarser the voxels, the less they tell against what is expected of any motion.
         bending_weight = settings.bending_weight * max(1.0, direction.spacing / RESOLUTION_MM)
         backend = backend_for(self.field.device)

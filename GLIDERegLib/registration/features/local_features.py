@@ -13,7 +13,7 @@ import torch
 
 from GLIDERegLib.core.geometry import triple
 from GLIDERegLib.core.settings import Settings
-from GLIDERegLib.registration.features.intensity import Seen, add_intensities
+from GLIDERegLib.registration.features.intensity import Seen, add_intensities, add_intensities_of_blocks
 from GLIDERegLib.registration.features.mind import MindSlabs
 from GLIDERegLib.registration.features.pooled_features import (
     LEAST_SHARE,
@@ -33,7 +33,7 @@ class LocalFeatures:
     """MIND of one image, averaged over blocks of voxels: pooled to cells for the search, and packed by block
     size (in voxels) for the refinement. At full size and precision it would need three times the memory.
 
-    with_intensity: whether the last level's packed features hold normalised intensities beside MIND.
+    with_intensity: whether the packed features hold normalised intensities beside MIND.
     """
 
     pooled: PooledFeatures
@@ -50,12 +50,17 @@ class LocalFeatures:
         )
         if settings.intensity_share > 0:
             reach = settings.mind_dilation + settings.mind_radius
-            factor = settings.levels[-1].feature_factor
-            scans = [
-                Seen(of.packed[factor], image.array, usable_voxels(image, number == 0, reach), image.valid)
-                for number, (of, image) in enumerate(zip((fixed, moving), images, strict=True))
-            ]
-            add_intensities(scans, images[0].grid.spacing[0])
+            usable = [usable_voxels(image, number == 0, reach) for number, image in enumerate(images)]
+            finest = settings.levels[-1].feature_factor
+            for factor in sorted(fixed.packed):
+                scans = [
+                    Seen(of.packed[factor], image.array, inside, image.valid)
+                    for of, image, inside in zip((fixed, moving), images, usable, strict=True)
+                ]
+                if factor == finest:
+                    add_intensities(scans, images[0].grid.spacing[0])
+                else:
+                    add_intensities_of_blocks(scans)
             fixed.with_intensity = moving.with_intensity = True
         return fixed, moving
 
