@@ -15,7 +15,6 @@ from host.static_types import Types, widgetsOf
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "GLIDEReg" / "GLIDEReg.py"
-PARAMETERS = ROOT / "GLIDERegLib" / "scene" / "parameter_node.py"
 PAGES = sorted((ROOT / "Resources" / "UI").glob("*.ui"))
 FILES = [MODULE, *sorted((ROOT / "GLIDERegLib").rglob("*.py"))]
 PANEL = [MODULE, *(f for f in FILES if f.parent.name in ("panel", "scene"))]
@@ -34,7 +33,7 @@ def tree(file: Path) -> ast.Module:
 def parameters() -> dict[str, str]:
     """The annotations of the parameter node's members by name."""
     aliases, found = {}, {}
-    for node in tree(PARAMETERS).body:
+    for node in tree(MODULE).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             aliases[node.targets[0].id] = ast.unparse(node.value)
         if isinstance(node, ast.ClassDef) and node.name.endswith("ParameterNode"):
