@@ -8,7 +8,7 @@ Names are loaded when first used, so that importing this package imports no torc
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "register": "GLIDERegLib.api",

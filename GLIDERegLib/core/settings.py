@@ -82,7 +82,11 @@ class Settings:
     align: str = described(
         "rigid", "the alignment before the deformable registration", title="Pre-alignment",
         choices=(
-            Choice("rigid", "Rigid", "Finds the best rotation and translation first."),
+            Choice(
+                "rigid", "Rigid",
+                "Finds the best rotation and translation first. Scans of one grid stay as they lie unless "
+                "they are farther apart than a breath moves.",
+            ),
             Choice("affine", "Affine", "Finds the best affine transform first."),
             Choice("center", "Center of volumes", "Brings the centers of the volumes together."),
             Choice("none", "None", "Trusts the positions the scans have."),

@@ -74,11 +74,57 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
 
     Nothing is allocated for this, so that a damaged size in a small file takes no memory.
     """
+    nrrd = is_nrrd(path)
+    size, each, told = _told_of_voxels(fields, nrrd, named)
+    encoding = fields.get("encoding", "raw").lower()
+    _check_packing(fields, nrrd, encoding, named)
+    packed = encoding.startswith("gz") if nrrd else fields.get("CompressedData", "").lower() == "true"
+    several = told.startswith("LIST") or "%" in told
+    if several or (" " in told and not (path.parent / told).exists()):
+        if several and not nrrd:
+            _check_pieces(path, fields, size, 0 if packed else each, named)
+        return
+    beside = bool(told) and told.upper() != "LOCAL"
+    data, start = (path.parent / told, 0) if beside else (path, int(fields[""]))
+    if not data.is_file():
+        raise InputError(
+            f"{named} keeps its voxels in the file '{told}', which is not beside it.",
+            "Copy both files into one folder.",
+            code="data-file-missing",
+        )
+    if nrrd and each != 1 and encoding not in TEXT_ENCODINGS and "endian" not in fields:
+        raise InputError(
+            f"{named} does not say the order of its bytes (the field endian).",
+            "Write endian: little, or big, into its header.",
+            code="endian",
+        )
+    skipped = _skipped(fields, nrrd, named)
+    if encoding in TEXT_ENCODINGS or not each:
+        return
+    there, needed = data.stat().st_size - start, math.prod(size) * each
+    if not nrrd and not packed and "LONG" in fields["ElementType"] and there == 2 * needed:
+        raise InputError(
+            f"{named} holds twice the bytes of its {fields['ElementType']}: it was written where these have "
+            "8 bytes each.",
+            "Write MET_LONG_LONG, or MET_ULONG_LONG, into its header.",
+            code="file-damaged",
+        )
+    # What follows the voxels of one file may be a line break or a mark; a whole row was told wrong.
+    most = 0 if beside else size[0] * each - 1
+    _check_length(there, needed, packed, skipped, most, named)
+    if packed and not nrrd:
+        _check_packed(data, start + (skipped or 0), needed, fields, beside, named)
+
+
+def _told_of_voxels(fields: dict[str, str], nrrd: bool, named: str) -> tuple[list[int], int, str]:
+    """The sizes, the bytes of a voxel (0 where the type is not known), and where the voxels are.
+
+    Raises InputError where the header lacks one of them or contradicts itself.
+    """
     try:
-        nrrd = is_nrrd(path)
         size = [int(n) for n in fields["sizes" if nrrd else "DimSize"].split()]
         if nrrd:
-            each = NRRD_BYTES.get(fields["type"].lower())
+            each = NRRD_BYTES.get(fields["type"].lower()) or 0
         else:
             each = META_BYTES[fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")]
             each *= int(fields.get("ElementNumberOfChannels", "1"))
@@ -95,8 +141,11 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
         raise InputError(
             f"{named} has an axis of {min(size)} voxels.", "Export it again.", code="file-damaged"
         )
-    each = each or 0
-    encoding = fields.get("encoding", "raw").lower()
+    return size, each, told
+
+
+def _check_packing(fields: dict[str, str], nrrd: bool, encoding: str, named: str) -> None:
+    """Raises InputError for voxels packed or written as they are not read here."""
     if encoding in ("bzip2", "bz2"):
         raise InputError(
             f"{named} packs its voxels with bzip2, which is not read here.",
@@ -109,41 +158,12 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
             "Save it in binary.",
             code="file-kind",
         )
-    packed = encoding.startswith("gz") if nrrd else fields.get("CompressedData", "").lower() == "true"
-    several = told.startswith("LIST") or "%" in told
-    if several or (" " in told and not (path.parent / told).exists()):
-        if several and not nrrd:
-            _check_pieces(path, fields, size, 0 if packed else each, named)
-        return
-    beside = bool(told) and told.upper() != "LOCAL"
-    if beside:
-        data, start = path.parent / told, 0
-        if not data.is_file():
-            raise InputError(
-                f"{named} keeps its voxels in the file '{told}', which is not beside it.",
-                "Copy both files into one folder.",
-                code="data-file-missing",
-            )
-    else:
-        data, start = path, int(fields[""])
-    there = data.stat().st_size - start
-    if nrrd and each != 1 and encoding not in TEXT_ENCODINGS and "endian" not in fields:
-        raise InputError(
-            f"{named} does not say the order of its bytes (the field endian).",
-            "Write endian: little, or big, into its header.",
-            code="endian",
-        )
-    skipped = _skipped(fields, nrrd, named)
-    if encoding in TEXT_ENCODINGS or not each:
-        return
-    needed = math.prod(size) * each
-    if not nrrd and not packed and "LONG" in fields["ElementType"] and there == 2 * needed:
-        raise InputError(
-            f"{named} holds twice the bytes of its {fields['ElementType']}: it was written where these have "
-            "8 bytes each.",
-            "Write MET_LONG_LONG, or MET_ULONG_LONG, into its header.",
-            code="file-damaged",
-        )
+
+
+def _check_length(there: int, needed: int, packed: bool, skipped: int | None, most: int, named: str) -> None:
+    """Raises InputError where the bytes that are there cannot be the voxels that are needed, with `skipped`
+    ahead of them (None: not known) and up to `most` behind.
+    """
     if there * (MOST_PACKED if packed else 1) < needed + (skipped or 0):
         raise InputError(
             f"{named} is damaged or incomplete: its header tells of {needed:,} bytes of voxels, and "
@@ -151,10 +171,6 @@ def check_data(path: Path, fields: dict[str, str], named: str) -> None:
             "Copy or export it again.",
             code="file-incomplete",
         )
-    if packed and not nrrd:
-        _check_packed(data, start + (skipped or 0), needed, fields, beside, named)
-    # What follows the voxels of one file may be a line break or a mark; a whole row was told wrong.
-    most = 0 if beside else size[0] * each - 1
     if not packed and skipped is not None and there - skipped - needed > most:
         raise InputError(
             f"{named} tells of {needed:,} bytes of voxels, and {there - skipped:,} are there: its sizes, its "

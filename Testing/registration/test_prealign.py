@@ -133,6 +133,29 @@ def test_breathing_is_not_made_worse_than_by_the_best_start(breathing):
     assert reached < min(errors(start, breathing.fixed_landmarks, expected).mean() for start in starts)
 
 
+def test_a_breath_within_one_grid_leaves_scans_as_they_lie(breathing):
+    """The spine did not move: a transform that follows the lungs half-way would take it along."""
+    point = breathing.fixed.grid.center.tolist()
+    found = prealign(breathing.fixed, breathing.moving, "rigid")
+    assert found.TransformPoint(point) == tuple(point)
+    # Of another grid nothing is known, and what fits best is taken.
+    cut = crop(breathing.moving, z=slice(1, None))
+    assert 2.0 < np.linalg.norm(
+        np.subtract(prealign(breathing.fixed, cut, "rigid").TransformPoint(point), point)
+    )
+
+
+def test_a_patient_who_lay_elsewhere_is_aligned_though_the_grid_is_one(still):
+    moved, truth = placed(still.moving, turn(4, (0, 0, 1)), np.array([12.0, -6.0, 18.0]))
+    image = module.to_image(moved.array, moved.grid)
+    same = sitk.Resample(
+        image, module.to_image(still.fixed.array, still.fixed.grid), sitk.Transform(), sitk.sitkLinear, -1000
+    )
+    moving = Volume(sitk.GetArrayFromImage(same), still.fixed.grid, "moving")
+    found = prealign(still.fixed, moving, "rigid")
+    assert errors(found, still.fixed_landmarks, truth(still.fixed_landmarks)).max() < 0.5 * SPACING_MM
+
+
 def test_an_optimisation_that_leads_astray_is_not_taken(still, monkeypatch):
     astray = to_affine(np.eye(3), np.array([60.0, 0.0, 0.0]))
     monkeypatch.setattr(module, "_optimise", lambda *arguments: astray)
