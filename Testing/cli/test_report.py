@@ -227,7 +227,7 @@ def chromium(tmp_path):
 
     def run(file, *options):
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", *options, file.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120).stdout
 
     return run
 
@@ -253,5 +253,5 @@ def test_printed_every_page_says_that_it_is_no_diagnostic_device(chromium, resul
     if shutil.which("pdftotext"):
         for page in range(1, pages + 1):
             command = ["pdftotext", "-f", str(page), "-l", str(page), str(pdf), "-"]
-            text = subprocess.run(command, capture_output=True, text=True).stdout
+            text = subprocess.run(command, capture_output=True, encoding="utf-8").stdout
             assert DISCLAIMER in text, f"page {page}"

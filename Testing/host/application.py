@@ -219,6 +219,8 @@ class Host:
         self.selector.selectModule("")
         panels = self._unloadModules()
         self.scene.Clear(0)
+        # A scene that was saved or loaded leaves its folder behind.
+        self.scene.SetRootDirectory("")
         for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
             self.scene.RemoveNode(node)
         # After the scene: widgets stay bound to parameter nodes as long as both live.

@@ -168,7 +168,6 @@ def test_a_file_named_without_its_ending_gets_it_and_replaces_nothing_unasked(sl
     assert page.ui.checkSendButton.enabled and out.read_text() == "mine\n"
     assert str(out) in slicerHost.dialogs.shown[-1].text
     assert slicerHost.dialogs.shown[-2].directory == str(engine.folder / "registration.dcm")
-    slicer.mrmlScene.SetRootDirectory("")
 
 
 @pytest.mark.parametrize("fault", ["no DICOM", "file gone", "no frame", "moved", "other patient"])

@@ -66,4 +66,4 @@ def printed(page: Path, scratch: Path) -> Printed:
 def _run(page: Path, scratch: Path, *options: str) -> subprocess.CompletedProcess[str]:
     own = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")
     command = [browser(), *own, f"--user-data-dir={scratch / 'profile'}", *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)
