@@ -66,7 +66,8 @@ def prealign(
         candidate_score = _mutual_information(images, masks, candidate)
         if candidate_score < score:
             result, score = candidate, candidate_score
-    of_one_grid = fixed.grid.matches(moving.grid) and fixed_mask is None and moving_mask is None
+    of_one_grid = fixed_mask is None and moving_mask is None
+    of_one_grid &= fixed.grid.upright().matches(moving.grid.upright())
     if mode == "rigid" and of_one_grid and _mean_movement(result, coarse_fixed) < BREATH_MM:
         return candidates[0]
     return result

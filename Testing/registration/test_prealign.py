@@ -138,6 +138,12 @@ def test_a_breath_within_one_grid_leaves_scans_as_they_lie(breathing):
     point = breathing.fixed.grid.center.tolist()
     found = prealign(breathing.fixed, breathing.moving, "rigid")
     assert found.TransformPoint(point) == tuple(point)
+    grid = breathing.moving.grid
+    last = (0.0, 0.0, (grid.size[2] - 1) * grid.spacing[2])
+    axes = grid.axes * (1.0, 1.0, -1.0)
+    flipped = Grid(grid.size, grid.spacing, tuple(np.add(grid.origin, last)), tuple(axes.ravel().tolist()))
+    upside_down = Volume(np.ascontiguousarray(breathing.moving.array[::-1]), flipped, "moving")
+    assert prealign(breathing.fixed, upside_down, "rigid").TransformPoint(point) == tuple(point)
     # Of another grid nothing is known, and what fits best is taken.
     cut = crop(breathing.moving, z=slice(1, None))
     assert 2.0 < np.linalg.norm(
