@@ -73,10 +73,14 @@ def test_an_unpacked_nifti_named_gz_is_read(tmp_path):
 @pytest.mark.parametrize(
     "name, content, said",
     [
-        ("a.nii", gzip.compress(packed_bytes()), "packed with gzip, whatever its name says; name it .nii.gz"),
+        (
+            "a.nii",
+            gzip.compress(packed_bytes(), mtime=0),
+            "packed with gzip, whatever its name says; name it .nii.gz",
+        ),
         ("a.nii", packed_bytes(nibabel.Nifti2Image)[:600], "incomplete"),
         ("a.nii", packed_bytes(nibabel.Nifti2Image)[:100], "incomplete"),
-        ("a.nii.gz", gzip.compress(packed_bytes(nibabel.Nifti2Image))[:-200], "incomplete"),
+        ("a.nii.gz", gzip.compress(packed_bytes(nibabel.Nifti2Image), mtime=0)[:-200], "incomplete"),
         ("a.nii.gz", b"", "empty"),
         ("a.nrrd", b"", "empty"),
         ("a.nii.gz", b"<!DOCTYPE html><html>", "web page"),
@@ -84,7 +88,7 @@ def test_an_unpacked_nifti_named_gz_is_read(tmp_path):
         ("a.nii.gz", b"PK\x03\x04" + bytes(400), "zip archive"),
         ("a.nrrd", bytes(128) + b"DICM" + bytes(400), "DICOM"),
         ("a.nii", b"NRRD0004\ntype: short\n", "NRRD"),
-        ("a.nii.gz", gzip.compress(packed_bytes())[:-200], "incomplete"),
+        ("a.nii.gz", gzip.compress(packed_bytes(), mtime=0)[:-200], "incomplete"),
         ("a.mhd", META % b"9 9 9" + b"a.raw\n", "a.raw"),
         ("a.mha", META % b"90000 90000 90000" + b"LOCAL\n",
          "1,458,000,000,000,000 bytes"),
