@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import qt
 import slicer
 import slicer.util
 import vtk
@@ -20,6 +19,7 @@ from GLIDERegLib.panel.registration import BUSY, RegistrationPanel
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.run import RunController
 from GLIDERegLib.panel.run_view import RunView
+from GLIDERegLib.panel.saving import askFolder
 from GLIDERegLib.panel.texts import sequenceRunningText, sequenceSummary
 from GLIDERegLib.scene.registration.identity import describeStudy, sequenceMismatch
 from GLIDERegLib.scene.sequence.nodes import (
@@ -213,7 +213,7 @@ class SequencePage:
 
     def saveTables(self) -> None:
         """Asks for a folder and writes the tables there."""
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Save the tables"))
+        folder = askFolder(_("Save the tables"))
         # The scene may have been closed while the dialog was open.
         if not folder or not (tables := self._tables()):
             return

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import fft, ndimage
+from scipy import ndimage
 
 from GLIDERegLib.core.ct import OUTSIDE_FIELD_OF_VIEW_HU, is_ct
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -25,11 +25,9 @@ MASK_MARGIN_VOXELS = 2
 EVERY = 4
 LEAST_SAMPLES = 10_000  # of which 32 x 32 bins get about ten each
 NOT_MEASURED_HU = -2048.0
-# A breath moves the mean of the body by less in a rigid transform's eyes (own phantoms of 15 to 25 mm, 5.9
-# to 7.5 mm; textured and random ones of 20 and 30 mm, 2.6 to 3.3).
+# A rigid transform fitted to a breath moves the body by less on average (own phantoms of 15 to 25 mm, 5.9 to
+# 7.5 mm; textured and random ones of 20 and 30 mm, 2.6 to 3.3).
 BREATH_MM = 10.0
-# A part of an image with less than this share of its variance holds nothing to correlate.
-FLAT = 1e-3
 
 
 def prealign(
@@ -74,7 +72,7 @@ def prealign(
 
 
 def _mean_movement(transform: sitk.Transform, fixed: Prepared) -> float:
-    """Of the fixed body through a linear transform, mm."""
+    """How far a linear transform moves the fixed body, mm: the mean over its coarse voxels."""
     matrix, offset = linear_parts(transform)
     points = fixed.grid.to_physical(np.argwhere(fixed.weight)[:, ::-1])
     return float(np.linalg.norm(points @ (matrix - np.eye(3)).T + offset, axis=1).mean())
@@ -115,49 +113,29 @@ def _upright(grid: Grid) -> Grid:
 
 
 def _best_translation(images: list[sitk.Image], masks: list[sitk.Image]) -> sitk.Transform:
-    """The translation of highest masked normalised correlation over all shifts with enough overlap."""
+    """The translation of highest masked normalised correlation over all shifts with enough overlap (Padfield,
+    2012).
+    """
     sizes = np.array([image.GetSize() for image in images])
     factors = [2 if n > 1 else 1 for n in sizes.min(axis=0)]
     images = [sitk.BinShrink(image, factors) for image in images]
-    shares = [sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) for mask in masks]
-    arrays = [sitk.GetArrayViewFromImage(image) for image in images]
-    inside = [sitk.GetArrayViewFromImage(share) > 0.5 for share in shares]
-    least = int(REQUIRED_OVERLAP * min(np.count_nonzero(mask) for mask in inside))
-    shift = _best_shift(arrays, inside, least) * np.asarray(images[0].GetSpacing())
+    masks = [sitk.BinShrink(sitk.Cast(mask, sitk.sitkFloat32), factors) > 0.5 for mask in masks]
+    masks = [sitk.Cast(mask, sitk.sitkFloat32) for mask in masks]
+    for image in (*images, *masks):
+        image.SetDirection(np.eye(3).ravel())
     anchor = [np.asarray(image.GetOrigin()) for image in images]
-    return _translation(anchor[1] - anchor[0] - shift)
-
-
-def _best_shift(arrays: list[np.ndarray], inside: list[np.ndarray], least: int) -> np.ndarray:
-    """The place (x, y, z) of the second array's first voxel on the first array at which they correlate most
-    inside both masks, with at least `least` voxels in common, by FFT (Padfield, 2012).
-    """
-    sizes = [array.shape for array in arrays]
-    shape = [fft.next_fast_len(m + n - 1, True) for m, n in zip(*sizes, strict=True)]
-    spectra = []
-    for array, mask in zip(arrays, inside, strict=True):
-        values = array[mask].astype(np.float64)
-        # Of values near 1, single precision is enough.
-        normed = np.zeros(array.shape, np.float32)
-        normed[mask] = (values - values.mean()) / (values.std() or 1.0) if values.size else 0.0
-        spectra.append(
-            [fft.rfftn(part, shape) for part in (normed, normed * normed, mask.astype(np.float32))]
-        )
-    (a, a2, one_a), (b, b2, one_b) = spectra[0], [np.conj(spectrum) for spectrum in spectra[1]]
-    count = np.rint(fft.irfftn(one_a * one_b, shape))
-    enough = count >= max(least, 1)
-    count = np.maximum(count, 1)
-    sum_a, sum_b = fft.irfftn(a * one_b, shape), fft.irfftn(one_a * b, shape)
-    variance = (
-        fft.irfftn(a2 * one_b, shape) - sum_a**2 / count,
-        fft.irfftn(one_a * b2, shape) - sum_b**2 / count,
+    for image in (*images, *masks):
+        image.SetOrigin((0.0, 0.0, 0.0))
+    smaller = min(int(np.count_nonzero(sitk.GetArrayViewFromImage(m))) for m in masks)
+    correlation = sitk.MaskedFFTNormalizedCorrelation(
+        images[0], images[1], masks[0], masks[1], int(REQUIRED_OVERLAP * smaller), 0.0
     )
-    usable = enough & (variance[0] > FLAT * count) & (variance[1] > FLAT * count)
-    covariance = fft.irfftn(a * b, shape) - sum_a * sum_b / count
-    correlation = np.where(usable, covariance / np.sqrt(np.maximum(variance[0] * variance[1], 1e-30)), -1.0)
-    peak = np.array(np.unravel_index(int(correlation.argmax()), shape))
-    # A place before the first array's beginning stands at the end.
-    return np.where(peak < sizes[0], peak, peak - shape)[::-1]
+    values = sitk.GetArrayViewFromImage(correlation)
+    peak = np.array(np.unravel_index(int(values.argmax()), values.shape))[::-1]
+    # Entry p of the full correlation means that moving voxel j lies on fixed voxel j + p - (size of moving -
+    # 1).
+    shift = (peak - (np.asarray(images[1].GetSize()) - 1)) * np.asarray(images[0].GetSpacing())
+    return _translation(anchor[1] - anchor[0] - shift)
 
 
 def _method(masks: list[sitk.Image]) -> sitk.ImageRegistrationMethod:

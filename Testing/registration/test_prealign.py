@@ -89,19 +89,6 @@ def test_a_rotation_of_ten_degrees_is_found_well_within_a_coarse_voxel(still, de
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_best_shift_is_that_of_itk(breathing, masked):
-    arrays = [np.asarray(v.array[::2, ::2, ::2], np.float32) for v in (breathing.fixed, breathing.moving)]
-    arrays[1] = arrays[1][3:, :-2, 4:]
-    inside = [array > -300 if masked else np.ones(array.shape, bool) for array in arrays]
-    least = int(0.3 * min(np.count_nonzero(mask) for mask in inside))
-    masks = [sitk.GetImageFromArray(mask.astype(np.float32)) for mask in inside]
-    images = [sitk.GetImageFromArray(array) for array in arrays]
-    found = sitk.GetArrayFromImage(sitk.MaskedFFTNormalizedCorrelation(*images, *masks, least, 0.0))
-    peak = np.array(np.unravel_index(found.argmax(), found.shape)) - np.array(arrays[1].shape) + 1
-    assert module._best_shift(arrays, inside, least).tolist() == peak[::-1].tolist()
-
-
 def test_an_affine_map_is_found_where_a_rigid_one_cannot_follow(still):
     matrix = turn(5, (0, 0, 1)) @ np.diag([1.08, 0.94, 1.05])
     moving, truth = placed(still.moving, matrix, np.array([10.0, -20.0, 60.0]))

@@ -17,6 +17,7 @@ from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features.intensity import packed_weight
 from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.initial_displacement import initial_displacements
+from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.sampling import index_grid, sample_field
 from GLIDERegLib.registration.working_grid import Prepared
 
@@ -108,3 +109,26 @@ def test_intensities_share_minds_weight_where_both_scans_show_tissues_alike_and_
 
     assert weights(0.5 * array + 40) == (1.0, 0.25, packed_weight(0.25))
     assert weights(-array) == (1.0, 0.0, 0.0)
+
+
+def test_every_level_compares_the_brightness_of_its_voxels_or_blocks(monkeypatch):
+    array = 300 * ndimage.gaussian_filter(np.random.default_rng(7).normal(size=(48, 48, 56)), 6.0) * 20
+    settings = Settings.preset("default", features="local", intensity_share=0.25)
+    device, shares = torch.device("cpu"), []
+
+    def unrefined(energy_of, coefficients, *_):
+        shares.append([term.share for term in energy_of.terms])
+        return coefficients, []
+
+    monkeypatch.setattr(instance_optimisation, "refine_level", unrefined)
+
+    def refined(moving: np.ndarray) -> list[list[float]]:
+        shares.clear()
+        images = prepared(array), prepared(moving)
+        pair = Direction(*images, LocalFeatures.of_pair(images, settings, device), None, (0, 1), 4.0)
+        rest = torch.zeros((3, 12, 12, 14))
+        instance_optimisation.optimise(pair, settings, Stages(device, None, None), rest, 4)
+        return list(shares)
+
+    assert refined(0.5 * array + 40) == [[0.25]] * len(settings.levels)
+    assert refined(-array) == [[0.0]] * len(settings.levels)
