@@ -130,6 +130,7 @@ def progress_reporter(quiet: bool) -> Iterator[ProgressCallback]:
     reporter = _Bar() if sys.stderr.isatty() else _Lines()
     try:
         yield reporter
+        reporter.end()
     finally:
         reporter.close()
 
@@ -155,17 +156,23 @@ class _Bar:
         self._bar.n = progress.fraction
         self._bar.refresh()
 
+    def end(self) -> None:
+        """The last bar is full."""
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
 class _Lines:
-    """A line for each message, at the end of each stage that took a while, and every ten seconds."""
+    """A line for each message, at the end of each stage that took a while, and every ten seconds; of a run
+    too short for any, one at its end.
+    """
 
     def __init__(self) -> None:
         self._start = self._last = self._stage_start = time.monotonic()
         self._stage, self._ended = "", False
+        self._told = False
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -175,12 +182,20 @@ class _Lines:
         self._ended = progress.fraction >= 1
         if ends or progress.message or now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now
-            told = f": {progress.message}" if progress.message else ""
-            line = f"[{now - self._start:6.1f} s] {progress.stage} {100 * progress.fraction:.0f} %{told}"
-            print(line, file=sys.stderr, flush=True)
+            self._tell(progress.stage, progress.fraction, progress.message)
+
+    def _tell(self, stage: str, fraction: float, message: str = "") -> None:
+        self._told = True
+        line = f"[{time.monotonic() - self._start:6.1f} s] {stage} {100 * fraction:.0f} %"
+        print(f"{line}: {message}" if message else line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """An empty log would look like a run that never began."""
+        if self._stage and not self._told:
+            self._tell(self._stage, 1.0)
 
     def close(self) -> None:
-        """Lines need no end."""
+        """Lines need no closing."""
 
 
 def describe_memory_error(error: Exception) -> str | None:

@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -45,6 +46,17 @@ def test_a_log_gets_a_line_for_each_message_each_stage_of_some_length_and_each_t
         "[  17.0 s] refinement 50 %",
         "[  20.0 s] refinement 100 %",
     ]
+
+
+def test_a_log_of_a_run_too_short_for_lines_says_that_it_ended_and_one_that_fails_says_nothing(capsys):
+    with console.progress_reporter(quiet=False) as progress:
+        progress(Progress("features", 1.0))
+        progress(Progress("result", 1.0))
+    assert re.fullmatch(r"\[ +\d\.\d s\] result 100 %\n", capsys.readouterr().err)
+    with pytest.raises(ValueError), console.progress_reporter(quiet=False) as progress:
+        progress(Progress("features", 1.0))
+        raise ValueError
+    assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_gets_a_bar_and_the_messages(told, monkeypatch):
