@@ -48,8 +48,8 @@ REMEDIES = {
 # from files and options that no page of the panel offers.
 LIBRARY_SAYS = frozenset(
     """backend cannot-write changed-since columns data-file-missing dicom-bits dicom-colour dicom-cut
-    dicom-damaged dicom-direction dicom-gap dicom-kind dicom-mixed dicom-multiframe dicom-no-frame
-    dicom-no-image dicom-no-scan dicom-one-slice dicom-other-scan dicom-phases dicom-registrations
+    dicom-damaged dicom-direction dicom-gap dicom-kind dicom-mixed dicom-no-frame dicom-no-image
+    dicom-no-scan dicom-one-slice dicom-other-scan dicom-phases dicom-registrations
     dicom-repeats dicom-series dicom-shifted dicom-split-series dicom-stacks dicom-tags dicom-tilt
     different-patients elastix empty endian field-kind field-space file-closed file-empty file-kind
     file-type folder geometry grid-differs grids-differ labels name-too-long nifti-2 not-measured

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_objects import UID, an_object, hu, put, save
+from dicom_objects import UID, an_object, hu, save
 from dicom_registrations import (
     CLOSE_MM,
     TURNED,
@@ -24,6 +24,7 @@ from dicom_registrations import (
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.files.dicom.new_object import references
 from GLIDERegLib.files.dicom.registered_scans import check_pair, check_registered, check_warped, read_scan
 from GLIDERegLib.files.dicom.registration_items import RIGID
 from GLIDERegLib.files.dicom.registration_object import read_registration
@@ -251,10 +252,7 @@ def a_rigid_object(path, matrix, scans, order=("fixed", "moving"), kind_of_matri
     for role, parts in ((order[0], [np.eye(4)]), (order[1], matrix)):
         item = pydicom.Dataset()
         item.FrameOfReferenceUID = sides[role].info.frame_of_reference_uid
-        item.ReferencedImageSequence = []
-        for kind, uid in sides[role].references:
-            image = put(pydicom.Dataset(), {"ReferencedSOPClassUID": kind, "ReferencedSOPInstanceUID": uid})
-            item.ReferencedImageSequence.append(image)
+        item.ReferencedImageSequence = references(sides[role])
         item.MatrixRegistrationSequence = [pydicom.Dataset()]
         item.MatrixRegistrationSequence[0].MatrixSequence = []
         for part in parts:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from GLIDERegLib import __version__
-from GLIDERegLib.files.dicom.registered_scans import ScanSeries
+from GLIDERegLib.files.dicom.registered_scans import Reference, ScanSeries
 
 # What a new object in a study takes over from its scans, by the modules Patient and General Study.
 PATIENT = "PatientName PatientID PatientBirthDate PatientSex".split()
@@ -57,13 +57,18 @@ def new_object(sop_class: str, scan: ScanSeries, modality: str, description: str
 
 
 def references(scan: ScanSeries) -> list[Dataset]:
-    """The scan's images, an item each."""
-    found = []
-    for kind, uid in scan.references:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
-        found.append(item)
-    return found
+    """The scan's images, an item for each file."""
+    return [reference_item(one) for one in scan.references]
+
+
+def reference_item(reference: Reference) -> Dataset:
+    """An item of the Image SOP Instance Reference Macro (PS3.3 table 10-3)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.sop_class
+    item.ReferencedSOPInstanceUID = reference.sop_instance
+    if reference.frames:
+        item.ReferencedFrameNumber = list(reference.frames)
+    return item
 
 
 def series_item(scan: ScanSeries) -> Dataset:

@@ -65,7 +65,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]
     scanner did not measure (pixel padding) is air in CT and the lowest value elsewhere. Raises InputError for
     everything that is no single, complete, regular stack of grey slices. `what` names the image in messages.
     """
-    slices, grid = _stack(path, what)
+    slices, grid = read_stack(path, what)
     name = f"The DICOM series of the {what}"
     check_pixels(slices, name)
     _check_rescale(slices, name)
@@ -90,7 +90,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]
 
 def read_info(path: Path, what: str = "image") -> DicomInfo:
     """What the tags of the series say that `read_dicom` would read. Raises InputError as it does."""
-    slices, _ = _stack(path, what)
+    slices, _ = read_stack(path, what)
     texts = slices[0].header.texts
     return DicomInfo(
         Patient(texts["PatientID"], texts["PatientName"]),
@@ -113,7 +113,7 @@ def read_info(path: Path, what: str = "image") -> DicomInfo:
 
 def read_grid(path: Path, what: str) -> Grid:
     """The grid of the series that `read_dicom` would read, from its tags. Raises InputError as it does."""
-    return _stack(path, what)[1]
+    return read_stack(path, what)[1]
 
 
 def read_identity(path: Path, what: str) -> tuple[Patient, str]:
@@ -135,7 +135,8 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def _stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
+def read_stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
+    """Every slice's header and frame in the order of the grid, and that grid. Raises as `read_dicom` does."""
     return regular_stack(find_series(path, what), what)
 
 

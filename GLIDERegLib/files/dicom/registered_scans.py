@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from scipy.ndimage import map_coordinates
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.files.dicom.read import DicomInfo, read_grid, read_info
-from GLIDERegLib.files.dicom.tags import read_header
+from GLIDERegLib.files.dicom.read import DicomInfo, read_info, read_stack
+from GLIDERegLib.files.dicom.scan import Slice
+from GLIDERegLib.files.dicom.tags import Header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.patients import different_patients
 from GLIDERegLib.files.volumes import read_volume
@@ -28,12 +30,25 @@ COMPARED, ALIKE, ALIKE_SHARE = 4000, 0.01, 0.95
 
 
 @dataclass(frozen=True)
+class Reference:
+    """An image object as others refer to it; frames: the numbers, from 1, of those that are meant, none where
+    all are.
+    """
+
+    file: Path
+    sop_class: str
+    sop_instance: str
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ScanSeries:
-    """A scan on disk as an object in its study refers to it. references: SOP class and instance UIDs."""
+    """A scan on disk as objects in its study refer to it: to its files, and to each slice of the grid."""
 
     info: DicomInfo
     grid: Grid
-    references: tuple[tuple[str, str], ...]
+    references: tuple[Reference, ...]
+    slices: tuple[Reference, ...]
 
 
 def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
@@ -44,17 +59,16 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
     path = Path(path)
     if not path.exists():
         raise InputError(f"The {what} '{path}' does not exist.", "Check the path.", code="file-missing")
-    grid = read_grid(path, what)
+    slices, grid = read_stack(path, what)
     info = read_info(path, what)
-    headers = [header for file in info.files if (header := read_header(file))]
-    references = tuple((h.texts["SOPClassUID"], h.texts["SOPInstanceUID"]) for h in headers)
+    references = _references(slices)
     lacking = [
         name
         for name, value in (
             ("FrameOfReferenceUID", info.frame_of_reference_uid),
             ("StudyInstanceUID", info.study_uid),
             ("SeriesInstanceUID", info.series_uid),
-            ("SOPInstanceUID", all(all(pair) for pair in references)),
+            ("SOPInstanceUID", all(one.sop_class and one.sop_instance for one in references)),
         )
         if not value
     ]
@@ -65,7 +79,21 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
             "Export the series again.",
             code="dicom-no-frame",
         )
-    return ScanSeries(info, grid, references)
+    return ScanSeries(info, grid, references, tuple(_reference(item.header, [item]) for item in slices))
+
+
+def _references(slices: list[Slice]) -> tuple[Reference, ...]:
+    """One for each file, with the frames that are part of the scan where others are not."""
+    files = defaultdict(list)
+    for item in slices:
+        files[item.header.path].append(item)
+    return tuple(_reference(items[0].header, items) for items in files.values())
+
+
+def _reference(header: Header, items: list[Slice]) -> Reference:
+    numbers = () if len(items) == header.pixels.frames else sorted(item.frame.index + 1 for item in items)
+    texts = header.texts
+    return Reference(header.path, texts["SOPClassUID"], texts["SOPInstanceUID"], tuple(numbers))
 
 
 def check_pair(fixed: ScanSeries, moving: ScanSeries) -> None:

@@ -1,23 +1,37 @@
-"""Segmentations as a DICOM Segmentation (SEG), written by the package highdicom on the scan's own slices."""
+"""Segmentations as a DICOM Segmentation (SEG), written by the package highdicom on the scan's own slices.
+
+The package takes a multi-frame scan only as one object, whole and in order: here each of its frames is given
+as if it were a single slice, and the references are set right afterwards.
+"""
 
 from __future__ import annotations
 
 import os
+from copy import copy
 
 import numpy as np
-import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import DependencyError, InputError, system_refusals
-from GLIDERegLib.files.dicom.new_object import SERIES_NUMBER, source_header, write_object
-from GLIDERegLib.files.dicom.registered_scans import ScanSeries
+from GLIDERegLib.core.geometry import Grid
+from GLIDERegLib.files.dicom.new_object import (
+    SERIES_NUMBER,
+    reference_item,
+    references,
+    source_header,
+    write_object,
+)
+from GLIDERegLib.files.dicom.registered_scans import Reference, ScanSeries
 from GLIDERegLib.files.dicom.structure_set import check_grid
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.segmentations import Segmentation
 
 # Letters of a label (LO).
 LONGEST_LABEL = 64
+OF_FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 @system_refusals()
@@ -57,9 +71,10 @@ def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str 
         )
         for number, segment in enumerate(segmentation.segments, 1)
     ]
+    sources = _sources(scan)
     try:
         data = seg.Segmentation(
-            source_images=_sources(scan),
+            source_images=list(sources.values()),
             pixel_array=masks,
             segmentation_type=seg.SegmentationTypeValues.BINARY,
             segment_descriptions=described,
@@ -80,16 +95,47 @@ def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str 
             "Export the scan again, or write an RT Structure Set.",
             code="dicom-tags",
         ) from error
+    _refer(data, dict(zip(sources, scan.slices, strict=True)), scan)
     with whole_file(path) as temporary:
         write_object(data, temporary)
 
 
-def _sources(scan: ScanSeries) -> list[pydicom.Dataset]:
-    """The headers of the scan's slices, with the thickness that some scanners leave out."""
-    found: list[pydicom.Dataset] = []
-    for file in scan.info.files:
-        data = source_header(file)
+def _sources(scan: ScanSeries) -> dict[str, Dataset]:
+    """The headers of the scan's slices by their instance UID, those of frames with one of their own."""
+    headers = {one.file: source_header(one.file) for one in scan.references}
+    found: dict[str, Dataset] = {}
+    for number, one in enumerate(scan.slices):
+        data = headers[one.file]
+        if data.get("NumberOfFrames"):
+            data = _as_slice(data, scan.grid, number)
+        # Some scanners leave it out.
         if not data.get("SliceThickness"):
             data.SliceThickness = format_number_as_ds(scan.grid.spacing[2])
-        found.append(data)
+        found[data.SOPInstanceUID] = data
     return found
+
+
+def _as_slice(header: Dataset, grid: Grid, number: int) -> Dataset:
+    """The header that a frame at a slice of the grid would have, were it a slice."""
+    data = Dataset()
+    data.update({element.tag: copy(element) for element in header if element.keyword not in OF_FRAMES})
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+    for name, values in (
+        ("ImagePositionPatient", grid.to_physical(np.array([0.0, 0.0, number]))),
+        ("ImageOrientationPatient", grid.axes[:, :2].T.ravel()),
+        ("PixelSpacing", grid.spacing[1::-1]),
+    ):
+        setattr(data, name, [format_number_as_ds(float(value)) for value in values])
+    return data
+
+
+def _refer(data: Dataset, slices: dict[str, Reference], scan: ScanSeries) -> None:
+    """Every reference to one of the sources becomes one to the scan's own object, and frame."""
+    for group in data.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", ()):
+            for image in derivation.SourceImageSequence:
+                # Segments share their slice's item.
+                if one := slices.get(image.ReferencedSOPInstanceUID):
+                    image.update(reference_item(one))
+    data.SourceImageSequence = references(scan)
+    data.ReferencedSeriesSequence[0].ReferencedInstanceSequence = references(scan)

@@ -1,4 +1,4 @@
-"""Segmentations as a DICOM RT Structure Set: closed contours on the slices of the scan itself."""
+"""Segmentations as a DICOM RT Structure Set: closed contours on the scan's own slices or frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from GLIDERegLib.core.errors import InputError, system_refusals
 from GLIDERegLib.core.geometry import Grid
-from GLIDERegLib.files.dicom.new_object import new_object, references, write_object
+from GLIDERegLib.files.dicom.new_object import new_object, reference_item, references, write_object
 from GLIDERegLib.files.dicom.registered_scans import ScanSeries
 from GLIDERegLib.files.outputs import whole_file
 from GLIDERegLib.files.segmentations import Segmentation
@@ -40,7 +40,6 @@ def export_structure_set(segmentation: Segmentation, scan: ScanSeries, path: str
     data.ReferencedFrameOfReferenceSequence = [_frame(scan)]
     data.StructureSetROISequence, data.ROIContourSequence = [], []
     data.RTROIObservationsSequence = []
-    images = references(scan)
     for number, (segment, mask) in enumerate(segmentation.masks(), 1):
         roi, contours, observation = Dataset(), Dataset(), Dataset()
         roi.ROINumber, roi.ROIName = number, segment.name[:LONGEST_NAME]
@@ -49,7 +48,7 @@ def export_structure_set(segmentation: Segmentation, scan: ScanSeries, path: str
         contours.ReferencedROINumber = number
         contours.ROIDisplayColor = _colour(segment.details.get("Color", ""), number)
         found = [
-            _contour(points, images[k])
+            _contour(points, reference_item(scan.slices[k]))
             for k, plane in enumerate(mask)
             for points in _outlines(plane, scan.grid, k)
         ]
@@ -65,13 +64,7 @@ def export_structure_set(segmentation: Segmentation, scan: ScanSeries, path: str
 
 
 def check_grid(segmentation: Segmentation, scan: ScanSeries) -> None:
-    """Raises InputError unless the segmentation has the scan's voxels, and the scan a file for each slice."""
-    if len(scan.references) != scan.grid.size[2]:
-        raise InputError(
-            "The scan is one multi-frame DICOM object, to whose frames no contours are written yet",
-            "Export the scan as single slices.",
-            code="dicom-multiframe",
-        )
+    """Raises InputError unless the segmentation has the scan's voxels."""
     if not segmentation.grid.matches(scan.grid, tolerance=0.01):
         raise InputError(
             "The segmentation does not lie on the DICOM scan's grid",
