@@ -23,6 +23,8 @@ LARGEST_RESIDUAL_MM = 0.5
 # Better places are looked for in steps of at least 1 mm.
 CLEAR_SHIFT_MM = 2.0
 DIFFERENCE_MM, NEIGHBOURHOOD_MM = 1.5, 5.0
+# Around a nodule whose size is not known; a choice about those that are followed.
+UNKNOWN_RADIUS_MM = 6.0
 # Of the findings of `advice`, those by which both scans look different.
 IMAGES = slice(5, None)
 # Chosen on phantoms (seeds 2 and 5, presets fast and default, voxels of 3 and 2.5 mm), where 97 % of 1816
@@ -78,6 +80,13 @@ def volume_ratios(mapping: PointMap, point: np.ndarray) -> tuple[float, float]:
     around = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     determinants = jacobian_determinants(mapping, np.asarray(point) + around)
     return float(determinants[len(determinants) // 2]), float(determinants.min())
+
+
+def left_out_mm(long_mm: float | None) -> float:
+    """Radius about a nodule that is not compared when its place in another scan is judged: what grows or
+    vanishes tells nothing of the place. long_mm: its longest diameter, None or 0 where unknown.
+    """
+    return long_mm / 2 if long_mm else UNKNOWN_RADIUS_MM
 
 
 def advice(evidence: Evidence, absent_from: str = "") -> tuple[str, str]:

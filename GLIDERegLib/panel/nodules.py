@@ -303,7 +303,7 @@ class NodulesPage:
             self.ui.editButton.checked = False
             self._say(CHANGED)
             return
-        self._judge = Judge(self._review().pair) if editable else None
+        self._judge = self._review().judge() if editable else None
         for listNode in (self._node.nodulesInFixed, self._node.nodulesInMoving):
             if listNode is not None:
                 setEditable(listNode, editable)
@@ -328,7 +328,7 @@ class NodulesPage:
         except InputError as error:
             self._say(said(error))
             return
-        back = replace(Judge(review.pair).moved(row, row.predicted), status=NOT_REVIEWED)
+        back = replace(review.judge().moved(row, row.predicted), status=NOT_REVIEWED)
         self._rows[self._table.current] = back
         self._writeMoved(review)
         self._history.record(self._node.reviewTable, row, back)

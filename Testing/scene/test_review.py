@@ -13,7 +13,7 @@ import vtk  # noqa: E402
 from nodules_scene import PLACES, SHIFT, addPoints, gridAround, makeStudy, propagateNodules  # noqa: E402
 
 from GLIDERegLib.core.errors import InputError  # noqa: E402
-from GLIDERegLib.evaluation.nodules import REVIEW  # noqa: E402
+from GLIDERegLib.evaluation.nodules import REVIEW, UNKNOWN_RADIUS_MM  # noqa: E402
 from GLIDERegLib.scene.mrml.arrays import gridTransform  # noqa: E402
 from GLIDERegLib.scene.registration.pair import Pair  # noqa: E402
 from GLIDERegLib.scene.registration.results import setDeformation  # noqa: E402
@@ -200,6 +200,38 @@ def test_each_grid_of_a_chain_must_reach_the_point():
     # The first reaches, but propagates beyond the second.
     assert not insideGrids(there, (40, 0, 0))
     assert insideGrids(there.GetInverse(), (40, 0, 0)) and not insideGrids(there.GetInverse(), (90, 0, 0))
+
+
+@pytest.mark.parametrize("diameter", [0.0, 24.0])
+def test_a_nodule_that_vanished_is_judged_by_what_is_around_it(pair, study, diameter):
+    array = slicer.util.arrayFromVolume(study.moving)
+    index = pair.movingIndex(np.array([SHIFT]))[0][::-1]
+    offsets = np.stack(np.meshgrid(*[np.arange(n) for n in array.shape], indexing="ij"), axis=-1) - index
+    # Its edge, between voxels, stays within the rim.
+    array[np.linalg.norm(2.5 * offsets, axis=-1) < (diameter / 2 or UNKNOWN_RADIUS_MM) - 1.5] = 2000
+    slicer.util.arrayFromVolumeModified(study.moving)
+    judge = Judge(pair, {"moving": study.movingNodules})
+    point, there = judge.propagate(study.movingNodules, "moving")[0], study.movingNodules
+    row = judge.row(point, "moving", there.GetNthControlPointID(0), diameter=diameter)
+    assert row.agreement > 0.99 and row.advice == "" and row.uncertainty < 1.5
+    # What the reader measured counts at the next update.
+    sized = replace(row, movingDiameter=diameter)
+    assert planUpdate(judge, {"moving": there}, [sized]).rows[0].agreement == pytest.approx(row.agreement)
+
+
+def test_what_nobody_marked_in_the_other_scan_need_not_look_like_it_there(pair, study):
+    other = np.random.default_rng(9).normal(-600, 200, slicer.util.arrayFromVolume(study.fixed).shape)
+    slicer.util.updateVolumeFromArray(study.fixed, other.astype(np.int16))
+    review = Review(pair, {"moving": study.movingNodules, "fixed": study.fixedNodules})
+    reasons = {row.label: row.reason for row in review.plan(None).rows}
+    assert all(reasons.values())
+    absent = {label: text for label, text in reasons.items() if "not marked in" in text}
+    assert absent.keys() == {"b", "3"}
+    assert "not marked in the fixed scan" in absent["b"] and "not marked in the moving scan" in absent["3"]
+    # A reader who put it elsewhere has seen it.
+    row = next(row for row in review.plan(None).rows if row.label == "b")
+    assert "not marked" not in review.judge().moved(row, tuple(np.add(row.fixed, 4))).reason
+    assert "not marked" in review.judge().moved(row, row.predicted).reason
 
 
 # The table

@@ -20,7 +20,7 @@ from GLIDERegLib.evaluation.follow_up.places import (
     propagated_place,
 )
 from GLIDERegLib.evaluation.follow_up.rows import Mark, Nodule, Visit, nodules_of
-from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM, Evidence
+from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM, Evidence, left_out_mm
 from GLIDERegLib.files.points import PointSet
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def study_steps(
             yield (done := done + 1) / total
             # The centroid is one and the same whoever clicked.
             centre = np.array(point if found.center_mm is None else found.center_mm, float)
-            radius = (found.long_mm or 0.0) / 2
-            place, evidence, apart = _placed(number, centre, radius, volumes, links, reference)
+            left_out = left_out_mm(found.long_mm)
+            place, evidence, apart = _placed(number, centre, left_out, volumes, links, reference)
             places[number].append(place)
             known[number].append(evidence)
             marks[number].append(Mark(label, point, found, "", apart, place.radius))

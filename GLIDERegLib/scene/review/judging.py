@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from GLIDERegLib.evaluation.agreement import PointMap, image_sampler, local_agreement
-from GLIDERegLib.evaluation.nodules import Evidence, advice, volume_ratios
+from GLIDERegLib.evaluation.nodules import Evidence, advice, left_out_mm, match, volume_ratios
 from GLIDERegLib.scene.mrml.geometry import mapPoints
 from GLIDERegLib.scene.mrml.sampling import quietVtk
 from GLIDERegLib.scene.registration.pair import Pair
@@ -21,12 +21,22 @@ from GLIDERegLib.scene.review.table import NOT_REVIEWED, Point, Row
 # A prediction that moved less than this is taken for the same.
 SAME_PLACE_MM = 1.0
 DIRECTIONS = {"moving": "moving-to-fixed", "fixed": "fixed-to-moving"}
+# Marks of both scans farther apart than this are no one nodule, where the reader chooses nothing else.
+MATCH_MM = 10.0
+# The scan in which what was marked in the other one may be absent.
+ABSENT_FROM = {"moving": "the fixed scan", "fixed": "the moving scan"}
+Lists = dict[str, slicer.vtkMRMLMarkupsFiducialNode]
 
 
 class Judge:
-    """Judges nodules that the transform of a pair propagates between its scans."""
+    """Judges nodules that the transform of a pair propagates between its scans.
 
-    def __init__(self, pair: Pair):
+    A nodule itself is not compared, only what is around it, and where nobody marked it in the other scan that
+    is said, as in a follow-up. lists: of both scans, by which one is marked in the other, too, within
+    `distance` mm.
+    """
+
+    def __init__(self, pair: Pair, lists: Lists | None = None, distance: float = MATCH_MM):
         self._pair = pair
         self._toMoving = pair.toMoving()
         self._map = partial(mapPoints, self._toMoving)
@@ -35,6 +45,7 @@ class Judge:
         edges = [_voxelEdges(volume, index) for volume, index in placements]
         self._voxel = max(float(np.prod(edge) ** (1 / 3)) for edge in edges)
         self._edge = max(float(edge.max()) for edge in edges)
+        self._absent = self._absentMarks(lists or {}, distance)
 
     def propagate(self, listNode: slicer.vtkMRMLMarkupsFiducialNode, markedIn: str) -> list[PropagatedPoint]:
         """The placed points of a list marked in the "moving" or "fixed" scan, with their predictions.
@@ -49,13 +60,22 @@ class Judge:
             )
 
     def row(
-        self, point: PropagatedPoint, markedIn: str, identifier: str, propagated: Point | None = None
+        self,
+        point: PropagatedPoint,
+        markedIn: str,
+        identifier: str,
+        propagated: Point | None = None,
+        diameter: float = 0.0,
     ) -> Row:
-        """The row of a propagated point; `propagated`: where the reader says that it really is."""
+        """The row of a propagated point; `propagated`: where the reader says that it really is; diameter: mm,
+        0 where unknown.
+        """
         landing = point.result if propagated is None else propagated
         fixed, moving = (landing, point.source) if markedIn == "moving" else (point.source, landing)
         with quietVtk():
-            found = local_agreement(*self._samplers, self._map, fixed, moving, self._voxel)
+            found = local_agreement(
+                *self._samplers, self._map, fixed, moving, self._voxel, left_out_mm(diameter)
+            )
             ratios = volume_ratios(self._map, np.asarray(fixed))
         pair = self._pair
         evidence = Evidence(
@@ -69,7 +89,8 @@ class Judge:
             self._voxel,
             self._edge,
         )
-        recommended, reason = advice(evidence)
+        absent = landing == point.result and (markedIn, identifier) in self._absent
+        recommended, reason = advice(evidence, ABSENT_FROM[markedIn] if absent else "")
         return Row(
             point.label,
             markedIn,
@@ -91,7 +112,19 @@ class Judge:
     def moved(self, row: Row, propagated: Point) -> Row:
         """The row with its nodule elsewhere in the other scan; what the reader decided stays."""
         point = row.propagated(row.predicted)
-        return keepDecision(self.row(point, row.markedIn, row.point, propagated), row, row.status)
+        judged = self.row(point, row.markedIn, row.point, propagated, sizeOf(row))
+        return keepDecision(judged, row, row.status)
+
+    def _absentMarks(self, lists: Lists, distance: float) -> set[tuple[str, str]]:
+        """Scan and identifier of the marks that have none in the other scan."""
+        marks = {scan: placedPoints(node) for scan, node in lists.items()}
+        absent = {(scan, name) for scan, names in marks.items() for name in names}
+        if len(marks) == len(DIRECTIONS):
+            propagated = [point.result for point in self.propagate(lists["moving"], "moving")]
+            marked = [point.source for point in self.propagate(lists["fixed"], "fixed")]
+            for n, m, _ in match(np.array(propagated), np.array(marked), distance):
+                absent -= {("moving", marks["moving"][n]), ("fixed", marks["fixed"][m])}
+        return absent
 
 
 @dataclass(frozen=True)
@@ -126,7 +159,7 @@ class Update:
 
 def planUpdate(
     judge: Judge,
-    lists: dict[str, slicer.vtkMRMLMarkupsFiducialNode],
+    lists: Lists,
     oldRows: Sequence[Row],
     strangers: Sequence[Row] = (),
 ) -> Update:
@@ -135,12 +168,12 @@ def planUpdate(
     oldRows: of the same lists, before. strangers: of other lists, which the table will no longer hold.
     Raises InputError for a list that cannot be propagated.
     """
+    old = {_key(row): row for row in oldRows}
+    sizes = {key: sizeOf(row) for key, row in old.items()}
     rows = []
     for markedIn, listNode in lists.items():
-        points = judge.propagate(listNode, markedIn)
-        identifiers = placedPoints(listNode)
-        rows += [judge.row(p, markedIn, name) for p, name in zip(points, identifiers, strict=True)]
-    old = {_key(row): row for row in oldRows}
+        for point, name in zip(judge.propagate(listNode, markedIn), placedPoints(listNode), strict=True):
+            rows.append(judge.row(point, markedIn, name, diameter=sizes.get((markedIn, name), 0.0)))
     new = {_key(row): row for row in rows}
     decided = {key: row for key, row in old.items() if row.isDecided}
     moved = [row.label for key, row in decided.items() if key in new and _hasMoved(row, new[key])]
@@ -168,6 +201,11 @@ def keepDecision(row: Row, old: Row, status: str) -> Row:
         movingMeasured=old.movingMeasured,
         measuredGrowth=old.measuredGrowth,
     )
+
+
+def sizeOf(row: Row) -> float:
+    """Diameter in mm in the scan in which the nodule was marked, 0 where unknown."""
+    return row.movingDiameter if row.markedIn == "moving" else row.fixedDiameter
 
 
 def placedPoints(listNode: slicer.vtkMRMLMarkupsFiducialNode) -> list[str]:

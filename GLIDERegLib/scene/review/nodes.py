@@ -12,21 +12,26 @@ import slicer.util
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.scene.registration.pair import Pair, makePair, registeredVolumes
 from GLIDERegLib.scene.registration.results import createOutput
-from GLIDERegLib.scene.review.judging import DIRECTIONS, Judge, Update, planUpdate
+from GLIDERegLib.scene.review.judging import DIRECTIONS, MATCH_MM, Judge, Lists, Update, planUpdate
 from GLIDERegLib.scene.review.nodules import SOURCE_ROLE, PropagatedPoint, fillNodules
 from GLIDERegLib.scene.review.table import CORRECTED, TINY_MM, Row, readRows, writeRows
 
 # The table names the lists whose points its rows are.
 LIST_ROLES = {"moving": "GLIDEReg.MovingNodules", "fixed": "GLIDEReg.FixedNodules"}
-Lists = dict[str, slicer.vtkMRMLMarkupsFiducialNode]
 
 
 @dataclass(frozen=True)
 class Review:
-    """lists: what the reader marked in the "moving" and the "fixed" scan, one or both."""
+    """lists: what the reader marked in the "moving" and the "fixed" scan, one or both. distance: mm within
+    which marks of both are one nodule.
+    """
 
     pair: Pair
     lists: Lists
+    distance: float = MATCH_MM
+
+    def judge(self) -> Judge:
+        return Judge(self.pair, self.lists, self.distance)
 
     def plan(self, tableNode: slicer.vtkMRMLTableNode | None) -> Update:
         """What a table made anew would hold; changes nothing. Raises InputError where it cannot be made."""
@@ -34,12 +39,12 @@ class Review:
         # Points of another list are other nodules, even if they have the same identifiers.
         own = [row for row in rows if self._isOf(tableNode, row.markedIn)]
         strangers = [row for row in rows if row not in own]
-        return planUpdate(Judge(self.pair), self.lists, own, strangers)
+        return planUpdate(self.judge(), self.lists, own, strangers)
 
     def isStale(self, tableNode: slicer.vtkMRMLTableNode) -> bool:
         """True where the transform or the reader's lists have changed since the table was made."""
         predicted = [row.predicted for row in readRows(tableNode)]
-        judge = Judge(self.pair)
+        judge = self.judge()
         found = [point.result for scan, node in self.lists.items() for point in judge.propagate(node, scan)]
         return len(found) != len(predicted) or not np.allclose(found, predicted, rtol=0, atol=TINY_MM)
 
@@ -80,7 +85,7 @@ def chosenReview(parameters) -> Review:
     lists = {scan: listNode for scan, listNode in lists.items() if listNode is not None}
     if not lists:
         raise InputError("Choose the nodules marked in the moving or in the fixed scan.")
-    return Review(pair, lists)
+    return Review(pair, lists, node.matchDistance)
 
 
 def takeMoves(
