@@ -20,6 +20,7 @@ from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.core.points import PointSet, unlabelled
 from GLIDERegLib.core.settings import Settings
 from GLIDERegLib.core.size import magnification
 from GLIDERegLib.evaluation.measuring.keeping import KEPT_SIZE, nodules_to_keep
@@ -62,8 +63,8 @@ def register(
     fixed_mask: np.ndarray | None = None,
     moving_mask: np.ndarray | None = None,
     initial_transform: sitk.Transform | None = None,
-    fixed_nodules: np.ndarray | None = None,
-    moving_nodules: np.ndarray | None = None,
+    fixed_nodules: np.ndarray | PointSet | None = None,
+    moving_nodules: np.ndarray | PointSet | None = None,
     encoder: SliceEncoder | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
@@ -74,17 +75,23 @@ def register(
 
     Masks are bool arrays (z, y, x) on their own image's grid and say where similarity is measured.
     initial_transform maps fixed to moving points (LPS mm) and takes the place of the pre-alignment.
-    fixed_nodules, moving_nodules: points (N, 3), LPS mm, one in each nodule of an image: nodules do not steer
-    the similarity, and the field is rigid there, so that growth stays what it is. encoder: one of your own
-    instead of the settings'. progress receives `Progress` objects. From another thread, `cancel.cancel()`
-    stops the run and `keep.cancel()` ends it early with the result so far. preview receives the whole
-    displacement so far, coarsely sampled, a few times; it must be quick and not change it.
+    fixed_nodules, moving_nodules: points (N, 3), LPS mm, one in each nodule of an image, with labels or not:
+    nodules do not steer the similarity, and the field is rigid there, so that growth stays what it is.
+    encoder: one of your own instead of the settings'. progress receives `Progress` objects. From another
+    thread, `cancel.cancel()` stops the run and `keep.cancel()` ends it early with the result so far. preview
+    receives the whole displacement so far, coarsely sampled, a few times; it must be quick and not change it.
 
     Raises InputError, OutOfMemoryError, WeightsError (features that need a checkpoint, and none is there),
     Cancelled.
     """
     pair = PairInputs(
-        fixed, moving, fixed_mask, moving_mask, initial_transform, fixed_nodules, moving_nodules
+        fixed,
+        moving,
+        fixed_mask,
+        moving_mask,
+        initial_transform,
+        unlabelled(fixed_nodules),
+        unlabelled(moving_nodules),
     )
     return register_inputs(
         pair, settings, encoder=encoder, progress=progress, cancel=cancel, keep=keep, preview=preview
@@ -233,9 +240,10 @@ def correct(
     return result
 
 
-def _without_nodules(volume: Volume, points: np.ndarray | None, warnings: list[str]) -> tuple[Volume, Balls]:
+def _without_nodules(volume: Volume, points: PointSet | None, warnings: list[str]) -> tuple[Volume, Balls]:
     """The scan with its nodules hidden, and the balls around them in which the field is to be rigid."""
-    masks, balls, sentences = nodules_to_keep(volume, np.empty((0, 3)) if points is None else points)
+    marks = PointSet([], np.empty((0, 3))) if points is None else points
+    masks, balls, sentences = nodules_to_keep(volume, marks)
     warnings += sentences
     return rigid_nodules.hidden(volume, masks), balls
 

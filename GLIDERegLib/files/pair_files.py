@@ -44,7 +44,7 @@ class PairFiles:
 
         initial = read_transform(self.initial_transform) if self.initial_transform else None
         fixed_nodules, moving_nodules = (
-            read_points(path).points if path else None for path in (self.fixed_nodules, self.moving_nodules)
+            read_points(path) if path else None for path in (self.fixed_nodules, self.moving_nodules)
         )
         with ThreadPoolExecutor(2) as pool:
             reading = [pool.submit(read_volume, getattr(self, role), role) for role in ROLES]

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.core.points import PointSet
 from GLIDERegLib.registration.scale import enlarged, enlarged_transform
 
 
@@ -16,8 +17,8 @@ class PairInputs:
     """Two scans (LPS mm) and what belongs to them.
 
     fixed_mask, moving_mask: bool (z, y, x) on the grid of their own scan, where similarity counts. initial:
-    fixed to moving points, LPS mm, instead of a pre-alignment. fixed_nodules, moving_nodules: points (N, 3),
-    LPS mm, one in each nodule that is to stay rigid. hounsfield: whether both scans were given in HU.
+    fixed to moving points, LPS mm, instead of a pre-alignment. fixed_nodules, moving_nodules: a point in each
+    nodule that is to stay rigid. hounsfield: whether both scans were given in HU.
     """
 
     fixed: Volume
@@ -25,8 +26,8 @@ class PairInputs:
     fixed_mask: np.ndarray | None = None
     moving_mask: np.ndarray | None = None
     initial: sitk.Transform | None = None
-    fixed_nodules: np.ndarray | None = None
-    moving_nodules: np.ndarray | None = None
+    fixed_nodules: PointSet | None = None
+    moving_nodules: PointSet | None = None
     hounsfield: bool = True
 
     @property
@@ -40,8 +41,8 @@ class PairInputs:
         return self.fixed_mask, self.moving_mask
 
     @property
-    def nodules(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Of the fixed and of the moving scan, a point in each, (N, 3), LPS mm."""
+    def nodules(self) -> tuple[PointSet | None, PointSet | None]:
+        """Of the fixed and of the moving scan, a point in each."""
         return self.fixed_nodules, self.moving_nodules
 
     def enlarged(self, factor: float) -> PairInputs:

@@ -7,8 +7,10 @@ import pytest
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.points import PointSet
 from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID, measure_nodule
 from GLIDERegLib.evaluation.measuring.interval import volume_interval
+from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.evaluation.measuring.partial_volume import Content
 from GLIDERegLib.evaluation.measuring.patch import cut
 from GLIDERegLib.evaluation.nodule_phantom import AT_PLEURA, AT_VESSEL, ISOLATED, SOLID_HU, Scene, scan_of
@@ -193,3 +195,16 @@ def test_uneven_lung_and_a_vessel_widen_the_interval_of_ground_glass_more_than_o
         faint = width(GROUND_GLASS, 230.0, **change) - width(GROUND_GLASS, 230.0)
         solid = width(SOLID, 880.0, **change) - width(SOLID, 880.0)
         assert faint > 0.01 and faint > 3 * solid
+
+
+def test_a_nodule_that_cannot_be_told_and_is_kept_rigid_is_named_by_its_label(isolated):
+    aside = isolated.center_mm + [0, 0, 15.0]
+    marks = PointSet(["n7", "n9", "n8"], np.stack([isolated.center_mm + 500, isolated.center_mm, aside]))
+    masks, balls, sentences = nodules_to_keep(isolated.volume, marks)
+    assert len(masks) == len(balls) == 2 and len(sentences) == 1
+    assert sentences[0].startswith("Nodule n8 of the scan could not be told: ")
+    empty = Volume(np.full_like(isolated.volume.array, -850), isolated.volume.grid, "fixed image")
+    same = PointSet(["n7", "", "n7"], np.stack([isolated.center_mm] * 3))
+    assert nodules_to_keep(empty, same)[2][0].startswith(
+        "Nodules n7 (point 1), 2, n7 (point 3) of the fixed image could not be told"
+    )

@@ -6,38 +6,37 @@ import numpy as np
 
 from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.core.points import PointSet
 from GLIDERegLib.evaluation.measuring.measure import measure_nodule
+from GLIDERegLib.evaluation.nodules import UNKNOWN_RADIUS_MM
 from GLIDERegLib.registration.rigid_nodules import Ball
 
-# Around a point whose nodule cannot be told from what it touches.
-UNKNOWN_RADIUS_MM = 6.0
 KEPT_RIGID, KEPT_SIZE = "was kept rigid", "do not steer the registration; they keep their size"
 
 
-def nodules_to_keep(volume: Volume, points: np.ndarray) -> tuple[list[Volume], list[Ball], list[str]]:
+def nodules_to_keep(volume: Volume, marks: PointSet) -> tuple[list[Volume], list[Ball], list[str]]:
     """Masks on the volume's voxels, a ball around each, and sentences on those that could not be segmented.
 
-    points: (N, 3), LPS mm; those outside the volume are left out.
+    marks: a point in each; those outside the volume are left out.
     """
     masks, balls = [], []
     untold: dict[str, list[str]] = {}
-    points = np.asarray(points, float).reshape(-1, 3)
-    if len(points) and not is_ct(volume):
+    if len(marks) and not is_ct(volume):
         return [], [], [f"Nodules of the {volume.name} were not kept rigid: its values are not HU."]
-    for number, point in enumerate(points, 1):
+    for name, point in zip(marks.names, marks.points, strict=True):
         if not volume.grid.contains(point):
             continue
         found = measure_nodule(volume, point)
         mask = found.mask
         if mask is None or not mask.array.any():
-            untold.setdefault(found.status, []).append(str(number))
+            untold.setdefault(found.status, []).append(name)
             mask = _ball(volume.grid, point)
         places = mask.grid.to_physical(np.argwhere(mask.array)[:, ::-1])
         center = places.mean(axis=0)
         radius = float(np.linalg.norm(places - center, axis=1).max()) + max(mask.grid.spacing) / 2
         masks.append(mask)
         balls.append(Ball(center, radius))
-    return masks, balls, [_told(numbers, status, volume.name) for status, numbers in untold.items()]
+    return masks, balls, [_told(names, status, volume.name) for status, names in untold.items()]
 
 
 def on_nodules(warning: str) -> bool:
@@ -45,11 +44,11 @@ def on_nodules(warning: str) -> bool:
     return KEPT_RIGID in warning or KEPT_SIZE in warning
 
 
-def _told(numbers: list[str], status: str, name: str) -> str:
-    which = f"Nodule {numbers[0]}" if len(numbers) == 1 else f"Nodules {', '.join(numbers)}"
-    whose = "its point" if len(numbers) == 1 else "each point"
+def _told(names: list[str], status: str, scan: str) -> str:
+    which = f"Nodule {names[0]}" if len(names) == 1 else f"Nodules {', '.join(names)}"
+    whose = "its point" if len(names) == 1 else "each point"
     ball = f"a ball of {UNKNOWN_RADIUS_MM:g} mm around {whose} {KEPT_RIGID}"
-    return f"{which} of the {name} {status}; {ball}."
+    return f"{which} of the {scan} {status}; {ball}."
 
 
 def _ball(grid: Grid, point: np.ndarray) -> Volume:
