@@ -86,6 +86,7 @@ def run_contours(options: argparse.Namespace) -> None:
         print("Scan:  ", _described(scan.info))
         names = ", ".join(segment.name for segment in segmentation.segments)
         print(f"{options.output}: {counted(len(segmentation.segments), 'segment')}, not approved: {names}")
+        _warn_of_taken_over(scan)
 
 
 def _export_contours(options: argparse.Namespace):
@@ -126,6 +127,7 @@ def run_export(options: argparse.Namespace) -> None:
         print_warnings(
             ["The transform bends more finely than the grid; --keep-grid writes a displacement field's own."]
         )
+    _warn_of_taken_over(written.fixed)
     if not folder:
         print_warnings(["Nothing tells whether these are the scans that were registered."])
 
@@ -173,6 +175,12 @@ def run_import(options: argparse.Namespace) -> None:
         print(f"{role.title() + ':':<7}", _described(infos[role]) if role in infos else scan)
     print(f"{options.output}: {found.kind} '{found.label}', fixed to moving points, LPS mm")
     print_warnings(list(found.notes))
+
+
+def _warn_of_taken_over(scan) -> None:
+    from GLIDERegLib.files.dicom.new_object import taken_over_doubts
+
+    print_warnings(taken_over_doubts(scan))
 
 
 def _report(found) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
 from GLIDERegLib.core.counting import counted
 
@@ -35,22 +35,24 @@ def run(options: argparse.Namespace) -> None:
 
     given = [options.table, options.dicom, *([options.previous] if options.previous else [])]
     refuse_overwriting(given, [options.output])
-    known, uids = interruptible(lambda cancel: _export(options))
+    known, uids, doubts = interruptible(lambda cancel: _export(options))
     if options.quiet:
         return
     print(f"{counted(len(uids), 'nodule')} in {options.output}, not verified")
     for label, uid in uids.items():
         print(f"  {label}: {'tracked from the earlier report' if label in known else 'new'}, {uid}")
+    print_warnings(doubts)
 
 
-def _export(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
+def _export(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str], list[str]]:
     from GLIDERegLib.files.dicom.measurement_report import (
         export_measurements,
         read_measurements,
         read_tracking,
     )
+    from GLIDERegLib.files.dicom.new_object import taken_over_doubts
     from GLIDERegLib.files.dicom.registered_scans import read_scan
 
     scan, nodules = read_scan(options.dicom, "scan"), read_measurements(options.table)
     known = read_tracking(options.previous, scan) if options.previous else {}
-    return known, export_measurements(nodules, scan, options.output, known)
+    return known, export_measurements(nodules, scan, options.output, known), taken_over_doubts(scan)

@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
+from dicom_objects import UID
 from dicom_registrations import TURNED_GRID, a_pair, analytic
 
 from GLIDERegLib.files.dicom.measurement_report import MeasuredNodule, export_measurements
+from GLIDERegLib.files.dicom.new_object import taken_over_doubts
 from GLIDERegLib.files.dicom.registered_scans import read_scan
 from GLIDERegLib.files.dicom.registration_writer import export_registration
 from GLIDERegLib.files.dicom.segmentation_object import export_segmentation
@@ -44,6 +46,14 @@ ODD = {
         {"PatientSex": "", "PatientBirthDate": ""},
     ),
     "a lung's side": ({"BodyPartExamined": "LUNG", "Laterality": "R"}, {}),
+    "a body part and a reference point in words": (
+        {"BodyPartExamined": "chest wall, left", "PositionReferenceIndicator": "where the " * 8},
+        {},
+    ),
+    "fractions of a second, an age and comments": (
+        {"StudyTime": "101112.5", "PatientAge": "076Y", "PatientComments": "x" * 200},
+        {"StudyTime": "101112.5"},
+    ),
     "a side of nothing": ({"Laterality": "R"}, {}),
     "a trial": (
         {
@@ -88,6 +98,31 @@ def odd(request, tmp_path_factory):
         warnings.simplefilter("ignore")
         folders = a_pair(tmp_path_factory.mktemp("pair"), moving=tags, **tags)
         return [read_scan(folder, "scan") for folder in folders], expected
+
+
+TOO_LONG = {"AccessionNumber": "ACC-2026-000000000123", "StudyID": "STUDY 1234567890 ABC"}
+INVALID = {
+    "too long": TOO_LONG,
+    "a tab, and two values": {"AccessionNumber": "x\ty", "StudyID": ["A", "B"]},
+    "long names": {"StudyDescription": "D" * 90, "ReferringPhysicianName": "R" * 70 + "^X"},
+    "a UID with zeros": {"StudyInstanceUID": UID + ".3.00"},
+}
+
+
+@pytest.mark.parametrize("what", INVALID)
+def test_what_is_no_valid_value_is_taken_over_and_told_of(what, tmp_path):
+    tags = INVALID[what]
+    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fixed, moving = (read_scan(folder, "scan") for folder in a_pair(tmp_path, **tags))
+    (doubt,) = taken_over_doubts(fixed)
+    assert all(name in doubt for name in tags) and taken_over_doubts(moving) == []
+    assert not any(str(value) in doubt for value in tags.values())
+    for kind in KINDS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = written(kind, fixed, moving, tmp_path / f"{kind}.dcm")
+            assert {name: data[name].value for name in tags} == tags
 
 
 @pytest.mark.parametrize("kind", KINDS)

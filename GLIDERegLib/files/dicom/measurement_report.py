@@ -151,19 +151,21 @@ def export_measurements(
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
-        data = sr.Comprehensive3DSR(
-            evidence=[source_header(file) for file in scan.info.files],
-            content=report[0],
-            series_instance_uid=generate_uid(prefix=None),
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=generate_uid(prefix=None),
-            instance_number=1,
-            manufacturer="GLIDE-Reg",
-            manufacturer_model_name="GLIDE-Reg",
-            software_versions=__version__,
-            series_description="GLIDE-Reg measurements",
-            record_evidence=True,
-        )
+        # What is no valid value is taken over, and told of: see `taken_over_doubts`.
+        with pydicom.config.disable_value_validation():
+            data = sr.Comprehensive3DSR(
+                evidence=[source_header(file) for file in scan.info.files],
+                content=report[0],
+                series_instance_uid=generate_uid(prefix=None),
+                series_number=SERIES_NUMBER,
+                sop_instance_uid=generate_uid(prefix=None),
+                instance_number=1,
+                manufacturer="GLIDE-Reg",
+                manufacturer_model_name="GLIDE-Reg",
+                software_versions=__version__,
+                series_description="GLIDE-Reg measurements",
+                record_evidence=True,
+            )
     except AttributeError as error:
         raise InputError(
             f"The scan's slices lack a tag that a DICOM report takes over ({error})",

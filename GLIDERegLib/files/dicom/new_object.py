@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import validate_value
 
 from GLIDERegLib import __version__
 from GLIDERegLib.files.dicom.registered_scans import Reference, ScanSeries
@@ -92,7 +93,8 @@ def source_header(path: Path, only: list[str] | None = None) -> Dataset:
     """A slice's header without pixels, as a new object in its study can take it over.
 
     Texts are UTF-8; what the modules Patient and General Study must have is there, if empty; dates and times
-    of ACR-NEMA's form are DICOM's, and impossible ones, or a sex that the standard does not know, are empty.
+    of ACR-NEMA's form are DICOM's, and impossible ones, a sex that the standard does not know, and a body
+    part or reference point that is no valid value, are empty.
     only: the names of the tags that are wanted, None for all.
     """
     tags = None if only is None else ["SpecificCharacterSet", *only]
@@ -110,7 +112,37 @@ def source_header(path: Path, only: list[str] | None = None) -> Dataset:
             text = re.sub(old, r"\1\2\3", str(data.get(name)).strip())
             setattr(data, name, text if re.fullmatch(form, text) else "")
         data.PatientSex = data.PatientSex if data.PatientSex in SEXES else ""
+        for name in SERIES:
+            if name in data and not _is_valid(data, name):
+                setattr(data, name, "")
     return data
+
+
+def taken_over_doubts(scan: ScanSeries) -> list[str]:
+    """A sentence on what new objects have from the scan's patient and study that is no valid DICOM; none
+    where all is.
+
+    It is taken over as it is all the same: cut off, an archive would not know the study by it.
+    """
+    first = source_header(scan.info.files[0], [*PATIENT, *STUDY, *OPTIONAL])
+    names = [name for name in (*PATIENT, *STUDY, *OPTIONAL) if name in first and not _is_valid(first, name)]
+    if not names:
+        return []
+    return [
+        f"No valid DICOM is what the scan says as {' and '.join(names)} (too long, or letters that are not "
+        "allowed): it was taken over as it is, so that the object belongs to the study, and a strict reader "
+        "may refuse it."
+    ]
+
+
+def _is_valid(data: Dataset, name: str) -> bool:
+    """Whether a tag's values may be what they are; several are never allowed in the tags above."""
+    element, text = data[name], str(data[name].value)
+    try:
+        validate_value(element.VR, text, pydicom.config.RAISE)
+    except ValueError:
+        return False
+    return element.VM <= 1 and not any(ord(letter) < 32 for letter in text)
 
 
 def _take_over(data: Dataset, scan: ScanSeries) -> None:

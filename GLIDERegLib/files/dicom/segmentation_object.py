@@ -10,6 +10,7 @@ import os
 from copy import copy
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
@@ -73,22 +74,24 @@ def export_segmentation(segmentation: Segmentation, scan: ScanSeries, path: str 
     ]
     sources = _sources(scan)
     try:
-        data = seg.Segmentation(
-            source_images=list(sources.values()),
-            pixel_array=masks,
-            segmentation_type=seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=described,
-            series_instance_uid=highdicom.UID(),
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer="GLIDE-Reg",
-            manufacturer_model_name="GLIDE-Reg",
-            software_versions=__version__,
-            device_serial_number="none",
-            content_label="GLIDEREG",
-            series_description="GLIDE-Reg segmentation",
-        )
+        # What is no valid value is taken over, and told of: see `taken_over_doubts`.
+        with pydicom.config.disable_value_validation():
+            data = seg.Segmentation(
+                source_images=list(sources.values()),
+                pixel_array=masks,
+                segmentation_type=seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=described,
+                series_instance_uid=highdicom.UID(),
+                series_number=SERIES_NUMBER,
+                sop_instance_uid=highdicom.UID(),
+                instance_number=1,
+                manufacturer="GLIDE-Reg",
+                manufacturer_model_name="GLIDE-Reg",
+                software_versions=__version__,
+                device_serial_number="none",
+                content_label="GLIDEREG",
+                series_description="GLIDE-Reg segmentation",
+            )
     except AttributeError as error:
         raise InputError(
             f"The scan's slices lack a tag that a DICOM segmentation takes over ({error})",
