@@ -58,6 +58,8 @@ class CheckPage:
                 "layout": ui.checkLayoutButton,
                 "before": ui.checkBeforeCheck,
                 "follow": ui.checkFollowCheck,
+                "find": ui.checkFindButton,
+                "metrics": ui.checkMeasureButton,
                 "next": ui.checkNextButton,
                 "previous": ui.checkPreviousButton,
                 "confirm": ui.checkConfirmButton,

@@ -43,6 +43,8 @@ KEYS = [
     Key(CHECK, "overlay", "Alt+O", _("The next overlay of the list")),
     Key(CHECK, "before", "Alt+B", _("The moving scan before registration instead of the warped one")),
     Key(CHECK, "follow", "Alt+L", _("Linked crosshair on or off")),
+    Key(CHECK, "find", "Alt+D", _("Find landmarks, or stop")),
+    Key(CHECK, "metrics", "Alt+M", _("Compute metrics")),
     Key(CHECK, "next", "Alt+N", _("The next landmark")),
     Key(CHECK, "previous", "Alt+P", _("The landmark before")),
     Key(CHECK, "confirm", "Alt+C", _("Confirm: the error is real")),
@@ -82,8 +84,11 @@ KEYS = [
     Key(FOLLOW_UP, "undo", "Alt+Z", _("Undo the last decision")),
     Key(FOLLOW_UP, "redo", "Alt+Y", _("Redo what was undone last")),
     Key(QA, "propagate", "Alt+P", _("Propagate the chosen segments, or stop")),
+    Key(QA, "lungs", "Alt+L", _("Find the lungs, or stop")),
     Key(QA, "sign", "Alt+S", _("Sign and lock a record")),
     Key(QA, "save", "Alt+R", _("Save the newest record")),
+    Key(QA, "undo", "Alt+Z", _("Undo the last decision")),
+    Key(QA, "redo", "Alt+Y", _("Redo what was undone last")),
 ]
 
 # Of the list that F1 shows, column by column.

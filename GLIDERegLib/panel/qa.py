@@ -15,7 +15,8 @@ from GLIDERegLib.panel.choices import ChoiceBox
 from GLIDERegLib.panel.hashing import Hashing
 from GLIDERegLib.panel.keys import QA, PageKeys
 from GLIDERegLib.panel.qa_contours import ContoursSection
-from GLIDERegLib.panel.qa_tables import WARNING_COLOR, QaTables, siteTolerances
+from GLIDERegLib.panel.qa_history import QaHistory
+from GLIDERegLib.panel.qa_tables import WARNING_COLOR, QaTables, keepTolerances, siteTolerances
 from GLIDERegLib.panel.remedies import said
 from GLIDERegLib.panel.saving import askFolder
 from GLIDERegLib.panel.timers import lookTimer
@@ -45,7 +46,7 @@ class QaPage:
         self._numbers: list[Number] = []
         self._latest: tuple[Record, State] | None = None
         self._filling = False
-        self._tables = QaTables(ui, self._showNumbers)
+        self._tables = QaTables(ui, self._tolerancesTyped)
         self._contours = ContoursSection(ui, self._pair, self._showNumbers)
         self._level = ChoiceBox(
             ui.qaLevelCombo, LEVEL_CHOICES, lambda value: self._binding.set("qaLevel", value)
@@ -53,7 +54,15 @@ class QaPage:
         ui.qaRegionCombo.connect("editTextChanged(QString)", self._regionTyped)
         ui.qaSignButton.connect("clicked()", self.sign)
         ui.qaSaveButton.connect("clicked()", self.save)
-        buttons = {"propagate": ui.qaPropagateButton, "sign": ui.qaSignButton, "save": ui.qaSaveButton}
+        self._history = QaHistory(ui, self._say, self._putTolerances, self._showState)
+        buttons = {
+            "propagate": ui.qaPropagateButton,
+            "lungs": ui.qaLungsButton,
+            "sign": ui.qaSignButton,
+            "save": ui.qaSaveButton,
+            "undo": ui.qaUndoButton,
+            "redo": ui.qaRedoButton,
+        }
         self.keys = PageKeys(QA, ui.qaPairSection, buttons)
         ui.qaNoteLabel.text = _(NO_LOGIN)
         self._hashing = Hashing()
@@ -69,6 +78,7 @@ class QaPage:
         if self._binding.isTo(node):
             return
         self._node = node
+        self._history.show(node)
         self._binding.bind(node)
         if node is not None:
             self._nodeModified()
@@ -91,6 +101,7 @@ class QaPage:
         self.setParameterNode(None)
 
     def _nodeModified(self) -> None:
+        self._history.follow()
         self._level.show(self._node.qaLevel)
         if self._pair() != self._shown:
             self._refresh()
@@ -138,6 +149,14 @@ class QaPage:
             if self._numbers
             else _("Nothing is known of its accuracy yet.")
         )
+
+    def _tolerancesTyped(self, before: dict[str, float], after: dict[str, float]) -> None:
+        self._history.tolerances(before, after)
+        self._showNumbers()
+
+    def _putTolerances(self, tolerances: dict[str, float]) -> None:
+        keepTolerances(tolerances)
+        self._showNumbers()
 
     def _showState(self) -> None:
         """Whether the newest record still holds, as soon as the scans are compared with it."""
@@ -227,6 +246,7 @@ class QaPage:
         except InputError as error:
             self._say(said(error))
         else:
+            self._history.signed(pair, record)
             self._say(record.reached)
         self._showState()
 

@@ -30,10 +30,17 @@ def siteTolerances() -> dict[str, float]:
         return {}
 
 
-class QaTables:
-    """ui: the widgets of GLIDERegQA.ui. changed: called when a tolerance was typed or taken away."""
+def keepTolerances(tolerances: dict[str, float]) -> None:
+    """Keeps the site's tolerances, by a number's name."""
+    qt.QSettings().setValue(SETTING, json.dumps(tolerances))
 
-    def __init__(self, ui, changed: Callable[[], None]):
+
+class QaTables:
+    """ui: the widgets of GLIDERegQA.ui. changed: called when a tolerance was typed or taken away, with the
+    site's tolerances as they were and as they are.
+    """
+
+    def __init__(self, ui, changed: Callable[[dict[str, float], dict[str, float]], None]):
         self.ui = ui
         self._onChanged = changed
         self._numbers: Sequence[Number] = ()
@@ -87,12 +94,12 @@ class QaTables:
         if self._filling or item.column() != TOLERANCE:
             return
         name, text = self._numbers[item.row()].name, item.text().strip().replace(",", ".")
-        kept = siteTolerances()
-        kept.pop(name, None)
+        before = siteTolerances()
+        kept = {other: most for other, most in before.items() if other != name}
         try:
             kept |= {name: float(text)} if text and float(text) >= 0 else {}
         except ValueError:
             # No number: as if it were empty.
             pass
-        qt.QSettings().setValue(SETTING, json.dumps(kept))
-        self._onChanged()
+        keepTolerances(kept)
+        self._onChanged(before, kept)

@@ -340,3 +340,55 @@ def test_another_scan_while_one_is_read_gets_no_record(slicerHost, opened, study
     opened.node.checkMoving = None
     slicerHost.processEvents(0.3)
     assert opened.ui.qaStateLabel.text == "No record yet." and not opened.ui.qaSignButton.enabled
+
+
+def test_what_is_typed_and_chosen_is_taken_back_step_by_step_and_done_again(opened, study):
+    from GLIDERegLib.panel.qa_tables import siteTolerances
+
+    landmarks(study)
+    enter(opened)
+    ui, node = opened.ui, opened.node
+    assert not ui.qaUndoButton.enabled
+    for text in ("f", "fo", "follow-up"):
+        node.qaPurpose = text
+    node.qaLevel = "3"
+    ui.qaNumbersView.item(0, 2).setText("3.5")
+    assert ui.qaUndoButton.toolTip.startswith("Undo: tolerance")
+    told = []
+    for _ in range(3):
+        ui.qaUndoButton.click()
+        told.append((siteTolerances(), node.qaLevel, node.qaPurpose))
+    assert told == [({}, "3", "follow-up"), ({}, "", "follow-up"), ({}, "", "")]
+    assert not ui.qaUndoButton.enabled and ui.qaLevelCombo.currentData == ""
+    for _ in range(3):
+        ui.qaRedoButton.click()
+    assert (siteTolerances(), node.qaLevel, node.qaPurpose) == (
+        {"landmark error, mean": 3.5},
+        "3",
+        "follow-up",
+    )
+    assert column(ui.qaNumbersView, 2)[0] == "3.5" and not ui.qaRedoButton.enabled
+
+
+def test_a_record_is_withdrawn_and_kept_again_but_not_under_a_newer_one(slicerHost, opened, study):
+    import slicer
+
+    look(slicerHost, opened)
+    request(opened)
+    ui = opened.ui
+    ui.qaSignButton.click()
+    held = ui.qaStateLabel.text
+    assert "Holds" in held
+    ui.qaUndoButton.click()
+    assert ui.qaStateLabel.text == "No record yet." and not ui.qaSaveButton.enabled
+    assert "A copy that was saved stays" in ui.qaMessageLabel.text
+    ui.qaRedoButton.click()
+    assert ui.qaStateLabel.text == held
+    # Signed by somebody else in between.
+    opened.ui.qaNameEdit.text = "B. Physicist"
+    ui.qaSignButton.click()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNodesByClass("vtkMRMLTextNode")[-1])
+    ui.qaUndoButton.click()
+    assert "another one" in ui.qaMessageLabel.text
+    enter(opened)
+    assert ui.qaStateLabel.text == held

@@ -71,9 +71,22 @@ def numbers(
 def sign(pair: Pair, request: Request, found: list[Number], level: int, text: str, name: str) -> Record:
     """Seals a record of now and keeps it in the scene. Raises InputError where something is missing."""
     record = seal_record(request, seen(pair), found, level, text, name, locks(pair))
+    keep(pair, record)
+    return record
+
+
+def keep(pair: Pair, record: Record) -> None:
+    """Keeps a sealed record in the scene, as the pair's newest."""
     title = f"Record of {pair.transform.GetName()}, {record.decision.time[:16].replace('T', ' ')}"
     addText(pair, KIND, title, json.dumps(content(record), indent=1))
-    return record
+
+
+def withdraw(pair: Pair, record: Record) -> None:
+    """Takes a record out of the scene, the pair's newest. Raises InputError where that is another one."""
+    found = textsOf(pair, KIND)
+    if not found or record.seal not in found[-1].GetText():
+        raise InputError("The newest record is another one.", "Look at it first.", code="record-scene")
+    pair.fixed.GetScene().RemoveNode(found[-1])
 
 
 def hasRecord(pair: Pair) -> bool:
