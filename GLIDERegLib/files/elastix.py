@@ -33,19 +33,26 @@ def read_elastix(path: Path) -> sitk.Transform:
     Read are translations, Euler, similarity and affine transforms and B-splines that are composed. Raises
     InputError, naming elastix and the reason, for all others.
     """
-    chain: list[sitk.Transform] = []
+    chain = [_transform(part, _fields(part)) for part in chain_of(path)]
+    # SimpleITK applies the last of a composite first.
+    return chain[0] if len(chain) == 1 else sitk.CompositeTransform(chain)
+
+
+def chain_of(path: Path) -> list[Path]:
+    """The file and those of its initial transforms, from the last that is applied to the first.
+
+    Raises InputError where one is missing, is added instead of composed, or the chain does not end.
+    """
     seen: list[Path] = []
     while True:
-        if path.resolve() in seen or len(seen) == LONGEST_CHAIN:
+        if any(path.samefile(part) for part in seen) or len(seen) == LONGEST_CHAIN:
             raise _refused(path, "its chain of initial transforms does not end")
-        seen.append(path.resolve())
+        seen.append(path)
         fields = _fields(path)
-        chain.insert(0, _transform(path, fields))
         initial = _first(fields, "InitialTransformParametersFileName", "")
         initial = initial or _first(fields, "InitialTransformParameterFileName", "")
         if initial in NONE:
-            # SimpleITK applies the last of a composite first.
-            return chain[0] if len(chain) == 1 else sitk.CompositeTransform(chain[::-1])
+            return seen
         if _first(fields, "HowToCombineTransforms", "Compose") != "Compose":
             raise _refused(path, "it adds transforms instead of composing them")
         path = _initial(path, initial)

@@ -7,6 +7,7 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from dicom_objects import a_series, hu
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.evaluation.record.numbers import Number, numbers_of
@@ -138,6 +139,60 @@ def test_what_is_not_given_is_not_said_to_hold(files):
 
 def test_the_hash_of_a_file_is_that_of_sha256sum(files):
     assert file_hash(files["fixed"]) == hashlib.sha256(b"fixed").hexdigest()
+
+
+ELASTIX = """(Transform "TranslationTransform")
+(NumberOfParameters 3)
+(TransformParameters {x} 0 0)
+(InitialTransformParameterFileName "{initial}")
+(HowToCombineTransforms "Compose")
+(FixedImageDimension 3)
+(MovingImageDimension 3)
+"""
+
+
+def a_header(folder):
+    (folder / "a scan.raw").write_bytes(b"voxels")
+    (folder / "scan.mhd").write_text("NDims = 3\nElementDataFile = a scan.raw\n")
+    return folder / "scan.mhd", folder / "a scan.raw"
+
+
+def pieces(folder):
+    for number in range(3):
+        (folder / f"s{number:02}.raw").write_bytes(b"voxels")
+    (folder / "scan.nhdr").write_text("NRRD0004\ndata file: s%02d.raw 0 2 1\n")
+    return folder / "scan.nhdr", folder / "s01.raw"
+
+
+def two_of_nifti(folder):
+    for end in ("hdr", "img"):
+        (folder / f"scan.{end}").write_bytes(b"voxels")
+    return folder / "scan.img", folder / "scan.hdr"
+
+
+def a_chain(folder):
+    for number, initial in enumerate(("NoInitialTransform", "t0.txt", "t1.txt")):
+        (folder / f"t{number}.txt").write_text(ELASTIX.format(x=number, initial=initial))
+    return folder / "t2.txt", folder / "t0.txt"
+
+
+def a_slice(folder):
+    a_series(folder, hu())
+    first, *_, last = sorted(folder.iterdir())
+    return first, last
+
+
+@pytest.mark.parametrize("made", [a_header, pieces, two_of_nifti, a_chain, a_slice])
+def test_what_is_read_with_a_file_is_locked_with_it(files, tmp_path, made):
+    (tmp_path / "of").mkdir()
+    file, part = made(tmp_path / "of")
+    (tmp_path / "of" / "beside.bin").write_bytes(b"another file")
+    locked = {**files, "transform": file}
+    record = record_of(locked)
+    (tmp_path / "of" / "beside.bin").write_bytes(b"that changes")
+    assert not state(record, locked).superseded
+    part.write_bytes(part.read_bytes() + b"\n")
+    assert state(record, locked).changed == ["transform"]
 
 
 def test_numbers_stand_beside_the_sites_own_tolerances():
