@@ -459,3 +459,17 @@ def test_memory_that_runs_out_twice_is_one_clear_error(fine, monkeypatch):
     monkeypatch.setattr(api, "register_pair", fails)
     with pytest.raises(OutOfMemoryError, match="coarser working resolution"):
         api.register(*fine, Settings.preset("fast", **QUICK))
+
+
+def test_what_lies_around_a_round_field_of_view_counts_as_little_as_what_is_told_as_not_measured(pair):
+    x, y, _ = np.moveaxis(pair.fixed.grid.points() - pair.fixed.grid.center, -1, 0)
+    seen = np.hypot(x, y) < 120
+    noisy = pair.fixed.array + np.random.default_rng(0).normal(0, 15, pair.fixed.array.shape).astype(np.int16)
+    scans = [
+        Volume(np.where(seen, noisy, np.int16(around)), pair.fixed.grid, "fixed") for around in (-1000, -2048)
+    ]
+    found = [api.register(scan, pair.moving, quick()) for scan in scans]
+    told = [[text for text in one.report["warnings"] if "round field of view" in text] for one in found]
+    assert [len(texts) for texts in told] == [1, 0] and told[0][0].startswith("The fixed shows")
+    fields = [one.displacement.vectors for one in found]
+    np.testing.assert_allclose(*fields, atol=0.2)

@@ -19,6 +19,7 @@ from GLIDERegLib.api.result import Registration, finished, warp_moving
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.field_of_view import without_surroundings
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.points import PointSet, unlabelled
 from GLIDERegLib.core.settings import Settings
@@ -161,8 +162,8 @@ def register_inputs(
 
 
 def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Balls]:
-    """The pair as it is compared, in HU and without its nodules, which do not steer; and a ball around each
-    nodule of the fixed and of the moving scan.
+    """The pair as it is compared, in HU, without what a round field of view left out and without its nodules,
+    which do not steer; and a ball around each nodule of the fixed and of the moving scan.
     """
     (fixed, fixed_balls), (moving, moving_balls) = (
         _without_nodules(volume, points, warnings)
@@ -170,10 +171,12 @@ def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Bal
     )
     if number := len(fixed_balls) + len(moving_balls):
         warnings.append(f"Nodules ({counted(number, 'mark')} in both scans) {KEPT_SIZE}.")
+    (fixed, cut), (moving, moving_cut) = (without_surroundings(in_hounsfield(v)) for v in (fixed, moving))
+    warnings += filter(None, (cut, moving_cut))
     seen = replace(
         pair,
-        fixed=in_hounsfield(fixed),
-        moving=in_hounsfield(moving),
+        fixed=fixed,
+        moving=moving,
         hounsfield=all(is_ct(scan) for scan in pair.scans),
     )
     return seen, fixed_balls, moving_balls
@@ -213,7 +216,9 @@ def correct(
     stages = Stages(device, progress, cancel, keep)
     with threads(settings.threads), memory_errors():
         nodes, factor = field_grid(present), magnification(fixed.grid)
-        large_fixed, large_moving = (scale.enlarged(volume, factor) for volume in (fixed, moving))
+        large_fixed, large_moving = (
+            scale.enlarged(without_surroundings(volume)[0], factor) for volume in (fixed, moving)
+        )
         before = present
         if factor != 1:
             before = scale.enlarged_transform(present, factor)

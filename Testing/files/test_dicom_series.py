@@ -324,3 +324,18 @@ def test_a_picture_named_as_a_slice_is_told_for_what_it_is(tmp_path, name, conte
 def test_a_folder_of_other_files_is_told_by_what_they_are(tmp_path, name, said):
     (tmp_path / name).write_bytes(gzip.compress(bytes(1000)))
     assert said in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"ManufacturerModelName": "On-Board Imager"}, True),
+        ({"ManufacturerModelName": "XVI"}, True),
+        ({"SeriesDescription": "kV_CBCT_01a"}, True),
+        ({"SeriesDescription": "Thorax XVII, before TrueBeauty"}, False),
+        ({"ManufacturerModelName": "Brilliance Big Bore", "SeriesDescription": "Planning"}, False),
+    ],
+)
+def test_a_cone_beam_ct_is_told_of(tmp_path, tags, told):
+    notes = read_volume(a_series(tmp_path, hu(), **tags)).notes
+    assert any("cone-beam CT" in note for note in notes) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from GLIDERegLib.files.patients import Patient
 # A scan without anything below is not in HU, a choice: lung and the air around a body lie below -500 HU, fat,
 # the lightest tissue, about -100 HU.
 LOWEST_WITHOUT_AIR_HU = -200
+# What series of cone-beam CTs at accelerators say of themselves: the models' names as the vendors give them.
+CONE_BEAM = re.compile(r"cbct|cone.?beam|on-?board imager|\bxvi\b|truebeam|halcyon|\bethos\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,12 @@ def _notes(slices: list[Slice]) -> list[str]:
         notes.append(f"The slices ask to be shown inverted (MONOCHROME1); their values {done}.")
     if header.texts["Modality"] == "CT" and header.pixels.lut is None and slices[0].frame.slope is None:
         notes.append("The CT says no RescaleSlope and RescaleIntercept; its values may not be HU.")
+    says = (header.texts[name] for name in ("ManufacturerModelName", "SeriesDescription", "ImageType"))
+    if header.texts["Modality"] == "CT" and any(CONE_BEAM.search(text) for text in says):
+        notes.append(
+            "The CT says that it is a cone-beam CT: its numbers are not HU, so that densities, sizes and "
+            "differences of intensity in it are uncertain, and its field of view may cut the body off."
+        )
     kind = header.texts["RescaleType"]
     if header.texts["Modality"] == "CT" and kind not in ("", "HU"):
         notes.append(f"The CT says that its values are {kind} (RescaleType), not HU.")

@@ -33,7 +33,8 @@ IMAGE_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("2", "4", "
 TEXTS = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality PatientName "
     "PatientID PatientBirthDate StudyDate SeriesDate AcquisitionDate SeriesDescription SeriesNumber "
-    "ConvolutionKernel SliceThickness ContrastBolusAgent Manufacturer ImageType RescaleType"
+    "ConvolutionKernel SliceThickness ContrastBolusAgent Manufacturer ManufacturerModelName ImageType "
+    "RescaleType"
 ).split()
 NUMBERS = (
     "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
