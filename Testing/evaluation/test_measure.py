@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
@@ -119,6 +120,43 @@ def test_a_place_in_the_wall_has_no_number():
     scan = lung((60, 60, 60))
     scan.array[:, :30] = 30
     assert not measure_nodule(scan, (30, 24, 30)).measured
+
+
+def on_a_wall(wall, center, radius, ribs=False):
+    """A scan of 1 mm voxels, 50 mm wide, of a ball of 35 HU and a wall (mm beneath its surface at points z,
+    y, x), and the ball's volume outside of that. ribs: the wall is bone from 2 mm beneath its surface.
+    """
+    fine = (np.arange(150) + 0.5) / 3 - 0.5
+    points = np.stack(np.meshgrid(fine, fine, fine, indexing="ij"))
+    depth = wall(*points)
+    ball = (np.linalg.norm(points - np.reshape(center, (3, 1, 1, 1)), axis=0) < radius) & (depth <= 0)
+    tissue = np.where(ribs & (depth > 2), 400.0, 35.0)
+    hu = ndimage.gaussian_filter(np.where(depth > 0, tissue, np.where(ball, 35.0, -850.0)), (0.9, 1.5, 1.5))
+    image = hu.reshape(50, 3, 50, 3, 50, 3).mean(axis=(1, 3, 5))
+    image += np.random.default_rng(8).normal(0, 10, image.shape)
+    return Volume(image.astype(np.int16), Grid((50, 50, 50), (1.0, 1.0, 1.0)), "scan"), ball.sum() / 27
+
+
+def test_bone_beneath_the_pleura_takes_nothing_from_a_nodule_on_it():
+    def wall(z, y, x):
+        return 16 + 0.004 * (y - 25) ** 2 - x
+
+    scan, true = on_a_wall(wall, (25, 25, 18), 5.0, ribs=True)
+    found = measure_nodule(scan, (19.0, 25.5, 24.5))
+    # While the wall was a step to one level, bone made it 5 % smaller than muscle did.
+    assert found.touches_pleura and found.volume_mm3 == pytest.approx(true, rel=0.02)
+    assert found.volume_low_mm3 < true < found.volume_high_mm3
+
+
+def test_in_a_corner_of_the_lung_a_nodule_is_not_told_from_the_second_wall():
+    def corner(z, y, x):
+        return np.maximum(16 - x, 14 - z)
+
+    scan, _ = on_a_wall(corner, (16, 25, 18), 5.0)
+    assert "two surfaces of the lung meet" in measure_nodule(scan, (19.0, 25.0, 18.0)).status
+    # Away from the other wall it is told.
+    scan, true = on_a_wall(corner, (32, 25, 18), 5.0)
+    assert measure_nodule(scan, (19.0, 25.0, 32.0)).volume_mm3 == pytest.approx(true, rel=0.1)
 
 
 def test_what_is_cut_off_by_the_scans_edge_has_no_number():

@@ -4,13 +4,14 @@ The logarithm of the volume V of a nodule whose level lies C above the lung has 
 
     s² = LEAST² + (noise / V)² + (REPEATS repeats)² + (LEVEL level error)² + (texture W / (C V))²
          + (EDGE (6 blur / d)^n)² + (6 VESSEL_MM attached vessel_C / (C d))²
-         + (WALL_MM contact wall_C / (C V))²
+         + (WALL_MM² + (MISFIT misfit)²) (contact wall_C / (C V))²
 
 W: volume in which the excess was weighed; d: diameter of a sphere of V, whose relative error is six times
 that of a radius over d; EDGE: weight of the blur of an edge (mm) and its power n, 4 for solid nodules: a
 wrong guess of the blur hardly matters until it reaches the middle; attached: share of the boundary where a
 vessel goes on, and contact: area on the chest wall (mm²), where it lies off by VESSEL_MM and WALL_MM, the
-both more where vessel and wall have many times the nodule's own contrast, vessel_C / C and wall_C / C.
+both more where vessel and wall have many times the nodule's own contrast, vessel_C / C and wall_C / C;
+misfit: how far the wall's surface around lies off the one that was continued under the nodule.
 texture: TEXTURE_HU, and around ground glass how the lung differs from one side of it to another.
 REPEATS, LEVEL: repeats and the level's error overlap with the blur's, and are wider than what they lead to.
 
@@ -47,7 +48,10 @@ LEVEL = {SOLID: 0.4, GROUND_GLASS: 0.65, PART_SOLID: 0.65}
 LEAST, REPEATS = 0.005, 0.65
 TEXTURE_HU = 1.0
 # Of ground glass chosen on nodule_phantom's scenes, seeds 11200 to 11229: the vessel's contrast was left out.
-VESSEL_MM, WALL_MM = {SOLID: 0.05, GROUND_GLASS: 0.25, PART_SOLID: 0.25}, 0.35
+VESSEL_MM = {SOLID: 0.05, GROUND_GLASS: 0.25, PART_SOLID: 0.25}
+# Of the wall's surface under a nodule: its own, times how far the surface around lies off the one continued
+# there (chosen on nodules painted at the pleura of a real scan, known_truth/E), and where none was continued.
+WALL_MM, MISFIT, ROLLED_MM = 0.2, 1.6, 1.0
 # Of spiculated nodules of 6 to 8 mm 4 to 7 % were cut off, where 0.04 to 0.07 of the boundary was attached; a
 # vessel's root is wider.
 STRAND_MM, MOST_STRANDS = 0.8, 0.1
@@ -58,11 +62,18 @@ DIAMETER_PIXEL, DIAMETER_SHARE, DIAMETER_WALL = 0.2, 0.02, 0.2
 
 
 def volume_interval(
-    patch: Patch, found: Content, volume_mm3: float, spread: float, wall: float, contrast: float
+    patch: Patch,
+    found: Content,
+    volume_mm3: float,
+    spread: float,
+    wall: float,
+    contrast: float,
+    misfit_mm: float | None = 0.0,
 ) -> tuple[float, float]:
     """Low and high end in mm3. spread: standard deviation of the logarithm over repeated segmentations.
 
-    wall: see `wall_share`. contrast: of its level to the lung.
+    wall: see `wall_share`. contrast: of its level to the lung. misfit_mm: of the wall's surface around, see
+    `ChestWall.error_mm`.
     """
     diameter = sphere_diameter(volume_mm3)
     edge, power = EDGE[found.attenuation]
@@ -76,7 +87,7 @@ def volume_interval(
         math.hypot(TEXTURE_HU, uneven) * found.shell_mm3 / (contrast * volume_mm3),
         edge * (6 * float(blur_mm(patch).mean()) / diameter) ** power,
         6 * VESSEL_MM[found.attenuation] * found.attached / diameter * max(WALL_HU / contrast, 1.0),
-        WALL_MM * wall,
+        math.hypot(WALL_MM, ROLLED_MM if misfit_mm is None else MISFIT * misfit_mm) * wall,
     )
     up = math.hypot(half, *_not_counted(found, diameter))
     return volume_mm3 * math.exp(-QUANTILE * half), volume_mm3 * math.exp(QUANTILE * up)

@@ -174,10 +174,13 @@ def _summary(
     touches_vessel = found.attached > TOUCHING_SHARE
     at_wall = mask & (around.wall_mm < TOUCHING_MM)
     touches_pleura = bool(at_wall.any())
+    second = around.wall.second
+    if second is not None and (mask & (second < TOUCHING_MM)).any():
+        return "it lies where two surfaces of the lung meet, and where both end beneath it cannot be seen"
     contact_mm2 = float(at_wall.sum(dtype=float)) * voxel / TOUCHING_MM
     contrast = found.level_hu - around.lung_hu
     wall = wall_share(contact_mm2, contrast, volume)
-    low, high = volume_interval(patch, found, volume, spread, wall, contrast)
+    low, high = volume_interval(patch, found, volume, spread, wall, contrast, around.wall.error_mm)
     long, short = axial_diameters(mask, patch.fine_mm)
     mean_low, mean_high = diameter_interval(patch, (long + short) / 2, volume, (low, high), wall)
     center = patch.to_physical(np.argwhere(mask).mean(axis=0))

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from GLIDERegLib.evaluation.measuring.chest_wall import chest_wall
+from GLIDERegLib.evaluation.measuring.chest_wall import ChestWall, chest_wall
 from GLIDERegLib.evaluation.measuring.patch import Patch
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm, scanned
+from GLIDERegLib.evaluation.measuring.wall_profile import wall_excess
 
 # Extrapleural fat is denser than that; without any wall deep enough, muscle stands in.
 LEAST_WALL_HU, WALL_HU = -250.0, 30.0
@@ -23,18 +24,23 @@ SMOOTH_MM = 0.5
 class Surroundings:
     """image: the patch's, without what the chest wall adds to it: in and at the wall it goes on as lung.
     smooth: the same, lightly smoothed. lung_hu: level of the parenchyma, noise_hu: standard deviation between
-    neighbours there. wall_mm: distance from the wall's surface, negative inside, infinite without one.
+    neighbours there. wall: the chest wall, wall_mm the distance from its surface, negative inside, infinite
+    without one.
     """
 
     image: np.ndarray
     smooth: np.ndarray
     lung_hu: float
     noise_hu: float
-    wall_mm: np.ndarray
+    wall: ChestWall
+
+    @property
+    def wall_mm(self) -> np.ndarray:
+        return self.wall.distance
 
     def part(self, box: tuple[slice, ...]) -> Surroundings:
         """Those of a part of the patch."""
-        return replace(self, image=self.image[box], smooth=self.smooth[box], wall_mm=self.wall_mm[box])
+        return replace(self, image=self.image[box], smooth=self.smooth[box], wall=self.wall.part(box))
 
 
 def look_around(patch: Patch) -> Surroundings | None:
@@ -51,14 +57,19 @@ def look_around(patch: Patch) -> Surroundings | None:
     step = step[inside[..., 1:] & inside[..., :-1]]
     # The median is not moved by the few vessels among the neighbours (0.6745: of a normal distribution).
     noise = float(np.median(np.abs(step)) / 0.6745 / np.sqrt(2)) if step.size else 0.0
-    wall_mm = chest_wall(smooth, patch.fine_mm, patch.seed, lung_hu)
-    wall = wall_mm <= 0
-    if wall.any():
-        inner = (wall_mm < -1.5 * blur_mm(patch).max()) & (smooth > LEAST_WALL_HU)
-        wall_hu = nearby_mean(image, inner, LEVEL_MM / patch.fine_mm, WALL_HU)
-        image = image - (wall_hu - lung_hu) * scanned(patch, wall)
+    wall = chest_wall(smooth, patch.fine_mm, patch.seed, lung_hu)
+    wall_mm, inside = wall.distance, wall.distance <= 0
+    if inside.any():
+        blur = float(blur_mm(patch).max())
+        parts = int(np.prod(patch.factors))
+        excess = wall_excess(image, smooth, wall, lung_hu, patch.seed, patch.fine_mm, blur, parts)
+        if excess is None:
+            inner = (wall_mm < -1.5 * blur) & (smooth > LEAST_WALL_HU)
+            wall_hu = nearby_mean(image, inner, LEVEL_MM / patch.fine_mm, WALL_HU)
+            excess = (wall_hu - lung_hu) * scanned(patch, inside)
+        image = image - excess
         smooth = ndimage.gaussian_filter(image, SMOOTH_MM / patch.fine_mm, mode="nearest")
-    return Surroundings(image, smooth, lung_hu, noise, wall_mm)
+    return Surroundings(image, smooth, lung_hu, noise, wall)
 
 
 def nearby_mean(image: np.ndarray, where: np.ndarray, sigma: np.ndarray, otherwise: float) -> np.ndarray:
