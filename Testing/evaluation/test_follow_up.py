@@ -407,6 +407,17 @@ def test_a_nodule_that_is_gone_has_nothing_there_to_look_like_it(scans):
     assert "surroundings" not in " ".join(statuses(study, "gone")[1].cells[0].notes)
 
 
+def test_a_nodule_that_was_marked_twice_at_a_date_says_so(scans, tmp_path):
+    marks = points_of(1)
+    where = marks.labels.index("stable")
+    twice = PointSet([*marks.labels, "again"], np.concatenate([marks.points, marks.points[[where]] + 0.3]))
+    write_points(twice, tmp_path / "twice.csv")
+    study = study_of([scans[0], replace(scans[1], points=tmp_path / "twice.csv"), *scans[2:]])
+    cells = [nodule.cells[1] for nodule in study.nodules]
+    told = [cell.mark.label for cell in cells if "marked twice" in " ".join(cell.notes)]
+    assert sorted(told) == ["again", "stable"]
+
+
 def test_names_come_into_the_page_only_when_asked_for(study, tmp_path):
     known = [replace(scan, patient=Patient("7", "Doe^Jane")) for scan in study.scans]
     study = replace(study, scans=tuple(known))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from GLIDERegLib.evaluation.follow_up.scans import DatedScan
     from GLIDERegLib.evaluation.measuring import NoduleMeasurement
 
+# Centroids of one nodule, whatever was clicked, differ by less; two nodules do not lie so close.
+SAME_MM = 1.0
 Measure = Callable[[Volume, np.ndarray], "NoduleMeasurement"]
 
 
@@ -103,9 +105,11 @@ def study_steps(
     for track in tracks:
         absent_from = "" if reference in track.marks else f"the scan of {scans[reference].name}"
         for number, row in track.marks.items():
+            mark, doubt = marks[number][row], _marked_twice(marks[number], row)
             if number != reference:
-                mark, doubt = marks[number][row], doubt_of(known[number][row], absent_from)
-                marks[number][row] = replace(mark, doubt=_with_steps(doubt, mark.by_steps_mm))
+                of_place = _with_steps(doubt_of(known[number][row], absent_from), mark.by_steps_mm)
+                doubt = "; ".join(filter(None, [doubt, of_place]))
+            marks[number][row] = replace(mark, doubt=doubt)
     centres = np.array([track.place.point for track in tracks]).reshape(-1, 3)
     visits = [
         Visit(
@@ -141,6 +145,15 @@ def _placed(
     if place.radius is not None:
         place = Place(place.point, max(place.radius, apart))
     return place, evidence, apart
+
+
+def _marked_twice(marks: Sequence[Mark], row: int) -> str:
+    """What to say of a mark that was measured where another one of the same scan was, else empty."""
+    own = marks[row].measurement.center_mm
+    others = [mark.measurement.center_mm for n, mark in enumerate(marks) if n != row]
+    if own is None or all(c is None or np.linalg.norm(np.subtract(own, c)) >= SAME_MM for c in others):
+        return ""
+    return "marked twice: another mark of this date lies in the same nodule"
 
 
 def _with_steps(doubt: str, apart: float | None) -> str:
