@@ -32,6 +32,22 @@ def test_signals_at_random_moments_leave_nothing_half_written(tmp_path, monkeypa
     assert summary["cancels"] or summary["kills"]
 
 
+def test_a_signal_that_comes_after_the_end_is_sent_again(tmp_path, monkeypatch):
+    """Moments follow the runs' own length: of a run of half a second few signals of four are in time."""
+
+    def attempt(kind, data, place, number, after):
+        place.mkdir()
+        late = after > 0.5
+        return kills.Try("finished" if late else "status 130", not late, [], 0.5 if late else None)
+
+    monkeypatch.setattr(kills, "attempt", attempt)
+    monkeypatch.setattr(kills, "rerun", lambda kind, data, place: ([], 0.5))
+    tries = kills.signals(20, 0, random.Random(1))
+    summary = kills.campaign("register", tmp_path, tmp_path, SECONDS, tries, random.Random(1), float("inf"))
+    assert summary["interrupted"]["cancels"] == 20
+    assert summary["cancels"].get("finished", 0) <= 2
+
+
 def killed_pid():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

@@ -2,7 +2,9 @@
 
     python Testing/tools/kills.py --cancels 40 --kills 20 --seed 1
 
-Prints a JSON summary: counts of endings, and every fault found (an empty list is what is wanted). POSIX only.
+Moments are drawn from the length that the latest undisturbed run had; a signal that comes after the end of a
+run, or before Python has begun, is sent again, so that the numbers asked for are of interrupted runs. Prints
+a JSON summary: counts of endings, and every fault found (an empty list is what is wanted). POSIX only.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 RESULTS = ("report.json", "transform.h5", "warped.nii.gz")
 MARKER = "GLIDEREG_KILLS_MARKER"
 GONE_SECONDS = 5.0
+# A run that others slow down or speed up may be missed; of those asked for, so many times as many are tried.
+MOST_TRIES = 3
 OPTIONS = ("--preset", "fast", "--features", "local", "--threads", "1", "--quiet")
 
 
@@ -50,13 +55,21 @@ def command(kind: str, data: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "GLIDERegLib", kind, *paths, "-o", str(out), *options]
 
 
-def run_until(line: list[str], number: int | None, after: float) -> tuple[int, str, bool, list[str]]:
-    """Runs a command and sends its main process alone a signal after some seconds (None: never).
-
-    Returns the exit status, the text of standard error, whether the signal was sent before the end, and the
-    processes that were left (ended here).
+class Ended(NamedTuple):
+    """How a command ended: exit status, standard error, whether the signal was sent before the end, the
+    processes that were left (ended here), and how long it took.
     """
-    mark = uuid.uuid4().hex
+
+    status: int
+    text: str
+    sent: bool
+    left: list[str]
+    seconds: float
+
+
+def run_until(line: list[str], number: int | None, after: float) -> Ended:
+    """Runs a command and sends its main process alone a signal after some seconds (None: never)."""
+    mark, begin = uuid.uuid4().hex, time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             line,
@@ -71,7 +84,7 @@ def run_until(line: list[str], number: int | None, after: float) -> tuple[int, s
         except subprocess.TimeoutExpired:
             process.send_signal(number)
             sent = True
-        status = process.wait(timeout=60)
+        status, seconds = process.wait(timeout=60), time.monotonic() - begin
         log.seek(0)
         text = log.read().decode("utf-8", "replace")
     end = time.monotonic() + GONE_SECONDS
@@ -81,7 +94,7 @@ def run_until(line: list[str], number: int | None, after: float) -> tuple[int, s
     for one in left:
         with suppress(psutil.Error):
             one.kill()
-    return status, text, sent, names
+    return Ended(status, text, sent, names, seconds)
 
 
 def _marked(mark: str) -> list[psutil.Process]:
@@ -122,18 +135,30 @@ def hidden(root: Path) -> list[Path]:
     return sorted(root.rglob(".glidereg-*"))
 
 
-def attempt(kind: str, data: Path, root: Path, number: int, after: float) -> tuple[str, list[str]]:
-    """One signal at one moment, in the new folder `root`; returns how it ended and the faults found."""
+class Try(NamedTuple):
+    """How a signal's run ended, in words, whether the signal interrupted it, the faults found, and the length
+    of a run that came to its end; None of others.
+    """
+
+    ending: str
+    interrupted: bool
+    faults: list[str]
+    whole: float | None
+
+
+def attempt(kind: str, data: Path, root: Path, number: int, after: float) -> Try:
+    """One signal at one moment, in the new folder `root`."""
     out, temporary = root / "out", root / "tmp"
     temporary.mkdir(parents=True)
     os.environ["TMPDIR"] = str(temporary)
-    status, text, sent, left = run_until(command(kind, data, out), number, after)
+    status, text, sent, left, seconds = run_until(command(kind, data, out), number, after)
     faults = [f"process left: {name}" for name in left]
     folders = [out] if kind == "register" else [out / "a", out / "b"]
     faults += [fault for folder in folders if (fault := damage(folder))]
     if sorted(path.name for path in root.iterdir() if path != out) != ["tmp"]:
         faults.append(f"beside the output: {sorted(path.name for path in root.iterdir())}")
     ending = "finished" if status == 0 else f"status {status}"
+    interrupted = sent and status in (130, -signal.SIGKILL)
     if number != signal.SIGKILL:
         faults += [f"left behind: {path.relative_to(root)}" for path in (*hidden(root), *temporary.iterdir())]
         if kind == "register" and status and out.exists():
@@ -146,18 +171,17 @@ def attempt(kind: str, data: Path, root: Path, number: int, after: float) -> tup
             faults.append(f"exit status {status}: {text[-300:]}")
     elif sent and hidden(root):
         ending += ", hidden folder left"
-    return ending, faults
+    return Try(ending, interrupted, faults, None if sent else seconds)
 
 
 def measure(kind: str, data: Path, root: Path) -> float:
     """Seconds of an undisturbed run; the second counts, because the first may compile."""
     for _ in range(2):
-        begin = time.monotonic()
-        status, text, *_ = run_until(command(kind, data, root / f"{kind}-whole"), None, 0)
-        if status:
-            sys.exit(f"undisturbed: status {status}: {text[-300:]}")
+        ended = run_until(command(kind, data, root / f"{kind}-whole"), None, 0)
+        if ended.status:
+            sys.exit(f"undisturbed: status {ended.status}: {ended.text[-300:]}")
         shutil.rmtree(root / f"{kind}-whole")
-    return time.monotonic() - begin
+    return ended.seconds
 
 
 def campaign(
@@ -165,29 +189,39 @@ def campaign(
     data: Path,
     root: Path,
     duration: float,
-    tries: list[signal.Signals],
+    wanted: list[signal.Signals],
     rng: random.Random,
     until: float,
 ) -> dict:
-    """Sends each signal at a moment uniform in 0 to 1.1 of `duration`; none starts after time `until`."""
+    """Interrupts a run by each signal, at moments uniform over the length of a run, `duration` s at first;
+    none starts after time `until`.
+    """
     faults: list[str] = []
     endings: dict[str, Counter] = {"cancel": Counter(), "kill": Counter()}
-    reruns = 0
-    for index, number in enumerate(tries):
-        if index and time.monotonic() > until:
+    interrupted: Counter = Counter(dict.fromkeys(endings, 0))
+    reruns, waiting, lengths = 0, list(wanted), [duration]
+    for index in range(MOST_TRIES * len(wanted)):
+        if not waiting or (index and time.monotonic() > until):
             break
-        after, place = rng.uniform(0, 1.1 * duration), root / f"{kind}{index}"
-        ending, found = attempt(kind, data, place, number, after)
-        endings["kill" if number == signal.SIGKILL else "cancel"][ending] += 1
-        # What a kill left must be gone after the next run; the first of each sort of ending shows that.
+        number = waiting.pop(0)
         what = "kill" if number == signal.SIGKILL else "cancel"
+        after, place = rng.uniform(0, lengths[-1]), root / f"{kind}{index}"
+        ending, hit, found, whole = attempt(kind, data, place, number, after)
+        endings[what][ending] += 1
+        interrupted[what] += hit
+        waiting += [] if hit else [number]
+        lengths += [whole] if whole is not None else []
+        # What a kill left must be gone after the next run; the first of each sort of ending shows that.
         if hidden(place) or endings[what][ending] == 1:
             reruns += 1
-            found += rerun(kind, data, place)
+            faults_after, whole = rerun(kind, data, place)
+            found += faults_after
+            lengths += [whole] if ending != "finished" else []
         faults += [f"{kind}, {number.name} after {after:.2f} s: {fault}" for fault in found]
         shutil.rmtree(place)
     return {
-        "seconds of a run": round(duration, 2),
+        "seconds of a run": [round(min(lengths), 2), round(max(lengths), 2)],
+        "interrupted": {f"{what}s": count for what, count in interrupted.items()},
         **{f"{what}s": dict(sorted(count.items())) for what, count in endings.items()},
         "reruns": reruns,
         "faults": faults,
@@ -202,14 +236,16 @@ def signals(cancels: int, kills: int, rng: random.Random) -> list[signal.Signals
     return tries
 
 
-def rerun(kind: str, data: Path, root: Path) -> list[str]:
-    """The same command again, undisturbed; returns the faults found after it."""
-    status, text, _, left = run_until(command(kind, data, root / "out"), None, 0)
+def rerun(kind: str, data: Path, root: Path) -> tuple[list[str], float]:
+    """The same command again, undisturbed: the faults found after it, and the seconds that it took."""
+    ended = run_until(command(kind, data, root / "out"), None, 0)
     folders = [root / "out"] if kind == "register" else [root / "out" / name for name in "ab"]
-    faults = [f"rerun: {name}" for name in left] + [f"rerun: {d}" for f in folders if (d := damage(f))]
-    if status or not all((folder / name).exists() for folder in folders for name in RESULTS):
-        faults.append(f"rerun: status {status}: {text[-300:]}")
-    return faults + [f"still there after a rerun: {path.relative_to(root)}" for path in hidden(root)]
+    faults = [f"rerun: {name}" for name in ended.left]
+    faults += [f"rerun: {fault}" for folder in folders if (fault := damage(folder))]
+    if ended.status or not all((folder / name).exists() for folder in folders for name in RESULTS):
+        faults.append(f"rerun: status {ended.status}: {ended.text[-300:]}")
+    faults += [f"still there after a rerun: {path.relative_to(root)}" for path in hidden(root)]
+    return faults, ended.seconds
 
 
 def main() -> None:
