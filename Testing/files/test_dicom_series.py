@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_objects import AXIAL, ORIGIN, SECONDARY, UID, a_series, a_slice, an_object, hu, places, save
+from pydicom.uid import RLELossless
 
 from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.errors import InputError
@@ -150,6 +151,56 @@ def test_a_copy_of_a_file_is_read_once(tmp_path):
     for file in list(folder.iterdir())[:2]:
         shutil.copy(file, folder / f"copy of {file.name}")
     np.testing.assert_array_equal(read_volume(folder).array, hu())
+
+
+@pytest.mark.parametrize("again", [[0], [2, 5], range(6)], ids=["one", "two", "all"])
+@pytest.mark.parametrize(
+    "how", [{}, {"slope": 2}, {"syntax": RLELossless}], ids=["same", "rescale", "packed"]
+)
+def test_images_sent_again_under_other_names_are_read_once_and_told(tmp_path, again, how):
+    """By their values: another rescaling or compression of the same values is the same image."""
+    values, slope = hu() // 2 * 2, how.get("slope", 1)
+    name = {"ContentTime": "101112", "InstanceNumber": 99}
+    folder = a_series(tmp_path / "ct", values)
+    for k in again:
+        item = a_slice(values[k], places(6)[k], slope=slope, SOPInstanceUID=f"{UID}.7{k}", **name)
+        if "syntax" in how:
+            item.compress(RLELossless)
+        save(item, folder / f"again{k}.dcm")
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.array, values)
+    assert f"{len(again)} image" in volume.notes[0] and "read once" in volume.notes[0]
+
+
+def test_phases_that_share_an_empty_slice_stay_phases(tmp_path):
+    first, second = hu(6, seed=1), hu(6, seed=2)
+    first[0] = second[0] = -1000
+    a_series(tmp_path / "ct", first, suffix="a.dcm", TemporalPositionIdentifier=1)
+    a_series(tmp_path / "ct", second, suffix="b.dcm", TemporalPositionIdentifier=2)
+    assert "temporal position '2': 6 slices" in refusal(tmp_path / "ct")
+
+
+def turned_by(degrees):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return [f"{value:.6f}" for value in (c, s, 0, -s, c, 0)]
+
+
+@pytest.mark.parametrize("most", [0.14, 0.25])
+def test_orientations_that_drift_are_averaged_and_told(tmp_path, most):
+    drift = np.linspace(0, most, 6)
+    folder = a_series(tmp_path / "ct", hu(), each=lambda k: {"ImageOrientationPatient": turned_by(drift[k])})
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.array, hu())
+    turn = np.degrees(np.arctan2(volume.grid.axes[1, 0], volume.grid.axes[0, 0]))
+    assert turn == pytest.approx(most / 2, abs=1e-3)
+    assert f"up to {most:.2f} degrees" in " ".join(volume.notes)
+
+
+def test_orientations_that_drift_by_more_than_half_a_pixel_at_a_corner_are_refused(tmp_path):
+    wide = np.zeros((6, 4, 512), np.int16)
+    each = [turned_by(0.25 * k / 5) for k in range(6)]
+    a_series(tmp_path / "ct", wide, each=lambda k: {"ImageOrientationPatient": each[k]})
+    assert "differ by up to 0.25 degrees" in refusal(tmp_path / "ct")
 
 
 def test_several_stacks_in_one_series_are_described_and_one_file_chooses(tmp_path):

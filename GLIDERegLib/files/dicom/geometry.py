@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +21,24 @@ from GLIDERegLib.files.dicom.scan import Series, Slice
 
 # Share of the spacing by which a slice may be off its place: rounding passes, a missing slice does not.
 UNEVEN = 0.1
-# Cosines written with two decimals have lengths off by 0.7 %; images are no stack from 1e-3 (0.06 degrees).
-ROUNDED, TURNED = 0.01, 1e-3
+# Cosines written with two decimals have lengths off by 0.7 %. Of one stack they may differ by 5e-3 (0.3
+# degrees) where that moves no voxel by half a pixel, and from 1e-3 on (0.06 degrees) it is told.
+ROUNDED, TURNED, TOLD = 0.01, 5e-3, 1e-3
 SMALLEST, LARGEST, FARTHEST = 1e-4, 1e3, 1e6  # mm
 
 
-def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
-    """The slices from the first to the last along their normal, and their grid (LPS mm).
+class Stack(NamedTuple):
+    """Slices from the first to the last along their normal, their grid (LPS mm), and sentences on how they
+    were chosen.
+    """
+
+    slices: list[Slice]
+    grid: Grid
+    notes: tuple[str, ...]
+
+
+def regular_stack(series: Series, what: str) -> Stack:
+    """The one stack that a series holds.
 
     Raises InputError where tags are missing, and for stacks that are mixed, repeated, uneven or tilted.
     """
@@ -36,8 +48,8 @@ def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
     _check_tags(slices, name)
     slices = _one_patient_and_frame(slices, name)
     slices = _one_shape(slices, series, name)
-    row, column, normal = _axes(slices[0], name)
-    slices = one_image_a_place(slices, normal, series.chosen, name)
+    row, column, normal = _axes(slices, name)
+    slices, notes = one_image_a_place(slices, normal, series.chosen, name)
     if len(slices) < 2:
         raise InputError(f"{name} has only one slice", "Give a 3-D volume.", code="dicom-one-slice")
     slices = sorted(slices, key=lambda item: float(np.dot(item.frame.place.position, normal)))
@@ -52,6 +64,7 @@ def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
         positions[0],
         np.column_stack([row, column, normal]).ravel(),
     )
+    notes += _drift(slices, grid, name)
     for item in series.beside:
         if _continues(item, slices[0], grid):
             raise InputError(
@@ -60,7 +73,7 @@ def regular_stack(series: Series, what: str) -> tuple[list[Slice], Grid]:
                 "Export the series again, or take that file away.",
                 code="dicom-mixed",
             )
-    return slices, grid
+    return Stack(slices, grid, notes)
 
 
 def _continues(item: Slice, first: Slice, grid: Grid) -> bool:
@@ -195,9 +208,18 @@ def _describe(stack: list[Slice]) -> str:
     )
 
 
-def _axes(item: Slice, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column directions and their normal, made orthonormal."""
-    axes = np.array(item.frame.place.cosines, float).reshape(2, 3)
+def _spread(slices: list[Slice]) -> tuple[np.ndarray, float]:
+    """Cosines (N, 6) of all slices, and by how much one differs at most from the first slice's."""
+    cosines = np.array([item.frame.place.cosines for item in slices], float)
+    return cosines, float(np.abs(cosines - cosines[0]).max())
+
+
+def _axes(slices: list[Slice], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row and column directions and their normal, made orthonormal: the first slice's, or the mean of
+    slices that drift.
+    """
+    cosines, spread = _spread(slices)
+    axes = (cosines[0] if spread <= TOLD else cosines.mean(axis=0)).reshape(2, 3)
     lengths = np.linalg.norm(axes, axis=1)
     if not (np.abs(lengths - 1) <= ROUNDED).all() or not abs(axes[0] @ axes[1]) <= ROUNDED:
         raise InputError(
@@ -209,6 +231,32 @@ def _axes(item: Slice, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     u, _, vt = np.linalg.svd(axes, full_matrices=False)
     row, column = u @ vt
     return row, column, np.cross(row, column)
+
+
+def _drift(slices: list[Slice], grid: Grid, name: str) -> tuple[str, ...]:
+    """A sentence where the slices' orientations drift: how far, and by how much that moves a voxel at most.
+
+    Raises InputError where it is more than half a pixel.
+    """
+    cosines, spread = _spread(slices)
+    if spread <= TOLD:
+        return ()
+    pixels, (between_rows, between_columns) = slices[0].header.pixels, slices[0].frame.place.spacing
+    corners = [(i, j) for i in (0, pixels.columns - 1) for j in (0, pixels.rows - 1)]
+    far = 0.0
+    for k, (item, axes) in enumerate(zip(slices, cosines.reshape(-1, 2, 3), strict=True)):
+        for i, j in corners:
+            shown = item.frame.place.position + i * between_columns * axes[0] + j * between_rows * axes[1]
+            far = max(far, float(np.linalg.norm(shown - grid.to_physical(np.array([i, j, k])))))
+    apart = np.linalg.norm((cosines - cosines[0]).reshape(-1, 2, 3), axis=2).max()
+    turned = f"orientations that differ by up to {np.degrees(apart):.2f} degrees"
+    if far > 0.5 * min(between_rows, between_columns):
+        raise InputError(
+            f"{name} has {turned}, which moves its corners by up to {far:.1f} mm",
+            "Export the series again; its slices are no stack.",
+            code="dicom-shifted",
+        )
+    return (f"The slices have {turned}: their mean was taken, which moves voxels by {far:.2f} mm at most.",)
 
 
 def _even_spacing(positions: np.ndarray, normal: np.ndarray, name: str) -> float:

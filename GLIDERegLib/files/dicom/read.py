@@ -14,7 +14,7 @@ from GLIDERegLib.core.ct import AIR_HU
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.files.dicom.decoding import FrameReader
-from GLIDERegLib.files.dicom.geometry import regular_stack
+from GLIDERegLib.files.dicom.geometry import Stack, regular_stack
 from GLIDERegLib.files.dicom.object_kinds import is_secondary_capture
 from GLIDERegLib.files.dicom.pixels import (
     check_pixels,
@@ -68,7 +68,7 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]
     scanner did not measure (pixel padding) is air in CT and the lowest value elsewhere. Raises InputError for
     everything that is no single, complete, regular stack of grey slices. `what` names the image in messages.
     """
-    slices, grid = read_stack(path, what)
+    slices, grid, notes = read_stack(path, what)
     name = f"The DICOM series of the {what}"
     check_pixels(slices, name)
     _check_rescale(slices, name)
@@ -88,12 +88,12 @@ def read_dicom(path: Path, what: str) -> tuple[np.ndarray, Grid, tuple[str, ...]
             plane = np.where(outside, plane[~outside].min() if not outside.all() else 0, plane)
         values.put(place, plane)
     _fill(values.array, unmeasured, slices[0].header.texts["Modality"] == "CT")
-    return values.array, grid, tuple(_notes(slices)), _acquisition(slices[0].header.texts)
+    return values.array, grid, (*notes, *_notes(slices)), _acquisition(slices[0].header.texts)
 
 
 def read_info(path: Path, what: str = "image") -> DicomInfo:
     """What the tags of the series say that `read_dicom` would read. Raises InputError as it does."""
-    slices, _ = read_stack(path, what)
+    slices, _, notes = read_stack(path, what)
     texts = slices[0].header.texts
     return DicomInfo(
         Patient(texts["PatientID"], texts["PatientName"]),
@@ -110,13 +110,13 @@ def read_info(path: Path, what: str = "image") -> DicomInfo:
         texts["FrameOfReferenceUID"],
         tuple(dict.fromkeys(item.header.texts["SOPInstanceUID"] for item in slices)),
         tuple(dict.fromkeys(item.header.path for item in slices)),
-        tuple(_notes(slices)),
+        (*notes, *_notes(slices)),
     )
 
 
 def read_grid(path: Path, what: str) -> Grid:
     """The grid of the series that `read_dicom` would read, from its tags. Raises InputError as it does."""
-    return read_stack(path, what)[1]
+    return read_stack(path, what).grid
 
 
 def read_identity(path: Path, what: str) -> tuple[Patient, str]:
@@ -138,7 +138,7 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def read_stack(path: Path, what: str) -> tuple[list[Slice], Grid]:
+def read_stack(path: Path, what: str) -> Stack:
     """Every slice's header and frame in the order of the grid, and that grid. Raises as `read_dicom` does."""
     return regular_stack(find_series(path, what), what)
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.files.dicom.decoding import FrameReader
 from GLIDERegLib.files.dicom.frames import PHASES, REPEATS
+from GLIDERegLib.files.dicom.pixels import check_pixels, is_inverted, measured, stored_values
 from GLIDERegLib.files.dicom.scan import LISTED, Slice
 
 # mm and share of the mean spacing: positions are written to two decimals at least, those of a mouse finer.
@@ -21,12 +23,24 @@ SAME_PLACE, SAME_SHARE = 0.01, 0.05
 GAP = 1.5
 
 
-def one_image_a_place(slices: list[Slice], normal: np.ndarray, chosen: Path | None, name: str) -> list[Slice]:
-    """The slices without copies, those of the chosen file's phase where there are several phases.
+def one_image_a_place(
+    slices: list[Slice], normal: np.ndarray, chosen: Path | None, name: str
+) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices without copies, those of the chosen file's phase where there are several phases; and
+    sentences on images that were there again under other names.
 
     Raises InputError that lists what tells the images of one place apart.
     """
     slices = _without_copies(slices)
+    once = _without_images_sent_again(slices, normal, name)
+    if again := len(slices) - len(once):
+        told = f"{counted(again, 'image')} of the series came again with the same place and pixels under "
+        return once, (f"{told}another SOPInstanceUID: each was read once.",)
+    return _one_phase(slices, normal, chosen, name), ()
+
+
+def _one_phase(slices: list[Slice], normal: np.ndarray, chosen: Path | None, name: str) -> list[Slice]:
+    """All slices where no two share a place and no tag tells of phases; else those of the chosen phase."""
     repeated = _repeated(slices, normal)
     groups: dict[str, list[Slice]] = {}
     says = ""
@@ -95,9 +109,13 @@ def _places(slices: list[Slice], normal: np.ndarray) -> np.ndarray:
 def _repeated(slices: list[Slice], normal: np.ndarray) -> float | None:
     """A place (mm along the normal) with several images; None without."""
     places = _places(slices, normal)
-    near = min(SAME_PLACE, SAME_SHARE * (places[-1] - places[0]) / len(places))
-    again = np.flatnonzero(np.diff(places) <= near)
+    again = np.flatnonzero(np.diff(places) <= _near(places))
     return float(places[again[0]]) if len(again) else None
+
+
+def _near(places: np.ndarray) -> float:
+    """How far apart (mm) images of one place may be, of sorted places."""
+    return min(SAME_PLACE, SAME_SHARE * float(places[-1] - places[0]) / len(places))
 
 
 def _tells_apart(groups: dict[str, list[Slice]], normal: np.ndarray, repeats: bool) -> bool:
@@ -126,3 +144,40 @@ def _without_copies(slices: list[Slice]) -> list[Slice]:
             if first.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path) != path:
                 copies.add(path)
     return [item for item in slices if item.header.path not in copies]
+
+
+def _without_images_sent_again(slices: list[Slice], normal: np.ndarray, name: str) -> list[Slice]:
+    """One image of each place, where all of a place have the same values under other names; else all slices,
+    from the first place on that shows two things.
+    """
+    alone: list[Slice] = []
+    reader = FrameReader(name)
+    for group in _by_place(slices, normal):
+        alone.append(group[0])
+        if len(group) == 1:
+            continue
+        check_pixels(group, name)
+        first = _shown(group[0], reader)
+        if not all(_same_place(group[0], item) and _shown(item, reader) == first for item in group[1:]):
+            return slices
+    return alone if len(alone) < len(slices) else slices
+
+
+def _by_place(slices: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
+    """The images in groups of one place along the normal, each in the order given."""
+    ordered = sorted(slices, key=lambda item: float(np.dot(item.frame.place.position, normal)))
+    places = _places(slices, normal)
+    starts = np.flatnonzero(np.diff(places) > _near(places)) + 1
+    return [ordered[a:b] for a, b in zip([0, *starts], [*starts, len(ordered)], strict=True)]
+
+
+def _same_place(first: Slice, item: Slice) -> bool:
+    apart = np.subtract(first.frame.place.position, item.frame.place.position)
+    return bool(np.abs(apart).max() <= SAME_PLACE)
+
+
+def _shown(item: Slice, reader: FrameReader) -> tuple[bytes, tuple[int, int] | None]:
+    """An image's values in the unit of its tags, as bytes of float64, and what it says was not measured."""
+    header, pixels = item.header, item.header.pixels
+    stored = stored_values(reader.cells(header, item.frame.index), pixels)
+    return measured(stored, pixels, item.frame, is_inverted(header)).astype(float).tobytes(), pixels.padding
