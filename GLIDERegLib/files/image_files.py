@@ -12,7 +12,7 @@ from GLIDERegLib.files.header_places import check_place, notes, put_in_mm, unit_
 from GLIDERegLib.files.headers import check_data, read_header
 from GLIDERegLib.files.itk import itk_calls
 from GLIDERegLib.files.nifti import SUFFIXES as NIFTI
-from GLIDERegLib.files.nifti import check_nifti, place_note
+from GLIDERegLib.files.nifti import check_nifti, place_note, read_nifti_header
 from GLIDERegLib.files.nifti2 import as_nifti1
 
 # Direction cosines from float32 headers are off by about 1e-7; up to 1e-3 (0.06 degrees) is made orthonormal.
@@ -39,8 +39,9 @@ def _read_nifti(path: Path, what: str, named: str, fill: str) -> tuple[sitk.Imag
         check_nifti(readable, named, f"Replace them by {fill}.")
         with itk_calls(DAMAGED.format(named), named=named):
             image = sitk.ReadImage(str(readable))
+        flip = read_nifti_header(readable).flip
     # Notes become part of reports, which hold no path.
-    note = place_note(image, named).replace(named, f"The {what}")
+    note = place_note(image, flip, named).replace(named, f"The {what}")
     return image, (note,) if note else ()
 
 

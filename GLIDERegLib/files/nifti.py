@@ -36,13 +36,16 @@ ROUNDED = 1e-3
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What a NIfTI-1 header says beyond what ITK tells. unit: length of a step of 1, mm."""
+    """What a NIfTI-1 header says beyond what ITK tells. unit: length of a step of 1, mm. flip: -1 where the
+    qform's third axis runs against its rotation's (the sign of pixdim[0]), else 1.
+    """
 
     intent: int
     intent_name: str
     intent_p1: float
     description: str
     unit: float
+    flip: int
 
 
 def read_nifti_header(path: Path) -> NiftiHeader:
@@ -57,7 +60,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         struct.unpack_from(f"{order}f", header, 56)[0],
         struct.unpack_from(f"{order}h", header, 68)[0],
     )
-    return NiftiHeader(intent, text(328, 16), p1, text(148, 80), UNITS.get(header[123] & 7, 1.0))
+    flip = -1 if struct.unpack_from(f"{order}f", header, 76)[0] < 0 else 1
+    return NiftiHeader(intent, text(328, 16), p1, text(148, 80), UNITS.get(header[123] & 7, 1.0), flip)
 
 
 def check_nifti(path: Path, what: str, mend: str) -> None:
@@ -179,8 +183,9 @@ def _scan(path: Path) -> tuple[bool, int]:
     return length >= math.prod(shape) * BITS.get(field["datatype"], field["bitpix"]) // 8, bad
 
 
-def place_note(image: sitk.Image, what: str) -> str:
-    """What to say of where ITK has put an image that names no place, or two; empty where there is one.
+def place_note(image: sitk.Image, flip: int, what: str) -> str:
+    """What to say of where ITK has put an image that names no place, or two; empty where there is one. flip:
+    of its `NiftiHeader`, which ITK does not pass on.
 
     Raises InputError where ITK has put it where neither sform nor qform of the file says: it falls back to
     the qform or the spacing where the sform is skewed or scaled. That is right when the qform names another
@@ -193,10 +198,10 @@ def place_note(image: sitk.Image, what: str) -> str:
     unit = (
         f"{what} has an unknown unit of length (code {code}), mm were assumed. " if code not in UNITS else ""
     )
-    return (unit + _place_note(image, what, dimension)).strip()
+    return (unit + _place_note(image, flip, what, dimension)).strip()
 
 
-def _place_note(image: sitk.Image, what: str, dimension: int) -> str:
+def _place_note(image: sitk.Image, flip: int, what: str, dimension: int) -> str:
     """What `place_note` says beside the unit."""
     codes = {name: int(image.GetMetaData(f"{name}_code")) for name in ("sform", "qform")}
     spacing = np.asarray(image.GetSpacing()[:3])
@@ -204,7 +209,7 @@ def _place_note(image: sitk.Image, what: str, dimension: int) -> str:
     used[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * spacing
     used[:3, 3] = image.GetOrigin()[:3]
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.GetSize()[:3]])).reshape(3, -1).T
-    stored = {"sform": _sform(image), "qform": _qform(image)}
+    stored = {"sform": _sform(image), "qform": _qform(image, flip)}
     places = {name: apply_affine(matrix, corners) for name, matrix in stored.items() if codes[name] > 0}
     apart = {
         name: float(np.linalg.norm(place - apply_affine(used, corners), axis=1).max())
@@ -239,8 +244,8 @@ def _sform(image: sitk.Image) -> np.ndarray:
     return np.diag([-unit, -unit, unit, 1.0]) @ np.vstack([rows, [0, 0, 0, 1]])
 
 
-def _qform(image: sitk.Image) -> np.ndarray:
-    """The qform as a 4 x 4 matrix from index to LPS mm (nifti1.h, method 2)."""
+def _qform(image: sitk.Image, flip: int) -> np.ndarray:
+    """The qform as a 4 x 4 matrix from index to LPS mm (nifti1.h, method 2); flip: as of `place_note`."""
     unit = UNITS.get(int(float(image.GetMetaData("xyzt_units"))) & 7, 1.0)
     b, c, d = (float(image.GetMetaData(f"quatern_{axis}")) for axis in "bcd")
     a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
@@ -251,9 +256,8 @@ def _qform(image: sitk.Image) -> np.ndarray:
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
         ]
     )
-    handed = -1.0 if float(image.GetMetaData("pixdim[0]")) < 0 else 1.0
     matrix = np.eye(4)
-    matrix[:3, :3] = turn * [float(image.GetMetaData(f"pixdim[{n}]")) for n in (1, 2, 3)] * [1, 1, handed]
+    matrix[:3, :3] = turn * [float(image.GetMetaData(f"pixdim[{n}]")) for n in (1, 2, 3)] * [1, 1, flip]
     matrix[:3, 3] = [float(image.GetMetaData(f"qoffset_{axis}")) for axis in "xyz"]
     return np.diag([-unit, -unit, unit, 1.0]) @ matrix
 

@@ -49,6 +49,17 @@ def test_two_places_in_one_header_are_told_with_the_one_taken_and_how_far_apart(
     assert "25.0 mm apart" in note and f"the {taken} (code" in note and f"not the {other}" in note
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("flips", [[-1, 1, 1, 1], [1, -1, 1, 1], [1, 1, -1, 1]])
+def test_axes_of_the_other_hand_are_one_place_where_both_say_so(tmp_path, flips, kind):
+    """As dcm2niix and FSL write them: the sign of pixdim[0] is part of the qform."""
+    place = TURNED @ np.diag(flips)
+    volume = save(tmp_path / "a.nii", (place, 1), (place, 1), kind)
+    assert volume.notes == () and np.allclose(sorted(volume.grid.spacing), [3, 3, 4])
+    [note] = save(tmp_path / "b.nii", (place, 2), (place + (shifted(25) - TURNED), 1), kind).notes
+    assert "25.0 mm apart" in note
+
+
 def test_a_turn_between_the_two_places_is_told_by_the_farthest_corner(tmp_path):
     turned = TURNED.copy()
     turned[:3, :3] = np.diag([-3.0, -3.0, 4.0])
