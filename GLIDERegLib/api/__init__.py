@@ -19,6 +19,7 @@ from GLIDERegLib.api.result import Registration, finished, warp_moving
 from GLIDERegLib.core.counting import counted
 from GLIDERegLib.core.ct import in_hounsfield, is_ct
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.even_noise import even_noise
 from GLIDERegLib.core.field_of_view import without_surroundings
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.core.points import PointSet, unlabelled
@@ -162,8 +163,9 @@ def register_inputs(
 
 
 def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Balls]:
-    """The pair as it is compared, in HU, without what a round field of view left out and without its nodules,
-    which do not steer; and a ball around each nodule of the fixed and of the moving scan.
+    """The pair as it is compared, in HU (two scans that are not: with one noise throughout), without what a
+    round field of view left out and without its nodules, which do not steer; and a ball around each nodule of
+    the fixed and of the moving scan.
     """
     (fixed, fixed_balls), (moving, moving_balls) = (
         _without_nodules(volume, points, warnings)
@@ -171,14 +173,12 @@ def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Bal
     )
     if number := len(fixed_balls) + len(moving_balls):
         warnings.append(f"Nodules ({counted(number, 'mark')} in both scans) {KEPT_SIZE}.")
+    in_hu = [is_ct(scan) for scan in pair.scans]
     (fixed, cut), (moving, moving_cut) = (without_surroundings(in_hounsfield(v)) for v in (fixed, moving))
     warnings += filter(None, (cut, moving_cut))
-    seen = replace(
-        pair,
-        fixed=fixed,
-        moving=moving,
-        hounsfield=all(is_ct(scan) for scan in pair.scans),
-    )
+    if not any(in_hu) and is_ct(fixed) and is_ct(moving):
+        fixed, moving = even_noise(fixed, moving)
+    seen = replace(pair, fixed=fixed, moving=moving, hounsfield=all(in_hu))
     return seen, fixed_balls, moving_balls
 
 

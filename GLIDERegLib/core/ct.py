@@ -5,6 +5,7 @@ One place that tells CT from what is not, so that thresholds written in HU are n
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +31,17 @@ LEAST_SEPARATION = 0.8
 # Of the voxels: lungs of one value, or tissue of one value, were cut off by a window.
 LEAST_SHARE_CUT_OFF, LEAST_SHARE_SATURATED = 0.02, 0.1
 SLICES_LOOKED_AT = 64
+# Where the edges of the image's box are its brightest values to this share, air is bright: inverted grey.
+# Beyond them is next to nothing, as beyond air; a body that fills the box has bone and vessels there.
+LEAST_SHARE_OF_EDGES, MOST_SHARE_BEYOND = 0.9, 0.005
 # Noise and rounding about the level of air, as a share of the way to tissue: 80 HU.
 AIR_SPREAD = 0.08
 
 
 @dataclass(frozen=True)
 class Scale:
-    """value * slope + shift is about HU; slope None where air and body cannot be told apart. filled: the
-    value of voxels that were not measured, if any.
+    """value * slope + shift is about HU; slope None where air and body cannot be told apart, negative where
+    air is brighter than tissue. filled: the value of voxels that were not measured, if any.
     """
 
     slope: float | None
@@ -81,36 +85,41 @@ def note(volume: Volume) -> str | None:
     """A sentence for a person where the numbers of an image are not HU."""
     if is_ct(volume):
         return None
+    slope = scale_of(volume).slope
+    if slope is None:
+        return (
+            f"The values of the {volume.name} do not look like Hounsfield units ({_range(volume)}), and no "
+            "air around a body was found in it: all of the image counts."
+        )
+    inverted = ", and inverted (air is bright)" if slope < 0 else ""
     return (
-        f"The values of the {volume.name} are not Hounsfield units ({_range(volume)}): they were scaled "
-        "by its air and its body for the registration, and the warped image keeps the values as they are."
-        f"{_window_note(volume)}"
-        if scale_of(volume).slope is not None
-        else f"The values of the {volume.name} do not look like Hounsfield units ({_range(volume)}), and no "
-        "air around a body was found in it: all of the image counts."
+        f"The values of the {volume.name} are not Hounsfield units ({_range(volume)}){inverted}: they were "
+        "scaled by its air and its body for the registration, and the warped image keeps the values as they "
+        f"are.{_window_note(volume, slope < 0)}"
     )
 
 
-def _window_note(volume: Volume) -> str:
+def _window_note(volume: Volume, inverted: bool) -> str:
     """What an image lacks that a window has cut off, as a sentence; empty where nothing is missing."""
     from scipy import ndimage
 
     steps = tuple(slice(None, None, max(1, n // SLICES_LOOKED_AT)) for n in volume.array.shape)
     array = volume.array[steps]
-    lowest, highest = float(array.min()), float(array.max())
-    dark = array <= lowest + AIR_SPREAD / 2 * (highest - lowest)
+    if inverted:
+        array = array.max() - array
     enclosed = 0
-    for plane, cut_off in zip(dark, array == lowest, strict=True):
-        # Air around the body reaches the border of its slice; lungs do not.
-        parts = ndimage.label(plane)[0]
+    for plane in array == array.min():
+        # Noise has the lowest value here and there; what was cut off has it throughout. Air around the body
+        # reaches the border of its slice; lungs do not.
+        parts = ndimage.label(ndimage.binary_erosion(plane, np.ones((3, 3)), border_value=1))[0]
         edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-        enclosed += int(np.count_nonzero(cut_off & ~np.isin(parts, edge)))
+        enclosed += int(np.count_nonzero((parts > 0) & ~np.isin(parts, edge)))
     if enclosed > LEAST_SHARE_CUT_OFF * array.size:
         return (
             " Its lungs show nothing, since all below a window was cut off: the motion inside them is "
             "guessed from around them."
         )
-    if np.mean(array == highest) > LEAST_SHARE_SATURATED:
+    if np.mean(array == array.max()) > LEAST_SHARE_SATURATED:
         return " All above a window was cut off: its soft tissue and bone show nothing to register by."
     return ""
 
@@ -121,6 +130,8 @@ def scale_of(volume: Volume) -> Scale:
     filled = _filled(sample)
     if filled is not None:
         sample = sample[sample != filled]
+    sign = -1.0 if _air_is_bright(volume, sample) else 1.0
+    sample = sign * sample
     low, high = np.percentile(sample, (0.1, 99.9)) if sample.size else (0.0, 0.0)
     if not high > low:
         low, high = (sample.min(), sample.max()) if sample.size else (0.0, 0.0)
@@ -135,7 +146,22 @@ def scale_of(volume: Volume) -> Scale:
     tissue = float(np.median(sample[sample > threshold]))
     air = _air_level(dark, tissue)
     slope = (TISSUE_LEVEL_HU - AIR_LEVEL_HU) / (tissue - air)
-    return Scale(float(slope), float(AIR_LEVEL_HU - slope * air), filled)
+    return Scale(float(sign * slope), float(AIR_LEVEL_HU - slope * air), filled)
+
+
+def _air_is_bright(volume: Volume, sample: np.ndarray) -> bool:
+    """Whether the image's edges, where air is, hold its brightest values; sample: its measured voxels."""
+    if not sample.size:
+        return False
+    array = volume.array
+    ends = itertools.product((0, -1), repeat=2)
+    edges = [e for a, b in ends for e in (array[a, b, :], array[a, :, b], array[:, a, b])]
+    values = np.concatenate(edges).astype(np.float64)
+    level = float(np.median(values))
+    spread = AIR_SPREAD * (level - float(np.percentile(sample, 1)))
+    if not spread > 0 or np.mean(sample > level + spread) > MOST_SHARE_BEYOND:
+        return False
+    return bool(np.mean(np.abs(values - level) <= spread) >= LEAST_SHARE_OF_EDGES)
 
 
 def otsu(values: np.ndarray) -> tuple[float, float]:

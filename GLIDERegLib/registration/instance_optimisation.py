@@ -21,6 +21,7 @@ from GLIDERegLib.registration.coupled_convex import make_consistent
 from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features import intensity
 from GLIDERegLib.registration.features.co_optimised_vae import CoOptimisedVae
+from GLIDERegLib.registration.features.scale_agreement import LEAST_AGREEMENT, LEAST_LINEAR, scale_agreement
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
 from GLIDERegLib.registration.joint_energy import Energy, PointTerm, Term
@@ -205,11 +206,12 @@ def _with_intensity(
         return terms, intensity.Use(0.0, correlation)
     agreement = None
     if not direction.one_scale:
-        agreement = intensity.linear_agreement(direction.fixed, direction.moving, position, u)
-        if agreement < intensity.LEAST_AGREEMENT:
-            return terms, intensity.Use(0.0, correlation, agreement)
+        agreement = scale_agreement(direction.fixed, direction.moving, position, u)
+        single = mind.fixed.factor == settings.levels[-1].feature_factor
+        if agreement.scale < LEAST_AGREEMENT or (single and agreement.linear < LEAST_LINEAR):
+            return terms, intensity.Use(0.0, correlation, *agreement)
     further = intensity.packed_weight(share * mind.weight)
-    use = intensity.Use(share, correlation, agreement)
+    use = intensity.Use(share, correlation, *(agreement or ()))
     return [*terms[:-1], replace(mind, further=further, share=share)], use
 
 

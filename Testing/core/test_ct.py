@@ -25,6 +25,10 @@ def window(hu):
     return np.rint(np.clip((hu + 1000.0) / 1400, 0, 1) * 255).astype(np.uint8)
 
 
+def inverted(hu):
+    return 255 - window(hu)
+
+
 def unit(hu):
     return np.clip((hu + 1000.0) / 2000, 0, 1).astype(np.float64)
 
@@ -62,6 +66,8 @@ HALF_VOXEL_MM = 3.0
         (lung_window, same),
         (same, unit),
         (thousandth, thousandth),
+        (inverted, inverted),
+        (same, inverted),
     ],
 )
 def test_a_pair_in_other_numbers_registers_as_well_as_in_hounsfield_units(
@@ -95,7 +101,7 @@ def test_by_default_too_a_pair_in_other_numbers_registers_as_well(
     assert abs(error - error_by_default_in_hu) < 0.1
 
 
-@pytest.mark.parametrize("numbers", [from_zero, lung_window, unit, thousandth])
+@pytest.mark.parametrize("numbers", [from_zero, lung_window, unit, thousandth, inverted])
 def test_the_body_is_the_same_in_all_numbers(small_phantom, numbers):
     grid = small_phantom.fixed.grid
     twin, other = (
@@ -136,6 +142,10 @@ def soft_tissue_window(hu):
 @pytest.mark.parametrize(
     ("numbers", "told"),
     [
+        (lambda hu: 255 - soft_tissue_window(hu), "lungs show nothing"),
+        (inverted, ""),
+        # Noise that reaches the lowest value here and there cuts nothing off.
+        (lambda hu: np.rint(255 * (np.clip(hu + 1000, 0, 1400) / 1400) ** 0.5).astype(np.uint8), ""),
         (soft_tissue_window, "lungs show nothing"),
         (lambda hu: np.clip(hu, -160, 240), "lungs show nothing"),
         (lambda hu: np.clip((hu + 1024) * 0.3, 0, 255).astype(np.uint8), "soft tissue and bone show nothing"),
@@ -147,4 +157,5 @@ def soft_tissue_window(hu):
 )
 def test_what_a_window_has_cut_off_is_told(small_phantom, numbers, told):
     said = note(in_numbers(small_phantom.moving, numbers))
+    assert ("inverted (air is bright)" in said) == (numbers(np.float64(-1000)) > numbers(np.float64(40)))
     assert told in said and ("show nothing" in said) == bool(told)

@@ -59,7 +59,7 @@ def read_scan(path: str | os.PathLike, what: str) -> ScanSeries:
     path = Path(path)
     if not path.exists():
         raise InputError(f"The {what} '{path}' does not exist.", "Check the path.", code="file-missing")
-    slices, grid = read_stack(path, what)
+    slices, grid, _ = read_stack(path, what)
     info = read_info(path, what)
     references = _references(slices)
     lacking = [

@@ -25,8 +25,7 @@ from GLIDERegLib.registration.features.pooled_features import (
     PackedFeatures,
     pool,
 )
-from GLIDERegLib.registration.sampling import sample
-from GLIDERegLib.registration.working_grid import Prepared
+from GLIDERegLib.registration.features.scale_agreement import LEAST_AGREEMENT, LEAST_LINEAR
 
 # Radii of the neighbourhoods, mm: twice a vessel of the third order and its double.
 WINDOWS_MM = (4.0, 8.0)
@@ -46,10 +45,6 @@ AS_MIND = 6.75
 _BYTE_SCALE = 0.15
 # Scans whose normalised intensities correlate less do not show tissues alike: MRI of two sequences, for one.
 LEAST_CORRELATION = 0.2
-# Scans that are not in HU have one scale where a line takes the values of the one to the other's. Chosen on
-# one phantom as 0-based CT and in two windows (0.985 and more, landmarks better with intensities) and on two
-# as MR (0.95 and 0.96, worse or better by half); the real pair as 0-based CT has 0.989.
-LEAST_AGREEMENT = 0.975
 # The share of a block from which on it counts as measured, with room for rounding.
 WHOLE = 0.99
 
@@ -59,13 +54,14 @@ class Use(NamedTuple):
 
     share: part of MIND's weight that they took, 0 where they were left out. correlation: of both scans'
     normalised intensities under the field ahead of that level; least where they may count: LEAST_CORRELATION.
-    agreement: `linear_agreement` there, at least LEAST_AGREEMENT; None for scans in HU, and where the
-    correlation settled it.
+    agreement, linear: what `scale_agreement` told there; None for scans in HU, and where the correlation
+    settled it.
     """
 
     share: float
     correlation: float
     agreement: float | None = None
+    linear: float | None = None
 
 
 def note(uses: Sequence[Use]) -> str:
@@ -76,6 +72,13 @@ def note(uses: Sequence[Use]) -> str:
     if not left:
         return ""
     use = left[0]
+    where = "" if len(left) == len(uses) else " in one of the two directions"
+    if use.agreement is not None and use.agreement >= LEAST_AGREEMENT:
+        return (
+            f"Brightness did not steer the last step{where}, where single voxels count: the scans are too "
+            f"noisy for that (correlation of their values {use.linear:.3f}, at least {LEAST_LINEAR:g} is "
+            "asked for)."
+        )
     if use.agreement is None:
         reason = (
             f"the scans do not show tissues alike (correlation {use.correlation:.2f}, at least "
@@ -83,10 +86,10 @@ def note(uses: Sequence[Use]) -> str:
         )
     else:
         reason = (
-            f"no line takes the values of the one scan to the other's (correlation {use.agreement:.3f}, at "
-            f"least {LEAST_AGREEMENT:g} is asked for)"
+            "the scans' values are not of one scale (a curve explains "
+            f"{100 * (1 - use.agreement):.0f} % more of the one's by the other's than a line does, at most "
+            f"{100 * (1 - LEAST_AGREEMENT):.0f} % may be)"
         )
-    where = "" if len(left) == len(uses) else " in one of the two directions"
     return f"Brightness did not steer the registration{where}, MIND alone did: {reason}."
 
 
@@ -198,30 +201,6 @@ def _radius(window: float, spacing: float) -> int:
 def packed_weight(weight: float) -> float:
     """The weight that makes the SSD of their bytes `AS_MIND` times that of the normalised intensities."""
     return AS_MIND * weight / _BYTE_SCALE**2
-
-
-def linear_agreement(
-    fixed: Prepared, moving: Prepared, position: torch.Tensor, displacement: torch.Tensor
-) -> float:
-    """Pearson's coefficient of both scans' values in the fixed body at x and x + u: 1 where a line takes the
-    one to the other's but for nothing; 0 where nothing overlaps.
-
-    position, displacement: x and u (3, ...), working voxels of the fixed image.
-    """
-    shift = np.subtract(moving.offset, fixed.offset)
-    offset = torch.as_tensor(shift, dtype=position.dtype, device=position.device)
-    there = position + displacement - offset.view(3, *[1] * (position.dim() - 1))
-    values, counts = [], torch.ones(position.shape[1:], dtype=torch.bool, device=position.device)
-    for image, inside, at in ((fixed, fixed.weight, position), (moving, moving.valid, there)):
-        last = torch.tensor(image.array.shape[::-1], device=at.device).view(3, *[1] * (at.dim() - 1)) - 1
-        channels = torch.from_numpy(np.stack([image.array, inside.astype(np.float32)])).to(at.device)
-        value, share = sample(channels, at)
-        values.append(value)
-        counts &= ((at >= 0) & (at <= last)).all(dim=0) & (share > 0.99)
-    if counts.sum() < 2:
-        return 0.0
-    first, second = (value[counts].double() - value[counts].double().mean() for value in values)
-    return float((first * second).sum() / (first.norm() * second.norm()).clamp(min=1e-12))
 
 
 def correlation(
