@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.errors import Cancelled, InputError
 from GLIDERegLib.studies.cases import Case
+from GLIDERegLib.studies.cohort.records import write_record
 from GLIDERegLib.studies.cohort.run import run_cohort
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,7 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from GLIDERegLib.studies.cases import Case
+from GLIDERegLib.studies.cohort.records import write_record
 from GLIDERegLib.studies.cohort.run import run_cohort
 from GLIDERegLib.core.errors import Cancelled
 
@@ -305,6 +307,21 @@ def test_ctrl_c_ends_running_pairs_and_keeps_what_is_done(make_case, tmp_path, w
     rows = table(tmp_path / "out")
     assert (rows["a"]["status"], rows["b"]["status"]) == ("done", "waiting")
     assert not (tmp_path / "out" / "b").exists() and not hidden(tmp_path / "out")
+
+
+def test_ctrl_c_just_when_a_record_is_written_leaves_it_in_the_table(make_case, tmp_path, monkeypatch):
+    def then_interrupted(*arguments):
+        write_record(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("GLIDERegLib.studies.cohort.run.write_record", then_interrupted)
+    cases = [make_case(name, "register") for name in "ab"]
+    with pytest.raises(Cancelled, match="1 of 2 pairs are done"):
+        run_cohort(cases, tmp_path / "out", workers=1, command=STAND_IN)
+    assert {name: row["status"] for name, row in table(tmp_path / "out").items()} == {
+        "a": "done",
+        "b": "waiting",
+    }
 
 
 def test_a_pair_does_not_outlive_whoever_asked_for_it(make_case, tmp_path):

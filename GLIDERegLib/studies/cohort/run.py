@@ -94,6 +94,9 @@ def run_cohort(
                     records[name] = _recorded(folder / name, prints[name], outcome)
                 finished(name, records[name])
         except KeyboardInterrupt:
+            # It may come between a record's writing and this process's noting it.
+            written = {c.name: _known(folder / c.name, prints[c.name]) for c in pending}
+            records |= {name: record for name, record in written.items() if record is not WAITING}
             done = sum(record["status"] == "done" for record in records.values())
             raise Cancelled(
                 f"Cancelled; {done} of {counted(len(cases), 'pair')} are done and stay, run again for "
