@@ -23,6 +23,9 @@ from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 # what breath does must cost nothing. On the own phantom (least determinant 0.61) 0.1, 0.3 and 0.5 give the
 # same mean error of landmarks within 0.001 mm.
 FOLDING_THRESHOLD = 0.3
+# Every which iteration it is asked, with as many times the weight, each time at the next corner. At every one
+# of them random_0's and the own phantom's errors were the same (0.52 and 0.26 mm), for more time.
+FOLDING_EVERY = 2
 
 
 @dataclass
@@ -129,12 +132,13 @@ class Energy:
             weight = 1 / _at_least_one(ssd.weight)
             total = total + weight * ssd.value
             backend.add_transposed(ssd, taps, weight, gradient)
-        if self.folding_scale:
+        if self.folding_scale and iteration % FOLDING_EVERY == 0:
             u = backend.spline_samples(coefficients, energy.NODE_TAPS)
-            corner = energy.CORNERS[iteration % 8]
+            corner = energy.CORNERS[iteration // FOLDING_EVERY % 8]
             folding = backend.folding_penalty(u, self.grid.spacing, corner, FOLDING_THRESHOLD)
-            total = total + self.folding_scale * folding.value
-            backend.add_transposed(folding, energy.NODE_TAPS, self.folding_scale, gradient)
+            scale = FOLDING_EVERY * self.folding_scale
+            total = total + scale * folding.value
+            backend.add_transposed(folding, energy.NODE_TAPS, scale, gradient)
         if self._points is not None:
             value, pull = self._points(coefficients)
             total, gradient = value + total, gradient.add_(pull)
