@@ -217,7 +217,7 @@ def correct(
     with threads(settings.threads), memory_errors():
         nodes, factor = field_grid(present), magnification(fixed.grid)
         large_fixed, large_moving = (
-            scale.enlarged(without_surroundings(volume)[0], factor) for volume in (fixed, moving)
+            scale.enlarged(without_surroundings(in_hounsfield(v))[0], factor) for v in (fixed, moving)
         )
         before = present
         if factor != 1:

@@ -8,7 +8,10 @@ import SimpleITK as sitk
 import torch
 
 import GLIDERegLib as glidereg
+from GLIDERegLib.core.ct import in_hounsfield
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.core.field_of_view import without_surroundings
+from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.control_grid import ControlGrid
 from GLIDERegLib.registration.correction import REACH_MM, TOLERANCE_MM
@@ -147,3 +150,18 @@ def test_a_linear_registration_can_be_mended_too(pair):
     assert np.linalg.norm(map_points(result.transform, here) - there, axis=1).max() <= TOLERANCE_MM + 0.1
     # Where nothing was corrected, the shift goes on, beyond the image too.
     assert np.allclose(map_points(result.transform, np.array([[0, 0, 5000.0]]))[0], (3, -2, 5004), atol=1e-3)
+
+
+def test_scans_of_bytes_in_a_round_field_of_view_can_be_mended(pair):
+    def shown(volume: Volume) -> Volume:
+        x, y, _ = np.moveaxis(volume.grid.points() - volume.grid.center, -1, 0)
+        seen = np.hypot(x, y) < 0.4 * min(np.ptp(x), np.ptp(y))
+        values = np.clip((volume.array + 1000.0) / 6, 1, 255) * seen
+        return Volume(values.astype(np.uint8), volume.grid, volume.name)
+
+    fixed, moving = shown(pair.fixed), shown(pair.moving)
+    assert all(without_surroundings(in_hounsfield(scan))[1] for scan in (fixed, moving))
+    here, there = pair.fixed_landmarks[:1], pair.moving_landmarks[:1]
+    shift = sitk.TranslationTransform(3, (3.0, -2.0, 4.0))
+    result = glidereg.correct(fixed, moving, shift, here, there)
+    assert np.linalg.norm(map_points(result.transform, here) - there) <= TOLERANCE_MM + 0.1
