@@ -176,9 +176,10 @@ def _seen(pair: PairInputs, warnings: list[str]) -> tuple[PairInputs, Balls, Bal
     in_hu = [is_ct(scan) for scan in pair.scans]
     (fixed, cut), (moving, moving_cut) = (without_surroundings(in_hounsfield(v)) for v in (fixed, moving))
     warnings += filter(None, (cut, moving_cut))
+    quiet = False
     if not any(in_hu) and is_ct(fixed) and is_ct(moving):
-        fixed, moving = even_noise(fixed, moving)
-    seen = replace(pair, fixed=fixed, moving=moving, hounsfield=all(in_hu))
+        fixed, moving, quiet = even_noise(fixed, moving)
+    seen = replace(pair, fixed=fixed, moving=moving, hounsfield=all(in_hu), quiet=quiet)
     return seen, fixed_balls, moving_balls
 
 

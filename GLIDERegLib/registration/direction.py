@@ -16,6 +16,7 @@ class Direction:
     local_features: of the fixed and the moving image; None without. global_features: those of the pair as it
     was given; None without. order: which of its images is fixed here, and which moving. spacing: of the
     working voxels, mm. one_scale: whether both scans are known to have one scale of values, as HU.
+    quiet: of others, whether their noise is known to be as small as a CT's.
     """
 
     fixed: Prepared
@@ -25,3 +26,4 @@ class Direction:
     order: tuple[int, int]
     spacing: float
     one_scale: bool = True
+    quiet: bool = False

@@ -207,7 +207,7 @@ def _with_intensity(
     agreement = None
     if not direction.one_scale:
         agreement = scale_agreement(direction.fixed, direction.moving, position, u)
-        single = mind.fixed.factor == settings.levels[-1].feature_factor
+        single = mind.fixed.factor == settings.levels[-1].feature_factor and not direction.quiet
         if agreement.scale < LEAST_AGREEMENT or (single and agreement.linear < LEAST_LINEAR):
             return terms, intensity.Use(0.0, correlation, *agreement)
     further = intensity.packed_weight(share * mind.weight)

@@ -18,7 +18,8 @@ class PairInputs:
 
     fixed_mask, moving_mask: bool (z, y, x) on the grid of their own scan, where similarity counts. initial:
     fixed to moving points, LPS mm, instead of a pre-alignment. fixed_nodules, moving_nodules: a point in each
-    nodule that is to stay rigid. hounsfield: whether both scans were given in HU.
+    nodule that is to stay rigid. hounsfield: whether both scans were given in HU. quiet: of
+    others, whether their noise is known to be as small as a CT's.
     """
 
     fixed: Volume
@@ -29,6 +30,7 @@ class PairInputs:
     fixed_nodules: PointSet | None = None
     moving_nodules: PointSet | None = None
     hounsfield: bool = True
+    quiet: bool = False
 
     @property
     def scans(self) -> tuple[Volume, Volume]:

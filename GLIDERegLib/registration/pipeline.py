@@ -75,11 +75,11 @@ def register_pair(
         with stages.stage("local features"):
             local_features = LocalFeatures.of_pair(images, settings, device)
 
-    one_scale = pair.hounsfield
-    directions = [Direction(*images, local_features, global_features, (0, 1), spacing, one_scale)]
+    values = pair.hounsfield, pair.quiet
+    directions = [Direction(*images, local_features, global_features, (0, 1), spacing, *values)]
     if settings.symmetric:
         swapped = local_features and (local_features[1], local_features[0])
-        directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing, one_scale))
+        directions.append(Direction(*images[::-1], swapped, global_features, (1, 0), spacing, *values))
     warnings: list[str] = []
     with stages.stage("convex optimisation"):
         displacements, global_helps = initial_displacements(directions, settings, stages.step, warnings)

@@ -15,7 +15,7 @@ from GLIDERegLib.registration.working_grid import Prepared
 # Scans have one scale where a curve explains no more than a twentieth of the one's variance beyond what a
 # line does (of one phantom as MR beside itself in HU: 0.37; of pairs of one scale, MRs among them, 0.02).
 LEAST_AGREEMENT = 0.95
-# Single voxels are compared where a line takes the values of the one scan to the other's, noise and all.
+# Single voxels of scans that are not quiet are compared where a line takes the one's values to the other's.
 # Chosen on one phantom as 0-based CT and in two windows (0.985 and more, landmarks better with intensities)
 # and on two as MR (0.95 and 0.96, the one worse by a quarter); the real pair as 0-based CT has 0.989.
 LEAST_LINEAR = 0.975
