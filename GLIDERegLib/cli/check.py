@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--fixed", type=Path, required=True, metavar="FILE", help="fixed image")
     add("--moving", type=Path, required=True, metavar="FILE", help="moving image")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for landmarks, map, report")
-    add("--count", type=int, default=600, metavar="N", help="find at most N landmarks; default: 600")
+    add("--count", type=int, default=1500, metavar="N", help="find at most N landmarks; default: 1500")
     complete(parser, run)
 
 

@@ -61,7 +61,7 @@ MAPS = [
     (
         LANDMARK_ERROR,
         _("Map: error at landmarks"),
-        _("Expected between the landmarks, mm; hatched where none is within 15 mm."),
+        _("Expected between the landmarks, mm; hatched where none is within 12 mm."),
     ),
 ]
 # Where there is a transform of its own for the way back.

@@ -13,7 +13,7 @@ from GLIDERegLib.evaluation.landmarks.check import Check
 from GLIDERegLib.evaluation.landmarks.correlation import Picture, correlations, peak
 from GLIDERegLib.evaluation.landmarks.errors import Errors, error_map, errors_of
 from GLIDERegLib.evaluation.landmarks.guide import Guide
-from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
+from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints, find_smaller
 from GLIDERegLib.evaluation.landmarks.matching import Landmarks, find_landmarks, without_outliers
 from GLIDERegLib.evaluation.landmarks.names import BODY, NEAR_PLEURA
 from GLIDERegLib.evaluation.landmarks.refinement import refine
@@ -168,7 +168,7 @@ def test_a_region_without_a_landmark_is_named():
     errors = one_landmark(both)
     near = next(region for region in errors.regions if region.name == NEAR_PLEURA)
     assert near.n == 0 and near.error is None
-    assert near.sentence == f"No landmark in the {NEAR_PLEURA}: nothing is known of it."
+    assert near.sentence == f"No landmark in the lung {NEAR_PLEURA}: nothing is known of it."
 
 
 def test_the_report_names_the_worst_place():
@@ -191,6 +191,25 @@ def test_a_keypoint_lies_where_two_rods_cross_and_none_along_a_rod():
     found = find_keypoints(Volume(hu.astype(np.float32), grid, "fixed"), regions, 1, 0)
     # Within the rods' widths of where they cross; they are 70 mm long.
     assert np.linalg.norm(found[0]) <= 6.0
+
+
+def test_smaller_structures_are_looked_for_away_from_what_was_matched_and_first_where_nothing_was():
+    grid = Grid((56, 40, 40), (1.5, 1.5, 1.5), (-41.25, -29.25, -29.25))
+    places = np.stack(np.meshgrid([-28, -14, 0, 14, 28], [-9, 9], [-9, 9]), axis=-1).reshape(-1, 3)
+    points, hu = grid.points(), np.full(grid.shape, -850.0)
+    for place in places:
+        hu += 600 * np.exp(-0.5 * np.sum((points - place) ** 2, axis=-1) / 1.5**2)
+    regions = Regions(np.ones(grid.shape, np.uint8), np.zeros(grid.shape, bool), grid, {1: "lung"})
+    matched = places[places[:, 0] < 0].astype(float)
+    tried = np.concatenate([matched, [[14.0, 9.0, 9.0]]])
+    found = find_smaller(Volume(hu.astype(np.float32), grid, "fixed"), regions, tried, matched, 15.0, 100)
+    nearest = np.linalg.norm(found[:, None] - matched, axis=-1).min(axis=1)
+    far = nearest > 15.0
+    assert nearest.min() > 4.0 and far.sum() >= 4 and (np.diff(far.astype(int)) <= 0).all()
+    assert np.linalg.norm(found - tried[-1], axis=1).min() > 2.0
+    # The balls that nobody tried are among them.
+    for ball in places[places[:, 0] == 28]:
+        assert np.linalg.norm(found - ball, axis=1).min() < 2.0
 
 
 def test_correlation_is_that_of_numpy_at_every_shift():

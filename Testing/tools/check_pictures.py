@@ -119,6 +119,8 @@ def _drawLandmarks(host, view, path: Path) -> None:
         # Selecting a landmark goes close to it.
         section = one.mrmlSliceNode()
         section.SetFieldOfView(FOUND_MM, FOUND_MM, section.GetFieldOfView()[2])
+        # Landmarks lie below its letter.
+        section.SetOrientationMarkerType(section.OrientationMarkerTypeNone)
     host.screenshot(made.widget, path, width=PANEL_WIDTH)
     panel = _load(path)
     titles = ("fixed", "warped, and the error expected (mm)", "moving, as scanned")

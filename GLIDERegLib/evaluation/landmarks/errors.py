@@ -12,7 +12,7 @@ from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation import metrics
 from GLIDERegLib.evaluation.landmarks.between import COVERED_MM, expected_error
 from GLIDERegLib.evaluation.landmarks.matching import Landmarks
-from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA
+from GLIDERegLib.evaluation.landmarks.names import NEAR_PLEURA, in_words
 from GLIDERegLib.evaluation.landmarks.regions import Regions
 from GLIDERegLib.transforms.points import map_points
 
@@ -36,13 +36,11 @@ class Region:
     def sentence(self) -> str:
         """What is not known of the region, in words; "" where next to nothing."""
         if self.n == 0:
-            return f"No landmark in the {self.name}: nothing is known of it."
+            return f"No landmark {in_words(self.name)}: nothing is known of it."
         if self.uncovered < WORTH_SAYING:
             return ""
-        share = f"{100 * self.uncovered:.0f} % of the {self.name}"
-        if self.name == NEAR_PLEURA:
-            share = f"{100 * self.uncovered:.0f} % of the lung {self.name}"
-        return f"No landmark in {share}."
+        where = in_words(self.name).removeprefix("in ")
+        return f"No landmark in {100 * self.uncovered:.0f} % of {where}."
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Pairs of landmarks: keypoints of the fixed scan and their matches in the moving one.
 
 Found by normalised cross-correlation of patches of two sizes about a rough estimate (`guide`), there and
-back, then bent and moved to a fraction of a voxel (`refinement`). No transform under test is known here, and
-no MIND: what a registration got wrong by its features is not got wrong the same way.
+back, then bent and moved to a fraction of a voxel (`refinement`). Then smaller structures of the lungs are
+looked for about what the first ones tell. No transform under test is known here, and no MIND: what a
+registration got wrong by its features is not got wrong the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import numpy as np
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
+from GLIDERegLib.evaluation.landmarks.between import COVERED_MM
 from GLIDERegLib.evaluation.landmarks.correlation import Progress, peak, search
 from GLIDERegLib.evaluation.landmarks.guide import NEIGHBOURS, Guide, estimate, picture
-from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints
+from GLIDERegLib.evaluation.landmarks.keypoints import find_keypoints, find_smaller
 from GLIDERegLib.evaluation.landmarks.names import BODY
 from GLIDERegLib.evaluation.landmarks.refinement import refine
 from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
@@ -24,6 +26,8 @@ from GLIDERegLib.evaluation.landmarks.regions import Regions, find_regions
 FINEST_MM, COARSEST_MM = 1.0, 2.0
 # Half of the two patches and the reach of the search, in steps of about a voxel.
 HALVES, REACH = (5, 8), 8
+# Of the search for smaller structures, which begins where the first landmarks say.
+SMALL_REACH = 4
 # A choice, lenient: the tests that follow (ambiguity, sharpness, the way back) reject most wrong matches.
 LEAST_CORRELATION = 0.6
 # In steps; each told right from wrong matches on F, textured_31, random_0, the own phantom of 32 mm and a
@@ -33,8 +37,9 @@ MOST_BACK, MOST_BETWEEN, MOST_MOVED, MOST_UNSURE = 0.4, 0.5, 1.2, 0.04
 # A landmark that its neighbours' local map contradicts by more than three times what is usual, between these
 # two, was matched with something else.
 OUTLIER_MM = (3.0, 6.0)
-COUNT, LUNG_SHARE = 600, 0.8
-# Places tried for each one wanted, and at most: half of them can be matched, and the best are kept.
+COUNT, LUNG_SHARE = 1500, 0.8
+# Places tried for each one wanted, and at most: half of them can be matched, and the best are kept. Of the
+# smaller structures as many as are wanted in all.
 CANDIDATES, MOST_TRIED = 5, 1500
 # Of those that can be matched, the surest so far apart come first, then closer ones.
 SPREADS_MM = (20.0, 15.0, 10.0, 5.0, 0.0)
@@ -81,10 +86,14 @@ def find_landmarks(
     each = min(CANDIDATES, max(MOST_TRIED / count, 1.0))
     points = find_keypoints(fixed, regions, round(each * lungs), round(each * (count - lungs)))
     progress(0.1)
-    guide = estimate(fixed, moving, points, lambda share: progress(0.1 + 0.4 * share))
-    matched, confidence = _match(fixed, moving, points, guide)
-    in_lungs = np.array([name != BODY for name in regions.at(points)])
-    confidence = without_outliers(points, matched, confidence, guide, in_lungs)
+    guide = estimate(fixed, moving, points, lambda share: progress(0.1 + 0.3 * share))
+    matched, confidence = _match(fixed, moving, points, guide, REACH)
+    confidence = without_outliers(points, matched, confidence, guide, regions.in_lungs(points))
+    progress(0.7)
+    if lungs:
+        points, matched, confidence = _with_smaller(
+            fixed, moving, regions, points, matched, confidence, guide, count
+        )
     progress(1.0)
     kept = np.flatnonzero(confidence > 0)
     if not len(kept):
@@ -109,14 +118,33 @@ def _edge(fixed: Volume, moving: Volume) -> float:
     return max(float(np.prod(v.grid.spacing)) ** (1 / 3) for v in (fixed, moving))
 
 
-def _match(fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide) -> tuple[np.ndarray, np.ndarray]:
-    """Moving points (N, 3) and a confidence (N) that is 0 where the match was dropped."""
+def _with_smaller(fixed, moving, regions, points, matched, confidence, guide: Guide, count: int):
+    """Points, matches and confidence with those of up to `count` smaller structures of the lungs."""
+    kept = np.flatnonzero(confidence > 0)
+    # Fewer tell nothing between them.
+    if len(kept) <= NEIGHBOURS:
+        return points, matched, confidence
+    residuals = matched[kept] - points[kept] @ guide.matrix.T - guide.offset
+    local = Guide(guide.matrix, guide.offset, points[kept], residuals, np.ones(len(kept)))
+    smaller = find_smaller(fixed, regions, points, points[kept], COVERED_MM, count)
+    found, sure = _match(fixed, moving, smaller, local, SMALL_REACH)
+    points, matched = np.concatenate([points, smaller]), np.concatenate([matched, found])
+    confidence = np.concatenate([confidence, sure])
+    return points, matched, without_outliers(points, matched, confidence, guide, regions.in_lungs(points))
+
+
+def _match(
+    fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide, reach: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moving points (N, 3) and a confidence (N) that is 0 where the match was dropped. reach: of the search,
+    in steps of about a voxel.
+    """
     step = float(np.clip(_edge(fixed, moving), FINEST_MM, COARSEST_MM))
     here, there = (picture(volume, step) for volume in (fixed, moving))
     expected, shapes = guide.at(points)
-    shifts, high = _highest(here, there, points, expected, shapes, step)
+    shifts, high = _highest(here, there, points, expected, shapes, step, reach)
     found = expected + np.einsum("nij,nj->ni", shapes, shifts)
-    back, high_back = _highest(there, here, found, points, np.linalg.inv(shapes), step)
+    back, high_back = _highest(there, here, found, points, np.linalg.inv(shapes), step, reach)
     # Half of the loop is the way there's: the mean of both ways is the better start.
     found = found - 0.5 * back
     small, large = (refine(here, there, points, found, shapes, half, step) for half in HALVES)
@@ -138,15 +166,15 @@ def _match(fixed: Volume, moving: Volume, points: np.ndarray, guide: Guide) -> t
     return matched, np.where(doubt <= 1, alike * (1 - doubt / 2), 0.0)
 
 
-def _highest(here, there, points, expected, shapes, step: float) -> tuple[np.ndarray, np.ndarray]:
+def _highest(here, there, points, expected, shapes, step: float, reach: int) -> tuple[np.ndarray, np.ndarray]:
     """Where both sizes of patch together correlate best: shifts (N, 3) in mm before `shapes`, and how well,
     0 at the border of the search.
     """
-    volumes = search(here, there, points, expected, shapes, HALVES, REACH, step)
+    volumes = search(here, there, points, expected, shapes, HALVES, reach, step)
     shifts, heights = np.zeros((len(points), 3)), np.zeros(len(points))
     for n, sizes in enumerate(zip(*volumes, strict=True)):
         shifts[n], height = peak(np.mean(sizes, axis=0))
-        heights[n] = height if np.abs(shifts[n]).max() < REACH - 0.5 else 0.0
+        heights[n] = height if np.abs(shifts[n]).max() < reach - 0.5 else 0.0
     return shifts * step, heights
 
 

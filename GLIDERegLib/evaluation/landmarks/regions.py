@@ -40,6 +40,10 @@ class Regions:
         """The name of the region of each point (N, 3), LPS mm; "outside" beyond the body."""
         return [self.names.get(int(label), "outside") for label in self._read(self.labels, points)]
 
+    def in_lungs(self, points: np.ndarray) -> np.ndarray:
+        """True (N) for points (N, 3), LPS mm, of the lungs."""
+        return self._read(self.lungs(), points) > 0
+
     def near_pleura(self, points: np.ndarray) -> np.ndarray:
         """True (N) for points of the lungs within 10 mm of their surface."""
         return self._read(self.pleura, points) > 0

@@ -26,7 +26,7 @@ SEPARATOR = "; "
 UNKNOWN, HATCH, LARGEST_MM = -1.0, -0.5, 1e4
 # Samples, about 4 mm each, from one stripe of the hatch to the next.
 STRIPES = 4
-# Errors are mm; the last one is the share of the region without a landmark within 15 mm.
+# Errors are mm; the last one is the share of the region without a landmark within 12 mm.
 COLUMNS = ("Region", "n", "Mean", "95 %", "Largest", "Gaps, %")
 # Each list only where its scan lies as it was scanned: elsewhere its points are at no place of what is seen.
 _FIXED_VIEWS = ("Red", "Yellow", "Green", "Red+", "Yellow+", "Green+", "Slice4")
@@ -121,7 +121,7 @@ def writeTable(pair: Pair, uncovered: dict[str, float], counting: Sequence[Place
         table.SetUseColumnTitleAsColumnHeader(True)
         table.SetLocked(True)
         table.SetDescription(
-            "Errors in mm. Gaps: share of the region without a landmark within 15 mm, rejected ones counted. "
+            "Errors in mm. Gaps: share of the region without a landmark within 12 mm, rejected ones counted. "
             "For checking by eye."
         )
 
