@@ -137,6 +137,14 @@ def test_what_is_not_given_is_not_said_to_hold(files):
     assert str(now) == "Unaltered; the moving and the transform not compared."
 
 
+def test_the_layer_below_the_pleura_is_named_in_words_and_may_be_what_matters(files):
+    layer = {"name": "within 10 mm of the pleura", "error_mm": {"p95": 2.5}, "uncovered": 0.4}
+    numbers = numbers_of([{**CHECK, "regions": [layer]}], {})
+    assert numbers[-1].name == "without a landmark in the lung within 10 mm of the pleura"
+    record = record_of(files, request=Request("dose", layer["name"], 3.0), numbers=numbers)
+    assert record.reached.startswith("3 mm in the lung within 10 mm of the pleura is reached where landmarks")
+
+
 def test_the_hash_of_a_file_is_that_of_sha256sum(files):
     assert file_hash(files["fixed"]) == hashlib.sha256(b"fixed").hexdigest()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from GLIDERegLib.core.errors import InputError
+from GLIDERegLib.evaluation.landmarks.names import in_words
 
 LANDMARKS = "landmark error"
 NOT_COVERED = "without a landmark"
@@ -82,7 +83,7 @@ def general(name: str) -> str:
 
 def of_region(numbers: list[Number], region: str) -> list[Number]:
     """Those that speak of a region."""
-    return [number for number in numbers if number.name.endswith(f" in the {region}")]
+    return [number for number in numbers if number.name.endswith(f" {in_words(region)}")]
 
 
 def _of(report: dict) -> list[Number]:
@@ -92,7 +93,9 @@ def _of(report: dict) -> list[Number]:
         kind = f"{report['kind']} error"
         found = [Number(f"{kind}, 95 %", report["residual_mm"]["p95"], "mm")]
         regions = report.get("regions_mm", {})
-        return found + [Number(f"{kind}, 95 % in the {name}", e["p95"], "mm") for name, e in regions.items()]
+        return found + [
+            Number(f"{kind}, 95 % {in_words(name)}", e["p95"], "mm") for name, e in regions.items()
+        ]
     if "compared" in report:
         return _of_contours(report["compared"])
     found = []
@@ -136,7 +139,7 @@ def _of_check(report: dict) -> list[Number]:
         Number(f"{LANDMARKS}, largest", final["max"], "mm"),
     ]
     for region in report["regions"]:
-        where, error = f"in the {region['name']}", region["error_mm"] or {}
+        where, error = in_words(region["name"]), region["error_mm"] or {}
         found.append(Number(f"{LANDMARKS}, 95 % {where}", error.get("p95"), "mm"))
         found.append(Number(f"{NOT_COVERED} {where}", 100 * region["uncovered"], "%"))
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from GLIDERegLib import __version__
 from GLIDERegLib.core.errors import InputError, system_refusals
+from GLIDERegLib.evaluation.landmarks.names import in_words
 from GLIDERegLib.evaluation.record.locking import IN_SCENE, file_hash
 from GLIDERegLib.evaluation.record.numbers import LANDMARKS, NOT_COVERED, Number, of_region
 from GLIDERegLib.files.outputs import write_json
@@ -79,7 +80,7 @@ class Record:
             n.name.partition(" in the ")[0]: n.value for n in of_region(self.numbers, self.request.region)
         }
         error, unknown = there.get(f"{LANDMARKS}, 95 %"), there.get(NOT_COVERED)
-        wanted = f"{self.request.accuracy_mm:g} mm in the {self.request.region}"
+        wanted = f"{self.request.accuracy_mm:g} mm {in_words(self.request.region)}"
         if error is None:
             return f"Whether {wanted} is reached is not known: no landmark lies there."
         word = "is reached" if error <= self.request.accuracy_mm else "is not reached"
