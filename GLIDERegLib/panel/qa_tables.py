@@ -47,7 +47,7 @@ class QaTables:
         self._filling = False
         for view, heads, widths in (
             (ui.qaLookedView, LOOKED, (205,)),
-            (ui.qaNumbersView, NUMBERS, (136, 62, 62, 54)),
+            (ui.qaNumbersView, NUMBERS, (122, 62, 58, 70)),
         ):
             view.setColumnCount(len(heads))
             view.setHorizontalHeaderLabels(heads)

@@ -203,7 +203,7 @@ def test_the_engine_finds_them(scene, addVolume, addLinear, tmp_path):
     pair = makePair(*scans, addLinear(toParent))
     search = SceneLandmarks(ENGINE or sys.executable)
     search.start(pair, str(tmp_path))
-    found, end = None, time.monotonic() + 240
+    found, end = None, time.monotonic() + 600
     while found is None and not search.failure and time.monotonic() < end:
         found = search.poll()
         time.sleep(0.05)
