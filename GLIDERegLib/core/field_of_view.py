@@ -18,6 +18,8 @@ NOT_MEASURED_HU = 2 * AIR_HU
 ROUND = 1.0
 # Fewer points of an outline fit a circle by chance; of the sections, those in which it is one.
 LEAST_POINTS, LEAST_SECTIONS = 24, 0.8
+# Looked at ahead of all others: most scans with even corners show a circle in none.
+SECTIONS_AHEAD = 8
 # Soft tissue within this many voxels of the circle cuts the body off; a table alone, or arms that touch it,
 # reach less of it.
 RIM_VOXELS = (1.5, 4.0)
@@ -55,6 +57,9 @@ def _surroundings(volume: Volume) -> np.ndarray | None:
     rows, columns = (np.arange(n) for n in sections.shape[1:])
     y, x = np.meshgrid(rows * row_mm, columns * column_mm, indexing="ij")
     edge = max(row_mm, column_mm)
+    few = (section != value for section in sections[:: -(-len(sections) // SECTIONS_AHEAD)])
+    if all(_circle(seen, y, x, edge) is None for seen in few if seen.any()):
+        return None
     outside, shown, rim = np.ones(sections.shape, bool), [], []
     for section, beyond in zip(sections, outside, strict=True):
         seen = section != value
