@@ -26,6 +26,7 @@ def main(folder: Path) -> None:
     from host import start
     from PIL import Image
 
+    folder.mkdir(parents=True, exist_ok=True)
     host = start()
     module = host.loadModule(str(demo.MODULE))
     module.enter()
