@@ -240,9 +240,9 @@ def test_a_nodule_that_cannot_be_told_and_is_kept_rigid_is_named_by_its_label(is
     marks = PointSet(["n7", "n9", "n8"], np.stack([isolated.center_mm + 500, isolated.center_mm, aside]))
     masks, balls, sentences = nodules_to_keep(isolated.volume, marks)
     assert len(masks) == len(balls) == 2 and len(sentences) == 1
-    assert sentences[0].startswith("Nodule n8 of the scan could not be told: ")
+    assert sentences[0].startswith("Nodule 'n8' of the scan could not be told: ")
     empty = Volume(np.full_like(isolated.volume.array, -850), isolated.volume.grid, "fixed image")
     same = PointSet(["n7", "", "n7"], np.stack([isolated.center_mm] * 3))
     assert nodules_to_keep(empty, same)[2][0].startswith(
-        "Nodules n7 (point 1), 2, n7 (point 3) of the fixed image could not be told"
+        "Nodules 'n7 (point 1)', '2', 'n7 (point 3)' of the fixed image could not be told"
     )

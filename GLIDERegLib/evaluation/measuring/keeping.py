@@ -45,7 +45,8 @@ def on_nodules(warning: str) -> bool:
 
 
 def _told(names: list[str], status: str, scan: str) -> str:
-    which = f"Nodule {names[0]}" if len(names) == 1 else f"Nodules {', '.join(names)}"
+    labels = ", ".join(f"'{name}'" for name in names)
+    which = f"Nodule {labels}" if len(names) == 1 else f"Nodules {labels}"
     whose = "its point" if len(names) == 1 else "each point"
     ball = f"a ball of {UNKNOWN_RADIUS_MM:g} mm around {whose} {KEPT_RIGID}"
     return f"{which} of the {scan} {status}; {ball}."
