@@ -41,7 +41,7 @@ def draw(folder: Path) -> None:
     node.checkTransform = study["transform"]
     tabs.setCurrentIndex(1)
     check.checkFindButton.click()
-    host.waitUntil(lambda: check.checkWorstView.rowCount > 0, seconds=300)
+    host.waitUntil(lambda: check.checkWorstView.rowCount > 0, seconds=900)
     for act in (lambda: _choose(check.checkOverlayCombo, "fade"), *[check.checkNextButton.click] * 3):
         act()
         host.processEvents(LOOK_SECONDS)
