@@ -39,6 +39,8 @@ class QaHistory:
         self._said, self._putTolerances, self._changed = said, putTolerances, changed
         self._node = None
         self._known: dict[str, object] = {}
+        # Of the value that is being typed, what was there before.
+        self._first: object = None
 
     def show(self, node) -> None:
         """Another parameter node, or none: what was decided in the one before stays as it is."""
@@ -79,12 +81,11 @@ class QaHistory:
         return {name: getattr(self._node, name) for name in FIELDS} if self._node else {}
 
     def _decided(self, name: str, old, new) -> None:
-        subject = name
-        if self._history.joins(subject):
+        if self._history.joins(name):
             # Letter by letter: back to what was there before the first.
             old = self._first
         self._first = old
-        self._record(FIELDS[name], lambda: self._put(name, old), lambda: self._put(name, new), subject)
+        self._record(FIELDS[name], lambda: self._put(name, old), lambda: self._put(name, new), name)
 
     def _put(self, name: str, value) -> None:
         self._known[name] = value
