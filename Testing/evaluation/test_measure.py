@@ -9,7 +9,7 @@ from scipy import ndimage
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.core.points import PointSet
-from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID, measure_nodule
+from GLIDERegLib.evaluation.measuring import GROUND_GLASS, PART_SOLID, SOLID, measure, measure_nodule
 from GLIDERegLib.evaluation.measuring.interval import volume_interval
 from GLIDERegLib.evaluation.measuring.keeping import nodules_to_keep
 from GLIDERegLib.evaluation.measuring.partial_volume import Content
@@ -119,7 +119,9 @@ def test_a_vessel_is_no_nodule():
 def test_a_place_in_the_wall_has_no_number():
     scan = lung((60, 60, 60))
     scan.array[:, :30] = 30
-    assert not measure_nodule(scan, (30, 24, 30)).measured
+    assert measure_nodule(scan, (30, 24, 30)).status == (
+        "could not be told: this place is in the chest wall or the mediastinum"
+    )
 
 
 def on_a_wall(wall, center, radius, ribs=False):
@@ -164,6 +166,29 @@ def test_what_is_cut_off_by_the_scans_edge_has_no_number():
     z, y, x = np.indices(scan.array.shape)
     scan.array[(z - 1) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 36] = 30
     assert not measure_nodule(scan, (20, 20, 2)).measured
+
+
+@pytest.mark.parametrize("filled", [-2048, -1024, -1000])
+def test_a_nodule_that_the_field_of_view_cuts_off_has_no_number(isolated, filled):
+    grid = isolated.volume.grid
+    middle = int(grid.to_index(isolated.center_mm)[0])
+
+    def cut_at(column):
+        array = isolated.volume.array.copy()
+        array[:, :, column:] = filled
+        return measure_nodule(Volume(array, grid), isolated.center_mm)
+
+    assert cut_at(middle + 1).status == (
+        "could not be told: it ends where the scan was not measured, at the edge of the field of view"
+    )
+    # 10 voxels of 0.8 mm from its middle, 4 mm from its surface, it is whole.
+    assert cut_at(middle + 10).volume_mm3 == pytest.approx(isolated.volume_mm3, rel=0.1)
+
+
+def test_what_may_as_well_be_half_or_twice_as_large_has_no_number(isolated, monkeypatch):
+    monkeypatch.setattr(measure, "volume_interval", lambda *_: (100.0, 410.0))
+    found = measure_nodule(isolated.volume, isolated.center_mm)
+    assert found.volume_mm3 is None and "anything from 100 to 410 mm³ (95 %)" in found.status
 
 
 def test_a_place_outside_the_scan_is_said():

@@ -38,6 +38,8 @@ TOUCHING_MM, TOUCHING_SHARE = 1.0, 0.01
 LONGEST_TO_MIDDLE = 2.5
 # Standard deviation of the logarithm of the volumes that `REPEATS` find, beyond which none is told; a choice.
 LARGEST_SPREAD = 0.15
+# Ends of a volume's interval this many times apart: from half to twice the volume, so that no doubling shows.
+WIDEST = 4.0
 # In standard deviations of the blur: 2 % of a step's contrast is left there.
 MIDDLE = 2.0
 # Other thresholds, other balls, and clicks a little beside.
@@ -94,6 +96,8 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     if isinstance(seen, str):
         return seen
     patch, around, first = seen
+    if patch.is_cut_off(first.mask):
+        return "it ends where the scan was not measured, at the edge of the field of view"
     if _elongated(first.mask, patch.fine_mm):
         return "it is long and thin like a vessel"
     once = [first, *(_once(patch, around, recipe) for recipe in REPEATS)]
@@ -181,6 +185,10 @@ def _summary(
     contrast = found.level_hu - around.lung_hu
     wall = wall_share(contact_mm2, contrast, volume)
     low, high = volume_interval(patch, found, volume, spread, wall, contrast, around.wall.error_mm)
+    if high > WIDEST * low:
+        return (
+            f"what is seen is anything from {low:.0f} to {high:.0f} mm³ (95 %), which would hide a doubling"
+        )
     long, short = axial_diameters(mask, patch.fine_mm)
     mean_low, mean_high = diameter_interval(patch, (long + short) / 2, volume, (low, high), wall)
     center = patch.to_physical(np.argwhere(mask).mean(axis=0))

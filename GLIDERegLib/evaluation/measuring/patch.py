@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from GLIDERegLib.core.ct import AIR_HU
+from GLIDERegLib.core.ct import AIR_HU, AIR_LEVEL_HU, OUTSIDE_FIELD_OF_VIEW_HU
 from GLIDERegLib.core.geometry import Grid, Volume, triple
 
 # Parts of voxels at most this long: a boundary of a 4 mm nodule then crosses about a dozen of them.
 FINE_MM = 0.6
+# An edge of the scan is spread over about so many voxels: what was cut off there shows that near its outline.
+EDGE_VOXELS = 2
 
 
 @dataclass(frozen=True)
 class Patch:
     """image: HU, float32 (z, y, x), each voxel of `grid` cut into `factors` (z, y, x) equal parts, values
     between voxel centres linear. scan_grid: the box of the scan's own voxels; grid: the same, axes
-    ordered and flipped to lie along L, P and S. seed: the click's fine index (z, y, x).
+    ordered and flipped to lie along L, P and S. seed: the click's fine index (z, y, x). missing: bool, the
+    voxels (z, y, x) of `grid` that the scanner did not measure.
     """
 
     image: np.ndarray
@@ -26,6 +30,7 @@ class Patch:
     scan_grid: Grid
     factors: tuple[int, int, int]
     seed: tuple[int, int, int]
+    missing: np.ndarray
 
     @property
     def voxel_mm(self) -> np.ndarray:
@@ -41,6 +46,13 @@ class Patch:
         """Share (z, y, x) of each of the scan's voxels that lies in a mask on the fine grid."""
         (z, y, x), (a, b, c) = self.grid.shape, self.factors
         return mask.reshape(z, a, y, b, x, c).mean(axis=(1, 3, 5))
+
+    def is_cut_off(self, mask: np.ndarray) -> bool:
+        """Whether what a fine mask holds ends where the scan was not measured."""
+        if not self.missing.any():
+            return False
+        near = ndimage.binary_dilation(self.share_in_voxels(mask) > 0, iterations=EDGE_VOXELS)
+        return bool((near & self.missing).any())
 
     def to_physical(self, index: np.ndarray) -> np.ndarray:
         """Fine indices (..., 3) in (z, y, x) order to LPS mm (..., 3)."""
@@ -69,7 +81,8 @@ class Patch:
             own_shape[source] = shape[axis]
         scan_grid = _cropped(self.scan_grid, own_first[::-1], own_shape[::-1])
         seed = triple(s - part.start for s, part in zip(self.seed, box, strict=True))
-        return Patch(self.image[box], grid, scan_grid, self.factors, seed)
+        voxels = tuple(slice(a, a + n) for a, n in zip(first, shape, strict=True))
+        return Patch(self.image[box], grid, scan_grid, self.factors, seed, self.missing[voxels])
 
     def mask_on_scan(self, mask: np.ndarray) -> Volume:
         """The voxels of the scan of which at least half lies in a fine mask, uint8, cropped."""
@@ -95,13 +108,24 @@ def cut(volume: Volume, point_mm: np.ndarray, cube_mm: float) -> Patch:
     grid = _cropped(volume.grid, first, last - first + 1)
     upright = grid.upright()
     axes, flips = turn(grid, upright)
-    image = np.maximum(volume.array[box], AIR_HU).astype(np.float32).transpose(axes)[flips]
+    values = volume.array[box].transpose(axes)[flips]
+    image = np.maximum(values, AIR_HU).astype(np.float32)
     factors = triple(max(1, np.ceil(s / FINE_MM)) for s in upright.spacing[::-1])
     for axis, factor in enumerate(factors):
         image = finer(image, axis, factor)
     seed = (upright.to_index(point_mm)[::-1] + 0.5) * factors - 0.5
     seed = np.clip(np.rint(seed), 0, np.asarray(image.shape) - 1).astype(int)
-    return Patch(image, upright, grid, factors, tuple(seed.tolist()))
+    return Patch(image, upright, grid, factors, tuple(seed.tolist()), not_measured(values))
+
+
+def not_measured(values: np.ndarray) -> np.ndarray:
+    """Bool (z, y, x) of HU: voxels that were filled in, by values that no tissue has or by one exact value of
+    air throughout 3 x 3 x 3 voxels, where a scanner's noise leaves none.
+    """
+    highest = ndimage.maximum_filter(values, 3, mode="nearest")
+    even = (highest == ndimage.minimum_filter(values, 3, mode="nearest")) & (highest <= AIR_LEVEL_HU)
+    filled = ndimage.binary_dilation(even, np.ones((3, 3, 3))) & (values <= AIR_LEVEL_HU)
+    return filled | (values < OUTSIDE_FIELD_OF_VIEW_HU)
 
 
 def _cropped(grid: Grid, first: np.ndarray, size: np.ndarray) -> Grid:

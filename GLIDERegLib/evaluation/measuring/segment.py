@@ -47,11 +47,11 @@ class Region:
 def segment(patch: Patch, around: Surroundings, recipe: Recipe) -> Region | str:
     """The nodule at the click, or why there is none."""
     seed = _seed(patch, around, recipe)
+    inside = around.wall_mm > 0
+    if seed is None and not inside[patch.seed]:
+        return "this place is in the chest wall or the mediastinum"
     if seed is None:
         return "nothing here is denser than the lung around it"
-    inside = around.wall_mm > 0
-    if not inside[seed]:
-        return "this place is in the chest wall or the mediastinum"
     peak = _level_at(around.smooth, seed, patch.fine_mm)
     contrast = peak - around.lung_hu
     faint = around.lung_hu + min(GROUND_GLASS_STEP_HU * recipe.level / 0.5, recipe.level * contrast)
