@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from GLIDERegLib.cli.console import interruptible
+from GLIDERegLib.cli.console import interruptible, print_warnings
 from GLIDERegLib.cli.options import complete
 from GLIDERegLib.cli.register import REPORT, WARPED
 from GLIDERegLib.core.counting import counted
@@ -44,6 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.core.errors import InputError
+    from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
     from GLIDERegLib.evaluation.measuring import measure_nodule
     from GLIDERegLib.files.outputs import refuse_overwriting, whole_file
     from GLIDERegLib.files.points import read_points, write_points
@@ -76,14 +77,18 @@ def run(options: argparse.Namespace) -> None:
             return found
 
         nodules = interruptible(measure)
-        write_points(points, temporary, columns(nodules))
+        same = marked_twice(points.names, nodules)
+        write_points(points, temporary, columns(nodules) | {"same_nodule_as": same})
         if options.masks is not None:
             write_segmentation(outlines(points.labels, nodules, scan.grid), options.masks)
     if options.quiet:
         return
-    print(f"{counted(len(nodules), 'nodule')} in {options.output}")
+    measured = sum(nodule.measured for nodule in nodules)
+    print(f"{counted(len(nodules), 'point')}, {measured} measured, in {options.output}")
     for label, nodule in zip(points.labels, nodules, strict=True):
         print(f"  {label}: {line(nodule)}")
+    doubt = outside_doubt(points.points, scan.grid, "measured", OUTSIDE_SHARE)
+    print_warnings(([doubt] if doubt else []) + twice_words(points.names, same))
 
 
 def columns(nodules: list) -> dict[str, list]:
@@ -107,6 +112,23 @@ def columns(nodules: list) -> dict[str, list]:
     ):
         table[name] = [_rounded(value) for value in values]
     return table
+
+
+def marked_twice(names: list[str], nodules: list) -> list[str]:
+    """For each point the first one before it in the same nodule, by its name; else empty."""
+    from GLIDERegLib.evaluation.measuring.measurement import same_nodule
+
+    found = [same_nodule(nodules[: n + 1], n) for n in range(len(nodules))]
+    return [names[others[0]] if others else "" for others in found]
+
+
+def twice_words(names: list[str], same: list[str]) -> list[str]:
+    """A sentence on each point in a nodule that another one lies in, too."""
+    return [
+        f"'{name}' lies in the same nodule as '{other}': it is one nodule, measured twice."
+        for name, other in zip(names, same, strict=True)
+        if other
+    ]
 
 
 def outlines(labels: list[str], nodules: list, grid):

@@ -37,7 +37,7 @@ def test_the_table_holds_sizes_with_intervals_and_says_what_could_not_be_told(gl
     status, output, errors = glidereg(
         "measure", folder / "scan.nii.gz", "--points", folder / "points.csv", "-o", out
     )
-    assert (status, errors) == (0, "") and "2 nodules" in output
+    assert (status, errors) == (0, "") and "2 points, 1 measured" in output
     nodule, lung = rows(out)
     assert list(nodule)[: len(COLUMNS)] == COLUMNS
     assert float(nodule["volume_mm3"]) == pytest.approx(truth.volume_mm3, rel=0.25)
@@ -57,6 +57,25 @@ def test_points_in_ras_are_measured_where_they_are(glidereg, scan, tmp_path):
     out = tmp_path / "sizes.csv"
     answer = glidereg("measure", folder / "scan.nii.gz", "--points", tmp_path / "p.csv", "-o", out, "--quiet")
     assert answer == (0, "", "") and rows(out)[0]["status"] == "measured"
+
+
+def test_two_points_in_one_nodule_are_said_to_be_one(glidereg, scan, tmp_path):
+    folder, truth = scan
+    clicks = truth.center_mm + np.array([(0, 0, 0), (0, 0, 13), (1.5, 0, 0)])
+    write_points(PointSet(["n", "lung", "n"], clicks), tmp_path / "p.csv")
+    call = ("measure", folder / "scan.nii.gz", "--points", tmp_path / "p.csv", "-o", tmp_path / "out.csv")
+    status, output, _ = glidereg(*call)
+    assert status == 0 and "'n (point 3)' lies in the same nodule as 'n (point 1)'" in output
+    assert [row["same_nodule_as"] for row in rows(tmp_path / "out.csv")] == ["", "", "n (point 1)"]
+
+
+def test_points_of_another_coordinate_system_are_told_by_where_they_would_fit(glidereg, scan, tmp_path):
+    folder, truth = scan
+    x, y, z = truth.volume.grid.to_index(truth.center_mm)
+    (tmp_path / "p.csv").write_text(f"label,x,y,z\nn,{x},{y},{z}\n")
+    call = ("measure", folder / "scan.nii.gz", "--points", tmp_path / "p.csv", "-o", tmp_path / "out.csv")
+    status, output, _ = glidereg(*call)
+    assert status == 0 and "inside it where they are meant in voxels" in output
 
 
 @pytest.mark.parametrize("fault", ["not in HU", "warped", "no points", "another ending", "its own input"])

@@ -20,6 +20,7 @@ from GLIDERegLib.evaluation.follow_up.places import (
     propagated_place,
 )
 from GLIDERegLib.evaluation.follow_up.rows import Mark, Nodule, Visit, nodules_of
+from GLIDERegLib.evaluation.measuring.measurement import same_nodule
 from GLIDERegLib.evaluation.nodules import LARGEST_UNCERTAINTY_MM, Evidence, left_out_mm
 from GLIDERegLib.files.points import PointSet
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from GLIDERegLib.evaluation.follow_up.scans import DatedScan
     from GLIDERegLib.evaluation.measuring import NoduleMeasurement
 
-# Centroids of one nodule, whatever was clicked, differ by less; two nodules do not lie so close.
-SAME_MM = 1.0
 Measure = Callable[[Volume, np.ndarray], "NoduleMeasurement"]
 
 
@@ -149,9 +148,7 @@ def _placed(
 
 def _marked_twice(marks: Sequence[Mark], row: int) -> str:
     """What to say of a mark that was measured where another one of the same scan was, else empty."""
-    own = marks[row].measurement.center_mm
-    others = [mark.measurement.center_mm for n, mark in enumerate(marks) if n != row]
-    if own is None or all(c is None or np.linalg.norm(np.subtract(own, c)) >= SAME_MM for c in others):
+    if not same_nodule([mark.measurement for mark in marks], row):
         return ""
     return "marked twice: another mark of this date lies in the same nodule"
 

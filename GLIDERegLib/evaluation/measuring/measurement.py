@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from GLIDERegLib.core.acquisition import Acquisition
 from GLIDERegLib.core.errors import InputError
@@ -11,6 +14,9 @@ from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size
 
 MEASURED, COULD_NOT_BE_TOLD = "measured", "could not be told"
 SOLID, PART_SOLID, GROUND_GLASS = "solid", "part-solid", "ground glass"
+
+# Centroids of one nodule, whatever was clicked, differ by less; two nodules do not lie so close.
+SAME_MM = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,17 @@ class NoduleMeasurement:
         if self.long_mm is None or self.short_mm is None:
             return None
         return (self.long_mm + self.short_mm) / 2
+
+
+def same_nodule(nodules: Sequence[NoduleMeasurement], row: int) -> list[int]:
+    """The other measurements of one scan, by their numbers, that are of the nodule of a row."""
+    own = nodules[row].center_mm
+    if own is None:
+        return []
+    return [
+        n
+        for n, other in enumerate(nodules)
+        if n != row
+        and other.center_mm is not None
+        and np.linalg.norm(np.subtract(own, other.center_mm)) < SAME_MM
+    ]
