@@ -1,4 +1,4 @@
-"""Reading images and fields between voxels, in plain PyTorch and voxel units."""
+"""Reading images and fields between voxels, in voxel units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from GLIDERegLib.core.geometry import triple
+from GLIDERegLib.registration.backends import backend_for
 
 # Positions from which on threads save time: fewer are read within what it takes to start one.
 _WORTH_THREADS = 20000
@@ -30,6 +31,14 @@ def index_grid(shape: tuple[int, int, int], device: torch.device | str = "cpu") 
 def sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     """Trilinear values of image (C, Z, Y, X) at voxel positions (3, ...), components x, y, z; constant beyond
     the faces.
+    """
+    if image.requires_grad or position.requires_grad:
+        return plain_sample(image, position)
+    return backend_for(image.device).sample(image, position)
+
+
+def plain_sample(image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    """As `sample`, in PyTorch on any device, with gradients.
 
     grid_sample with align_corners=True maps [-1, 1] onto voxel centres 0 to N - 1, hence 2 / (N - 1).
     """

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from GLIDERegLib.registration.backends import use_backend
 from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes, sample_field
 
 
@@ -23,14 +24,19 @@ def test_voxels_are_read_back_exactly_at_their_indices(shape):
     torch.testing.assert_close(sample(image, index_grid(shape)), image, atol=1e-5, rtol=0)
 
 
-def test_values_between_voxels_and_beyond_the_faces_are_those_of_scipy():
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_values_between_voxels_and_beyond_the_faces_are_those_of_scipy(backend):
+    pytest.importorskip(backend)
     image = random_image((9, 10, 11))
     position = torch.from_numpy(np.random.default_rng(1).uniform(-4, 15, (3, 500)).astype(np.float32))
     expected = [
         ndimage.map_coordinates(c, position.flip(0).double().numpy(), order=1, mode="nearest")
         for c in image.double().numpy()
     ]
-    result = sample(image, position)
+    with use_backend(backend):
+        result = sample(image, position)
+        # What is no number must not lead out of the image's memory.
+        assert sample(image, torch.full((3, 5), torch.nan)).shape == (2, 5)
     assert result.shape == (2, 500)
     np.testing.assert_allclose(result, np.stack(expected), atol=1e-5)
 

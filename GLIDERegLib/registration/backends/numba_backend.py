@@ -31,6 +31,12 @@ class NumbaBackend:
     def set_threads(self, count: int) -> None:
         compiling.set_threads(count)
 
+    def sample(self, image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        flat = position.reshape(3, -1).contiguous()
+        values = np.empty((len(image), flat.shape[1]), np.float32)
+        field_kernels.sample(image.contiguous().numpy(), flat.numpy(), values)
+        return torch.from_numpy(values).view(len(image), *position.shape[1:])
+
     def patch_distances(
         self, padded: torch.Tensor, pairs: np.ndarray, radius: int, slices: slice
     ) -> torch.Tensor:

@@ -48,6 +48,13 @@ class Backend(Protocol):
     def set_threads(self, count: int) -> None:
         """From now on it uses that many; results do not depend on it."""
 
+    # All steps
+
+    def sample(self, image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Trilinear values of an image (C, Z, Y, X) at voxel positions (3, ...), components x, y, z; constant
+        beyond the faces. Float32, without gradients.
+        """
+
     # Steps 2 to 4: features
 
     def patch_distances(
@@ -90,7 +97,7 @@ class Backend(Protocol):
         self, cost: torch.Tensor, labels: torch.Tensor, center: torch.Tensor, coupling: float
     ) -> torch.Tensor:
         """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2: (N,) int64. cost (N, L), labels (L, 3),
-        center (N, 3), float32.
+        center (N, 3), float32; no cost is negative.
         """
 
     # Step 6: instance optimisation

@@ -13,7 +13,7 @@ from GLIDERegLib.registration import energy
 from GLIDERegLib.registration.backends import torch_kernels
 from GLIDERegLib.registration.backends.protocol import LANES, PLAIN_SHARES, Number, Part, Shares
 from GLIDERegLib.registration.filters import box_mean
-from GLIDERegLib.registration.sampling import sample
+from GLIDERegLib.registration.sampling import plain_sample
 
 # Labels whose costs are smoothed at a time, and cells whose labels are compared: they bound the memory.
 _LABELS, _CELLS = 64, 65536
@@ -30,6 +30,9 @@ class TorchBackend:
 
     def set_threads(self, count: int) -> None:
         torch.set_num_threads(count)
+
+    def sample(self, image: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        return plain_sample(image, position)
 
     def patch_distances(
         self, padded: torch.Tensor, pairs: np.ndarray, radius: int, slices: slice
@@ -150,7 +153,7 @@ class TorchBackend:
         scale = spacing.view(3, *[1] * (at.dim() - 1))
         offset = torch.zeros_like(at)
         for iteration in range(most + 1):
-            error = sample(image, at + offset) + offset
+            error = plain_sample(image, at + offset) + offset
             largest = float((error * scale).norm(dim=0).max())
             if largest <= tolerance or iteration == most:
                 break

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from GLIDERegLib.registration.backends.numba.compiling import inlined_sum, kernel
+from GLIDERegLib.registration.backends.numba.compiling import inlined, inlined_sum, kernel
 
-_LANES = 16
+_BLOCK = 128  # labels
 
 
 @inlined_sum
@@ -22,20 +22,31 @@ def match_cost(fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
     """Writes the cost volume (Z, Y, X, L) of `energy.matching_cost`, not smoothed; features
     (Z, Y, X, C) float32, C a multiple of 16.
     """
+    # With unusable cells around the moving ones, a displacement is a step in memory that needs no checks.
+    size = np.asarray(moving.shape[2::-1])
+    low = np.maximum(-(shift + labels.min(axis=0)), 0)
+    high = np.maximum(np.asarray(fixed.shape[2::-1]) + shift + labels.max(axis=0) - size, 0)
+    shape = (low + size + high)[::-1]
+    inside = tuple(slice(o, o + n) for o, n in zip(low[::-1], size[::-1], strict=True))
+    padded, usable = np.zeros((*shape, moving.shape[3]), np.float32), np.zeros(shape, bool)
+    padded[inside], usable[inside] = moving, moving_valid
+    steps = (labels + (shift + low)) @ np.array([1, shape[2], shape[1] * shape[2]])
     rows = fixed.shape[0] * fixed.shape[1]
-    _match_rows(rows, fixed, moving, fixed_weight, moving_valid, shift, labels, cost)
+    flat = padded.reshape(-1, moving.shape[3]), usable.ravel()
+    _match_rows(rows, fixed, *flat, fixed_weight, shape[1], shape[2], steps, cost)
 
 
 @kernel(
-    "float32[:, :, :, ::1], float32[:, :, :, ::1], float32[:, :, ::1], boolean[:, :, ::1], int64[::1], "
-    "int64[:, ::1], float32[:, :, :, ::1]",
+    "float32[:, :, :, ::1], float32[:, ::1], boolean[::1], float32[:, :, ::1], int64, int64, "
+    "int64[::1], float32[:, :, :, ::1]",
     0.8,
 )
-def _match_rows(first, last, fixed, moving, fixed_weight, moving_valid, shift, labels, cost):
-    """`match_cost` of rows of fixed voxels, numbered through all slices."""
+def _match_rows(first, last, fixed, moving, usable, fixed_weight, height, width, steps, cost):
+    """`match_cost` of rows of fixed voxels, numbered through all slices; moving cells lie in slices of
+    `height` rows of `width`, and steps (L,) lead to a label's one from where the fixed one has its index.
+    """
     ny, nx = fixed.shape[1:3]
-    mz, my, mx = moving.shape[:3]
-    count = labels.shape[0]
+    count = steps.shape[0]
     for row in range(first, last):
         k = row // ny
         j = row % ny
@@ -48,13 +59,13 @@ def _match_rows(first, last, fixed, moving, fixed_weight, moving_valid, shift, l
             f = fixed[k, j, i]
             total = 0.0
             valid = 0
-            x0, y0, z0 = i + shift[0], j + shift[1], k + shift[2]
+            here = (k * height + j) * width + i
             for n in range(count):
-                x, y, z = x0 + labels[n, 0], y0 + labels[n, 1], z0 + labels[n, 2]
-                if x < 0 or y < 0 or z < 0 or x >= mx or y >= my or z >= mz or not moving_valid[z, y, x]:
+                at = here + steps[n]
+                if not usable[at]:
                     line[n] = -1.0
                     continue
-                e = _squared_distance(f, moving[z, y, x])
+                e = _squared_distance(f, moving[at])
                 line[n] = e
                 total += e
                 valid += 1
@@ -96,8 +107,19 @@ def smooth_cost(cost: np.ndarray) -> None:
         _smooth_lines(len(flat) // length, flat, length, stride)
 
 
+@inlined
+def _least(values, first, last):
+    """Of integers: of floats, numba compares one at a time."""
+    least = values[first]
+    for m in range(first + 1, last):
+        least = min(least, values[m])
+    return least
+
+
 def coupled_argmin(cost, labels, center, coupling):
-    """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64."""
+    """argmin_l cost[n, l] + coupling |labels[l] - center[n]|^2 for every cell n: (N,) int64; no cost is
+    negative.
+    """
     chosen = np.zeros(len(cost), np.int64)
     _argmin_cells(len(cost), cost, np.ascontiguousarray(labels.T), center, coupling, chosen)
     return chosen
@@ -107,11 +129,9 @@ def coupled_argmin(cost, labels, center, coupling):
 def _argmin_cells(first, last, cost, columns, center, coupling, chosen):
     """`coupled_argmin` of cells; columns (3, L) float32: the labels, each component by itself."""
     count = cost.shape[1]
-    blocks = count // _LANES
     values = np.empty(count, np.float32)
-    # Every lane keeps its own least value, so that a whole register is compared at a time; where that value
-    # is, is looked for afterwards: both together took twice the time.
-    least = np.empty(_LANES, np.float32)
+    # Of numbers that are not negative, the bits as integers have the same order.
+    bits = values.view(np.int32)
     xs, ys, zs = columns[0], columns[1], columns[2]
     for n in range(first, last):
         line = cost[n]
@@ -119,17 +139,13 @@ def _argmin_cells(first, last, cost, columns, center, coupling, chosen):
         for m in range(count):
             dx, dy, dz = xs[m] - x, ys[m] - y, zs[m] - z
             values[m] = line[m] + coupling * (dx * dx + dy * dy + dz * dz)
-        for lane in range(_LANES):
-            least[lane] = np.float32(3e38)
-        for b in range(blocks):
-            for lane in range(_LANES):
-                least[lane] = min(least[lane], values[b * _LANES + lane])
-        best = np.float32(3e38)
-        for lane in range(_LANES):
-            best = min(best, least[lane])
-        for m in range(blocks * _LANES, count):
-            best = min(best, values[m])
-        for m in range(count):
-            if values[m] == best:
+        # Where the least one is, is looked for afterwards, in its block: both together took twice the time.
+        best, start = bits[0], 0
+        for low in range(0, count, _BLOCK):
+            least = _least(bits, low, min(low + _BLOCK, count))
+            if least < best:
+                best, start = least, low
+        for m in range(start, count):
+            if bits[m] == best:
                 chosen[n] = m
                 break

@@ -1,4 +1,4 @@
-"""Fused numba kernels on displacement fields; their plain versions are in `torch_backend.py`."""
+"""Fused numba kernels that read images and fields between voxels; plainly they are in `torch_backend.py`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,35 @@ PART = 4096
 def _lerp(a, b, t):
     """Between a and b, t of the way."""
     return a + t * (b - a)
+
+
+def sample(image, position, out):
+    """`Backend.sample` of an image (C, Z, Y, X) at positions (3, N), written into out (C, N)."""
+    _sample_parts(-(-position.shape[1] // PART), image, position, out)
+
+
+@kernel("float32[:, :, :, ::1], float32[:, ::1], float32[:, ::1]", 0.6)
+def _sample_parts(first, last, image, position, out):
+    """`sample` at parts of `PART` positions."""
+    channels, nz, ny, nx = image.shape
+    zero = np.float32(0.0)
+    for n in range(first * PART, min(last * PART, position.shape[1])):
+        x = min(max(position[0, n], zero), np.float32(nx - 1))
+        y = min(max(position[1, n], zero), np.float32(ny - 1))
+        z = min(max(position[2, n], zero), np.float32(nz - 1))
+        # What is no number becomes some integer, and must not leave the image.
+        i0, j0, k0 = (
+            min(max(int(x), 0), nx - 1),
+            min(max(int(y), 0), ny - 1),
+            min(max(int(z), 0), nz - 1),
+        )
+        i1, j1, k1 = min(i0 + 1, nx - 1), min(j0 + 1, ny - 1), min(k0 + 1, nz - 1)
+        tx, ty, tz = x - np.float32(i0), y - np.float32(j0), z - np.float32(k0)
+        for c in range(channels):
+            near, far = image[c, k0], image[c, k1]
+            nearer = _lerp(_lerp(near[j0, i0], near[j0, i1], tx), _lerp(near[j1, i0], near[j1, i1], tx), ty)
+            farther = _lerp(_lerp(far[j0, i0], far[j0, i1], tx), _lerp(far[j1, i0], far[j1, i1], tx), ty)
+            out[c, n] = _lerp(nearer, farther, tz)
 
 
 def invert(deformation, start, spacing, tolerance, most, offset):
