@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Grid, Volume
 from GLIDERegLib.registration.working_grid import (
+    Prepared,
     is_ct,
     prepare_alone,
     prepare_pair,
     to_image,
+    usable_voxels,
     working_spacing,
 )
 
@@ -235,3 +238,16 @@ class TestMasks:
     def test_a_mask_of_another_size_is_refused(self):
         with pytest.raises(InputError, match="fixed mask and the fixed image differ in size"):
             prepare_alone(ramp_volume(PLAIN), PLAIN, np.ones((18, 24, 19), bool), "fixed")
+
+
+@pytest.mark.parametrize("measured", [None, (slice(0, 9), slice(3, 14), slice(2, 15))])
+def test_usable_voxels_keep_off_what_was_not_measured_as_far_as_a_descriptor_reaches(measured):
+    valid = np.ones((12, 14, 15), bool)
+    if measured:
+        valid = np.zeros_like(valid)
+        valid[measured] = True
+        valid[4, 8, 8] = False
+    grid = Grid(valid.shape[::-1], (1.0,) * 3)
+    image = Prepared(valid.astype(np.float32), valid, valid, grid)
+    expected = ndimage.binary_erosion(valid, iterations=2) if measured else np.pad(valid[2:-2, 2:-2, 2:-2], 2)
+    np.testing.assert_array_equal(usable_voxels(image, True, 2), expected)

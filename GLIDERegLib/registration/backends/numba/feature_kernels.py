@@ -8,34 +8,6 @@ from GLIDERegLib.registration.backends.numba.compiling import inlined, kernel
 from GLIDERegLib.registration.backends.numba.similarity_kernels import VALID
 
 
-@inlined
-def _box_means_of_plane(squares, radius, rows, out):
-    """Means over (2 radius + 1)^2 pixels, padded by replication; rows: a plane to work in."""
-    ny, nx = squares.shape
-    share = np.float32(1.0 / (2 * radius + 1))
-    for j in range(ny):
-        line, target = squares[j], rows[j]
-        for i in range(nx):
-            target[i] = line[i]
-        for shift in range(1, radius + 1):
-            for i in range(shift, nx - shift):
-                target[i] += line[i - shift] + line[i + shift]
-            for i in range(min(shift, nx)):
-                target[i] += line[0] + line[min(i + shift, nx - 1)]
-            for i in range(max(nx - shift, min(shift, nx)), nx):
-                target[i] += line[max(i - shift, 0)] + line[nx - 1]
-    for j in range(ny):
-        target, line = out[j], rows[j]
-        for i in range(nx):
-            target[i] = line[i]
-        for shift in range(1, radius + 1):
-            above, below = rows[max(j - shift, 0)], rows[min(j + shift, ny - 1)]
-            for i in range(nx):
-                target[i] += above[i] + below[i]
-        for i in range(nx):
-            target[i] *= share * share
-
-
 def patch_distances(padded, pairs, radius, begin, distances):
     """m = D - min_c D of the slices from `begin` on into distances (C, n, Y, X).
 
@@ -48,40 +20,65 @@ def patch_distances(padded, pairs, radius, begin, distances):
     _less_the_least(count * ny, distances)
 
 
+@inlined
+def _squares(one, other, first, target):
+    """Squared differences of two lines into a third, or added to it unless they are the first."""
+    if first:
+        for i in range(target.shape[0]):
+            difference = one[i] - other[i]
+            target[i] = difference * difference
+    else:
+        for i in range(target.shape[0]):
+            difference = one[i] - other[i]
+            target[i] += difference * difference
+
+
+@inlined
+def _box_mean(rows, j, radius, share, line, target):
+    """Sums of row j and those `radius` above and below, then along the row, times `share`, into target (X,);
+    replicated at the faces. line: X + 2 radius numbers to work in.
+    """
+    ny, nx = rows.shape
+    middle, here = line[radius : radius + nx], rows[j]
+    for i in range(nx):
+        middle[i] = here[i]
+    for shift in range(1, radius + 1):
+        above, below = rows[max(j - shift, 0)], rows[min(j + shift, ny - 1)]
+        for i in range(nx):
+            middle[i] += above[i] + below[i]
+    line[:radius] = line[radius]
+    line[radius + nx :] = line[radius + nx - 1]
+    for i in range(nx):
+        target[i] = middle[i]
+    for shift in range(1, radius + 1):
+        left, right = line[radius - shift : radius - shift + nx], line[radius + shift : radius + shift + nx]
+        for i in range(nx):
+            target[i] += left[i] + right[i]
+    for i in range(nx):
+        target[i] *= share
+
+
 @kernel("float32[:, :, ::1], int64[:, :, ::1], int64, int64, int64, float32[:, :, :, ::1]", 1.6)
 def _distance_channels(first, last, padded, pairs, radius, begin, slices, distances):
     """D of `patch_distances` for channels; slices: how many the image has."""
     count, ny, nx = distances.shape[1:]
-    low, high = max(begin - radius, 0), min(begin + count + radius, slices)
-    share = np.float32(1.0 / (2 * radius + 1))
+    share = np.float32(1.0 / (2 * radius + 1) ** 3)
+    # A plane stays in the processor's cache: slices are added up first, to square again is quicker than to
+    # keep.
+    rows = np.empty((ny, nx), np.float32)
+    line = np.empty(nx + 2 * radius, np.float32)
     for c in range(first, last):
         az, ay, ax = pairs[c, 0, 0], pairs[c, 0, 1], pairs[c, 0, 2]
         bz, by, bx = pairs[c, 1, 0], pairs[c, 1, 1], pairs[c, 1, 2]
-        squares = np.empty((ny, nx), np.float32)
-        rows = np.empty((ny, nx), np.float32)
-        planes = np.empty((high - low, ny, nx), np.float32)
-        for k in range(low, high):
-            for j in range(ny):
-                one = padded[k + az, j + ay, ax : ax + nx]
-                other = padded[k + bz, j + by, bx : bx + nx]
-                line = squares[j]
-                for i in range(nx):
-                    difference = one[i] - other[i]
-                    line[i] = difference * difference
-            _box_means_of_plane(squares, radius, rows, planes[k - low])
         for n in range(count):
-            k = begin + n
             for j in range(ny):
-                target, line = distances[c, n, j], planes[k - low, j]
-                for i in range(nx):
-                    target[i] = line[i]
-                for shift in range(1, radius + 1):
-                    before = planes[max(k - shift, 0) - low, j]
-                    after = planes[min(k + shift, slices - 1) - low, j]
-                    for i in range(nx):
-                        target[i] += before[i] + after[i]
-                for i in range(nx):
-                    target[i] *= share
+                for shift in range(-radius, radius + 1):
+                    k = min(max(begin + n + shift, 0), slices - 1)
+                    one = padded[k + az, j + ay, ax : ax + nx]
+                    other = padded[k + bz, j + by, bx : bx + nx]
+                    _squares(one, other, shift == -radius, rows[j])
+            for j in range(ny):
+                _box_mean(rows, j, radius, share, line, distances[c, n, j])
 
 
 @kernel("float32[:, :, :, ::1]", 0.6)
