@@ -12,10 +12,13 @@ found field u minimises
 
 with P = S weighted by how much of each direction's gradients is shared: the normalised convolution of
 Knutsson and Westin (CVPR 1993), with a tensor for a certainty as in Nagel and Enkelmann, PAMI 8:565, 1986.
+Where brightness steered the registration, its S counts beside MIND's: within an organ it may tell what is
+faint and large, of which MIND's patches show noise alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +27,6 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from GLIDERegLib.core.geometry import Grid, triple
-from GLIDERegLib.core.settings import CHANNELS
 from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 from GLIDERegLib.registration.field import DisplacementField
@@ -37,27 +39,41 @@ from GLIDERegLib.registration.sampling import index_grid, sample, sample_axes
 FEATURE_MM, SMOOTHING_MM = 4.0, 6.0
 # Of a direction's gradients the share that both scans have in common at which it counts as it is, how many
 # times that at most, and the power by which it counts less or more. In lungs (own phantom, median) the share
-# of the weakest direction is 0.6, in the skin 0.08, in even tissue deep within 0.04. The square blurred
-# random_0's lungs.
-SHARED, MOST, POWER = 0.3, 2.0, 4
+# of the weakest direction of MIND is 0.6, in the skin 0.08, in even tissue deep within 0.04. The square
+# blurred random_0's lungs.
+SHARED, MOST, POWER = 0.45, 2.0, 4
+# The same of brightness, whose two channels agree more by chance: of the weakest direction the median of all
+# places is 0.3 on the own phantom, whose organs are even, and 0.8 on textured_31, whose organs are not; and
+# its weight beside MIND's gradients. Chosen on these and random_0, where 0.3 to 0.9 and 30 to 300 were tried.
+BRIGHTNESS_SHARED, BRIGHTNESS_WEIGHT = 0.8, 50.0
 ITERATIONS, TOLERANCE = 150, 1e-3
 # Measured up to voxels of 5 mm; of 8 mm, cells of 16 mm made a registered pair agree less (`test_api.py`).
 COARSEST_MM = 6.0
 CHANNELS_AT_A_TIME = 3  # for memory's sake
 
 
-def continued(field: DisplacementField, direction: Direction, slope_weight: float) -> DisplacementField:
+def continued(
+    field: DisplacementField, direction: Direction, slope_weight: float, brightness: Collection[int] = ()
+) -> DisplacementField:
     """The field (mm, nodes along the axes of a direction's fixed working grid) continued where the
     direction's local features do not tell it; unchanged without them, and on voxels of more than 6 mm.
+
+    brightness: working voxels per feature voxel of the levels that it steered.
     """
     if slope_weight <= 0 or direction.local_features is None or direction.spacing > COARSEST_MM:
         return field
     fixed, moving = direction.local_features
     factor = min(fixed.packed, key=lambda f: abs(f * direction.spacing - FEATURE_MM))
-    shared, own = structure(fixed.packed[factor], moving.packed[factor], field, direction.fixed.grid)
+    pair = fixed.packed[factor], moving.packed[factor]
+    shared, own = structure(*pair, field, direction.fixed.grid)
     cells = _cell_grid(direction.fixed.grid, 2 * factor, triple(shared.shape[1:]))
     sigma = SMOOTHING_MM / cells.spacing[0]
-    certainty = precision(_smooth(shared, sigma), _smooth(own, sigma)) * (2 / cells.spacing[0]) ** 2
+    certainty = precision(_smooth(shared, sigma), _smooth(own, sigma))
+    if factor in brightness:
+        shared, own = structure(*pair, field, direction.fixed.grid, of_brightness=True)
+        told = precision(_smooth(shared, sigma), _smooth(own, sigma), BRIGHTNESS_SHARED)
+        certainty += BRIGHTNESS_WEIGHT * told
+    certainty *= (2 / cells.spacing[0]) ** 2
     axes = field.grid.axes.astype(np.float32)
     found = _read(np.moveaxis(field.vectors @ axes, -1, 0), field.grid, cells)
     change = least_slope(found, certainty, slope_weight / cells.spacing[0] ** 2) - found
@@ -67,12 +83,17 @@ def continued(field: DisplacementField, direction: Direction, slope_weight: floa
 
 
 def structure(
-    fixed: PackedFeatures, moving: PackedFeatures, field: DisplacementField, grid: Grid
+    fixed: PackedFeatures,
+    moving: PackedFeatures,
+    field: DisplacementField,
+    grid: Grid,
+    of_brightness: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Of cells of two feature voxels the mean products of both images' gradients, xx, yy, zz, xy, xz and yz,
     per squared feature voxel: the shared ones S (6, Z, Y, X), and each image's own (2, 6, Z, Y, X).
 
-    grid: the fixed image's working voxels, on which the field (mm) is read.
+    grid: the fixed image's working voxels, on which the field (mm) is read. of_brightness: of the further
+    channels, normalised intensities, instead of MIND's.
     """
     factor, device = fixed.factor, fixed.data.device
     shape = triple(fixed.data.shape[:3])
@@ -81,13 +102,16 @@ def structure(
     offset = torch.tensor(moving.offset) - torch.tensor(fixed.offset)
     position = (index_grid(shape) + u / at.spacing[0] - offset.view(3, 1, 1, 1)).to(device)
     last = torch.tensor(moving.data.shape[2::-1], device=device).view(3, 1, 1, 1) - 1
-    usable = ((position >= 0) & (position <= last)).all(dim=0) & fixed.usable()
-    usable &= sample(moving.usable().float()[None], position)[0] > 0.99
+    told = [image.usable() & image.known() if of_brightness else image.usable() for image in (fixed, moving)]
+    usable = ((position >= 0) & (position <= last)).all(dim=0) & told[0]
+    usable &= sample(told[1].float()[None], position)[0] > 0.99
     # A gradient needs its neighbours.
     usable = ~grown(~usable, 1)
-    fixed_values, moving_values = fixed.values(), moving.values()
+    fixed_values, moving_values = (
+        image.further() if of_brightness else image.values() for image in (fixed, moving)
+    )
     found = []
-    for first in range(0, CHANNELS, CHANNELS_AT_A_TIME):
+    for first in range(0, len(fixed_values), CHANNELS_AT_A_TIME):
         part = slice(first, first + CHANNELS_AT_A_TIME)
         here = _gradients(fixed_values[part]).mul_(usable)
         there = _gradients(sample(moving_values[part], position)).mul_(usable)
@@ -118,15 +142,15 @@ def _gradients(values: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def precision(shared: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+def precision(shared: torch.Tensor, own: torch.Tensor, whole: float = SHARED) -> torch.Tensor:
     """P (6, Z, Y, X): the shared structure, its eigenvalues not negative and weighted by a power of the share
-    that they are of both images' own structure in their directions.
+    that they are of both images' own structure in their directions. whole: the share that counts as it is.
     """
     values, vectors = torch.linalg.eigh(_matrices(shared))
     values = values.clamp(min=0)
     along = [torch.einsum("nij,nik,nkj->nj", vectors, _matrices(o), vectors).clamp(min=0) for o in own]
     share = values / (along[0] * along[1]).sqrt().clamp(min=1e-12)
-    values = values * (share / SHARED).clamp(max=MOST) ** POWER
+    values = values * (share / whole).clamp(max=MOST) ** POWER
     matrices = (vectors * values[:, None]) @ vectors.transpose(1, 2)
     return torch.stack([matrices[:, i, j].view(shared.shape[1:]) for i, j in _PAIRS])
 

@@ -41,7 +41,7 @@ def optimise_both(
     stages: Stages,
     initial: list[tuple[torch.Tensor, int]],
     complete: Callable[[DisplacementField], DisplacementField],
-    uses: list[intensity.Use],
+    uses: list[dict[int, intensity.Use]],
 ) -> list[DisplacementField]:
     """The field of each direction, or of the first alone where the user wants no more; previews show the
     first.
@@ -49,7 +49,8 @@ def optimise_both(
     initial: of each direction its initial displacement (3, Z, Y, X) in voxels at cells, and their size in
     voxels. complete: makes such a field the map that a preview shows. Between levels the two directions are
     made inverse to each other: a false match of the one seldom is one of the other, and pulls half as far at
-    the next level. uses: takes what each direction did with intensities, where they were asked for.
+    the next level. uses: takes what each direction did with intensities, where they were asked for, by the
+    levels' working voxels per feature voxel.
     """
     runs = [
         Optimisation(direction, settings, stages, *field, complete if number == 0 else None)
@@ -65,7 +66,7 @@ def optimise_both(
             done += level.iterations
             if stages.ending:
                 return [runs[0].result()]
-    uses += [run.use for run in runs if run.use is not None]
+    uses += [run.uses for run in runs if run.uses]
     return [run.result() for run in runs]
 
 
@@ -120,8 +121,8 @@ class Optimisation:
         if settings.reduction == "dynamic" and direction.order == (0, 1) and direction.global_features:
             self._vae = CoOptimisedVae(direction.global_features, settings)
         self._refined = False
-        # Of the last level, once it has begun; None where intensities were not asked for.
-        self.use: intensity.Use | None = None
+        # By the working voxels per feature voxel of the levels begun; empty where they were not asked for.
+        self.uses: dict[int, intensity.Use] = {}
 
     def level(self, level: Level, step: Callable[[float], None]) -> None:
         """Refines the field on one level's nodes."""
@@ -130,7 +131,9 @@ class Optimisation:
         grid = ControlGrid(direction.fixed.array.shape, level.node_spacing)
         coefficients = to_coefficients(self.field, self._first, self.spacing, grid)
         terms = _terms(direction, settings, level)
-        terms, self.use = _with_intensity(terms, direction, settings, grid, coefficients)
+        terms, use = _with_intensity(terms, direction, settings, grid, coefficients)
+        if use is not None:
+            self.uses[level.feature_factor] = use
         # The coarser the voxels, the less they tell against what is expected of any motion.
         bending_weight = settings.bending_weight * max(1.0, direction.spacing / RESOLUTION_MM)
         backend = backend_for(self.field.device)

@@ -85,20 +85,22 @@ def register_pair(
         displacements, global_helps = initial_displacements(directions, settings, stages.step, warnings)
     if not global_helps:
         directions = [replace(direction, global_features=None) for direction in directions]
-    uses: list[intensity.Use] = []
+    uses: list[dict[int, intensity.Use]] = []
     with stages.stage("refinement"):
         fields = optimise_both(
             directions, settings, stages, displacements, lambda field: with_initial(field, initial), uses
         )
         # A second direction that ended early would only spoil the first.
         alone = not settings.symmetric or stages.ending
-        field = continued(fields[0], directions[0], settings.slope_weight) if alone else fields[0]
+        slopes = directions[0], settings.slope_weight, intensity.steered(uses)
+        field = continued(fields[0], *slopes) if alone else fields[0]
     if not alone:
         with stages.stage("symmetry"):
-            field = continued(averaged(*fields), directions[0], settings.slope_weight)
-    warnings += filter(None, [intensity.note(uses)])
+            field = continued(averaged(*fields), *slopes)
+    last = tuple(use[settings.levels[-1].feature_factor] for use in uses)
+    warnings += filter(None, [intensity.note(last)])
     whole = with_initial(field.faded(), initial)
-    return Outcome(whole, initial, spacing, warnings, stages.ending, tuple(uses))
+    return Outcome(whole, initial, spacing, warnings, stages.ending, last)
 
 
 def _await_kernels(stages: Stages, device: torch.device) -> None:

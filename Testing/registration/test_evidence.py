@@ -13,7 +13,7 @@ from GLIDERegLib.core.geometry import Grid
 from GLIDERegLib.registration.direction import Direction
 from GLIDERegLib.registration.evidence import continued, least_slope, precision, structure
 from GLIDERegLib.registration.features.local_features import LocalFeatures
-from GLIDERegLib.registration.features.pooled_features import PackedFeatures, PooledFeatures
+from GLIDERegLib.registration.features.pooled_features import FURTHER, KNOWN, PackedFeatures, PooledFeatures
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.working_grid import Prepared
 
@@ -109,10 +109,10 @@ class TestStructure:
         own = torch.zeros(2, 6, 1, 1, 4)
         own[:, :3] = 1.0
         shared = torch.zeros(6, 1, 1, 4)
-        shared[0] = torch.tensor([0.3, 0.15, 0.9, -0.5])
-        found = precision(shared, own)
-        # Of what is shared, the fourth power of share / 0.3, sixteen times at most.
-        expected = torch.tensor([0.3, 0.15 / 16, 0.9 * 16, 0.0])
+        shared[0] = torch.tensor([0.4, 0.2, 0.9, -0.5])
+        found = precision(shared, own, 0.4)
+        # Of what is shared, the fourth power of share / 0.4, sixteen times at most.
+        expected = torch.tensor([0.4, 0.2 / 16, 0.9 * 16, 0.0])
         torch.testing.assert_close(found[0, 0, 0], expected, atol=1e-5, rtol=1e-4)
         assert float(found[1:].abs().max()) < 1e-5
 
@@ -145,6 +145,27 @@ def test_a_field_is_mended_where_scans_hold_noise_and_stays_where_they_agree():
     assert error(before, core) > 4.0 and error(after, core) < 0.6 * error(before, core)
     outside = ~ndimage.binary_dilation(even, iterations=4)
     assert error(after, outside) < 0.1
+
+
+def test_what_brightness_alone_tells_stays_where_it_steered():
+    """A field found right, with a bump that MIND, noise in both scans, does not tell."""
+    z, y, x = np.meshgrid(*(np.linspace(-2, 2, n) for n in SHAPE), indexing="ij")
+    found = field(4 * np.exp(-(x**2) - y**2 - z**2)[..., None] * np.array([1.0, 0.0, 0.0]))
+    texture = features(12)[:2].numpy()
+    places = np.indices(SHAPE).astype(float)
+    # The moving image m with m(x + u(x)) = f(x), to first order in u: the bump is wide.
+    places[2] -= found.vectors[..., 0] / MM
+    moved = np.stack([ndimage.map_coordinates(image, places, order=3, mode="wrap") for image in texture])
+    pair = direction(features(10), features(11))
+    for image, values in zip(pair.local_features, (texture, moved), strict=True):
+        voxels = image.packed[1].data
+        voxels[..., FURTHER:KNOWN] = torch.from_numpy(np.moveaxis(values, 0, -1).clip(0, 1) * 255).round()
+        voxels[..., KNOWN] = 255
+    change = [
+        np.abs(continued(found, pair, 0.05, steered).vectors - found.vectors).max() for steered in ((), {1})
+    ]
+    assert change[0] > 2.0
+    assert change[1] < 0.5
 
 
 def test_without_a_weight_or_local_features_or_on_large_voxels_nothing_changes():

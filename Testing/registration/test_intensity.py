@@ -23,6 +23,7 @@ from GLIDERegLib.registration.features.intensity import (
     normalised_intensities,
     note,
     packed_weight,
+    steered,
 )
 from GLIDERegLib.registration.features.pooled_features import PackedFeatures
 from GLIDERegLib.registration.features.scale_agreement import LEAST_AGREEMENT, scale_agreement
@@ -289,3 +290,10 @@ def test_what_left_intensities_out_is_told_with_its_figure():
     told = note([used, nonlinear])
     assert "in one of the two directions" in told and "explains 27 % more" in told and "at most 5 %" in told
     assert "tissues alike (correlation 0.12, at" in note([unlike]) and "directions" not in note([unlike])
+
+
+def test_levels_count_as_steered_where_both_directions_were():
+    used, left = Use(0.5, 0.8), Use(0.0, 0.1)
+    assert steered([]) == set()
+    assert steered([{4: used, 2: used, 1: left}]) == {4, 2}
+    assert steered([{4: used, 2: used, 1: left}, {4: left, 2: used, 1: used}]) == {2}

@@ -10,7 +10,7 @@ tells finer structures apart.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +91,13 @@ def note(uses: Sequence[Use]) -> str:
             f"{100 * (1 - LEAST_AGREEMENT):.0f} % may be)"
         )
     return f"Brightness did not steer the registration{where}, MIND alone did: {reason}."
+
+
+def steered(uses: Sequence[Mapping[int, Use]]) -> set[int]:
+    """Working voxels per feature voxel of the levels that intensities steered in every direction; uses: of
+    each direction, by that number.
+    """
+    return {factor for use in uses for factor in use if all(u[factor].share > 0 for u in uses)}
 
 
 class Seen(NamedTuple):
