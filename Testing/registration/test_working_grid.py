@@ -240,9 +240,9 @@ class TestMasks:
             prepare_alone(ramp_volume(PLAIN), PLAIN, np.ones((18, 24, 19), bool), "fixed")
 
 
-@pytest.mark.parametrize("measured", [None, (slice(0, 9), slice(3, 14), slice(2, 15))])
+@pytest.mark.parametrize("measured", [None, (slice(0, 13), slice(3, 18), slice(2, 19))])
 def test_usable_voxels_keep_off_what_was_not_measured_as_far_as_a_descriptor_reaches(measured):
-    valid = np.ones((12, 14, 15), bool)
+    valid = np.ones((16, 18, 19), bool)
     if measured:
         valid = np.zeros_like(valid)
         valid[measured] = True
