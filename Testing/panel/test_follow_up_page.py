@@ -95,6 +95,20 @@ def test_the_button_says_what_is_missing(slicerHost, fake, page, plain):
         ["2023-02-28", "First"],
     ]
     assert ui.followUpStartButton.enabled
+    node.followUpScan = plain("Third", seed=3)
+    ui.followUpDateEdit.text = "2999-02-28"
+    ui.followUpAddButton.click()
+    assert not ui.followUpStartButton.enabled and "2999-02-28 is yet to come" in ui.followUpMessageLabel.text
+
+
+def test_marks_beyond_their_scan_stop_before_anything_is_registered(slicerHost, fake, page, dated):
+    module, made = page()
+    ui = made.ui
+    dated[DAYS[0]][1].AddControlPoint([900.0, 0.0, 0.0], "far")
+    listed(module, made, dated)
+    ui.followUpStartButton.click()
+    assert not module.logic.busy and not ui.followUpStartButton.isHidden()
+    assert "Marks of 2022-03-10 lie outside its scan: far" in ui.followUpMessageLabel.text
 
 
 def test_the_frames_of_a_sequence_are_scans_dated_by_dicom_or_by_their_index(slicerHost, fake, page, plain):

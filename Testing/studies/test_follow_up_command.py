@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from GLIDERegLib.evaluation.follow_up.scans import read_scans
 from GLIDERegLib.evaluation.measuring import measure_nodule
 from GLIDERegLib.evaluation.phantom import make_phantom
 from GLIDERegLib.files.points import PointSet, write_points
@@ -134,6 +136,44 @@ def test_nodules_that_doubled_are_told_so_and_the_warp_leaves_the_prior_its_size
         place = [float(current[f"{axis}_lps_mm"]) for axis in "xyz"]
         warped = read_volume(out / "registrations" / f"{DAYS[0]}_to_{DAYS[2]}" / "warped.nii.gz", "warped")
         assert measure_nodule(warped, place).volume_mm3 == pytest.approx(float(prior["volume_mm3"]), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("not in HU", "The values of the scan of 2022-03-10 are not Hounsfield units"),
+        ("marks in RAS", "inside it where they are meant in RAS"),
+        ("no marks", "No nodule is marked in any of the scans"),
+        ("no openpyxl", "A workbook needs the package openpyxl"),
+    ],
+)
+def test_what_would_fail_at_the_end_stops_before_anything_is_registered(
+    glidereg, study, tmp_path, monkeypatch, fault, said
+):
+    scans = dict(zip(DAYS, read_scans(study[0]), strict=True))
+    first, last = scans[DAYS[0]], scans[DAYS[2]]
+    image, points, options = first.path, tmp_path / "points.csv", ["--nodules-as-tissue"]
+    marks = first.marks()
+    write_points(PointSet(marks.labels, marks.points), points)
+    if fault == "not in HU":
+        volume = read_volume(image, "scan")
+        image = tmp_path / "shifted.nii.gz"
+        write_volume(replace(volume, array=volume.array + 1024), image)
+    elif fault == "marks in RAS":
+        volume = read_volume(image, "scan")
+        origin = tuple((np.asarray(volume.grid.origin) + (500, 500, 0)).tolist())
+        image = tmp_path / "elsewhere.nii.gz"
+        write_volume(replace(volume, grid=replace(volume.grid, origin=origin)), image)
+        there = (marks.points + (500, 500, 0)) * (-1, -1, 1)
+        write_points(PointSet(marks.labels, there), points)
+    elif fault == "no openpyxl":
+        monkeypatch.setitem(sys.modules, "openpyxl", None)
+        options.append("--xlsx")
+    points = "" if fault == "no marks" else points
+    lines = ["scan,date,points", f"{image},{DAYS[0]},{points}", f"{last.path},{DAYS[2]},"]
+    (tmp_path / "scans.csv").write_text("\n".join(lines) + "\n")
+    status, output, errors = glidereg("follow-up", tmp_path / "scans.csv", "-o", tmp_path / "out", *options)
+    assert status != 0 and said in errors and not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")

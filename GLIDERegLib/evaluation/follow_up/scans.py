@@ -54,7 +54,7 @@ def read_scans(path: Path) -> list[DatedScan]:
     """The scans of a list, in order of their dates.
 
     Raises InputError, naming the line, for a file that is missing, a date that cannot be read or is not
-    known, two scans of one date, and fewer than two scans.
+    known or is yet to come, two scans of one date, one scan of two dates, and fewer than two scans.
     """
     path = Path(path)
     scans: dict[date, DatedScan] = {}
@@ -62,7 +62,15 @@ def read_scans(path: Path) -> list[DatedScan]:
         scan = _scan(row, path.parent, f"line {number} of '{path}'")
         if scan.day in scans:
             raise InputError(
-                f"Two scans of '{path}' are of {scan.day}", "Give one scan a date.", code="scan-dates"
+                f"Two scans of '{path}' are of {scan.day}",
+                "Keep one of them: no growth shows between two scans of one day.",
+                code="scan-dates",
+            )
+        if scan.path.resolve() in (other.path.resolve() for other in scans.values()):
+            raise InputError(
+                f"Line {number} of '{path}' names a scan that an earlier line gives another date",
+                "Name each date's own scan.",
+                code="scan-dates",
             )
         scans[scan.day] = scan
     if len(scans) < 2:
@@ -98,4 +106,6 @@ def _scan(row: dict[str, str], folder: Path, where: str) -> DatedScan:
     except ValueError:
         fault = f"'{given}' under date in {where} is no date" if given else f"The scan in {where} has no date"
         raise InputError(fault, "Write it as 2024-03-10.", code="scan-dates") from None
+    if day > date.today():
+        raise InputError(f"The date {day} in {where} is yet to come", "Correct it.", code="scan-dates")
     return DatedScan(scan, day, points, searched in YES, patient, stated if stated != given else "")

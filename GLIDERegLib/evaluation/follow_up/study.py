@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from GLIDERegLib.core.ct import is_ct
 from GLIDERegLib.core.errors import InputError
 from GLIDERegLib.core.geometry import Volume
 from GLIDERegLib.evaluation.follow_up.identity import Place, follow
@@ -81,9 +82,9 @@ def study_steps(
 
     links: by the numbers (fixed, moving) of two scans: that of the reference and each other scan, and those
     of `steps_to` where the identity is to be checked by the way over every date. measure: of a volume and a
-    point (3), LPS mm. Raises InputError for points that cannot be read or lie outside their scan.
+    point (3), LPS mm. Raises InputError as `usable_marks`.
     """
-    marked = [_inside(scan.marks(), volume, scan) for scan, volume in zip(scans, volumes, strict=True)]
+    marked = [usable_marks(scan, volume) for scan, volume in zip(scans, volumes, strict=True)]
     total, done = 2 * sum(map(len, marked)) + 1, 0
     places: list[list[Place]] = [[] for _ in scans]
     marks: list[list[Mark]] = [[] for _ in scans]
@@ -160,16 +161,29 @@ def _with_steps(doubt: str, apart: float | None) -> str:
     return "; ".join(filter(None, [doubt, text]))
 
 
-def _inside(points: PointSet, volume: Volume, scan: DatedScan) -> PointSet:
-    outside = [
-        label
-        for label, inside in zip(points.labels, volume.grid.contains(points.points), strict=True)
-        if not inside
-    ]
-    if outside:
+def usable_marks(scan: DatedScan, volume: Volume) -> PointSet:
+    """The marks of a scan, of which each can be looked at in its volume.
+
+    Raises InputError as `DatedScan.marks`, for marks outside the volume, and for values that are not HU.
+    """
+    marks = scan.marks()
+    if not len(marks):
+        return marks
+    if not is_ct(volume):
+        raise InputError(
+            f"The values of the scan of {scan.name} are not Hounsfield units, by which nodules are measured.",
+            "Give the CT scan as it was reconstructed, or no marks of it.",
+            code="not-hounsfield",
+        )
+    inside = volume.grid.contains(marks.points)
+    if not inside.all():
+        from GLIDERegLib.evaluation.doubts import OUTSIDE_SHARE, outside_doubt
+
+        outside = [name for name, held in zip(marks.names, inside, strict=True) if not held]
         raise InputError(
             f"Marks of {scan.name} lie outside its scan: {', '.join(outside)}",
-            "Check that the points are of that scan, and their coordinate system.",
+            outside_doubt(marks.points, volume.grid, scan.name, OUTSIDE_SHARE)
+            or "Check that the points are of that scan, and their coordinate system.",
             code="points",
         )
-    return points
+    return marks

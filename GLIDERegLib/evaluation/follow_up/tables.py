@@ -6,11 +6,14 @@ import csv
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from GLIDERegLib.core.errors import DependencyError
 from GLIDERegLib.evaluation.follow_up.rows import NOT_MEASURED, Cell, Nodule
 from GLIDERegLib.evaluation.growth import UNITS, VOLUME
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 CELLS = (
     "nodule",
@@ -118,15 +121,20 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def write_workbook(path: Path, nodules: Sequence[Nodule], days: Sequence[date]) -> None:
-    """Writes all three tables as one XLSX. Raises DependencyError where openpyxl is not installed."""
+def new_workbook() -> Workbook:
+    """Raises DependencyError where openpyxl is not installed."""
     try:
         from openpyxl import Workbook
     except ImportError as error:
         raise DependencyError(
             "A workbook needs the package openpyxl", "Install it.", code="package-openpyxl"
         ) from error
-    book = Workbook()
+    return Workbook()
+
+
+def write_workbook(path: Path, nodules: Sequence[Nodule], days: Sequence[date]) -> None:
+    """Writes all three tables as one XLSX. Raises DependencyError where openpyxl is not installed."""
+    book = new_workbook()
     book.remove(book.active)
     grid = grid_rows(nodules, days)
     tables = {

@@ -16,7 +16,7 @@ from typing import Any
 import slicer
 
 from GLIDERegLib.core.errors import GlideRegError, InputError
-from GLIDERegLib.evaluation.follow_up.study import Study, study_steps
+from GLIDERegLib.evaluation.follow_up.study import Study, study_steps, usable_marks
 from GLIDERegLib.scene.follow_up.links import linkOf, transformBetween
 from GLIDERegLib.scene.follow_up.measuring import ScanMeasuring
 from GLIDERegLib.scene.follow_up.scans import SceneScan, scansProblem
@@ -98,13 +98,15 @@ class FollowUp:
         """Starts with the first scan that no transform of the scene registers to the reference yet.
 
         scans: in order of time. reference: number of the one that stays. anyPatient: go on though they are of
-        different patients. keepNodules: see `Inputs`. Raises InputError for scans that cannot be followed and
-        while a run is active.
+        different patients. keepNodules: see `Inputs`. Raises InputError for scans or marks that cannot be
+        followed and while a run is active.
         """
         if self.active or self._registration.active:
             raise InputError("A registration is running already; cancel it or wait for its end.")
         if problem := scansProblem(scans, anyPatient):
             raise InputError(problem)
+        for scan in scans:
+            usable_marks(scan, scan.read())
         self._forget()
         self._scans, self._reference = list(scans), reference
         self._settings, self._temporaryFolder = settings, temporaryFolder

@@ -117,7 +117,9 @@ def scansProblem(scans: Sequence[SceneScan], anyPatient: bool = False) -> str | 
         return "Add at least two scans with their dates."
     days = [scan.day for scan in scans]
     if twice := sorted({scan.name for scan in scans if days.count(scan.day) > 1}):
-        return f"Two scans are of {twice[0]}: give each date one scan."
+        return f"Two scans are of {twice[0]}: keep one, since no growth shows between two scans of one day."
+    if max(days) > date.today():
+        return f"The date {max(days)} is yet to come: correct it."
     for scan in scans:
         if problem := volumeProblem(scan.volume):
             return problem

@@ -69,8 +69,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(mismatch, hint, code="different-patients")
     given = [options.scans, *(file for scan in scans for file in (scan.path, scan.points) if file)]
     refuse_overwriting(given, [folder, *(folder / name for name in (NODULES, GROWTH, PAGE, WORKBOOK))])
-    for scan in scans:
-        scan.marks()  # what cannot be read stops before hours of registration
+    _refuse_what_would_fail_at_the_end(scans, options.xlsx)
     pairs = {(reference, n): None for n in range(len(scans)) if n != reference}
     if options.by_steps:
         pairs |= {step: None for n in range(len(scans)) for step in steps_to(reference, n)}
@@ -98,6 +97,21 @@ def run(options: argparse.Namespace) -> None:
         nodules, marked, dates = (counted(number, what) for number, what in found)
         print(f"{nodules}, {marked} in {dates}; report in {folder / PAGE}")
         print_warnings(warnings)
+
+
+def _refuse_what_would_fail_at_the_end(scans: Sequence[DatedScan], workbook: bool) -> None:
+    """Raises what measuring the marks or writing a workbook would raise after hours of registering."""
+    from GLIDERegLib.evaluation.follow_up.study import usable_marks
+    from GLIDERegLib.evaluation.follow_up.tables import new_workbook
+    from GLIDERegLib.files.volumes import read_volume
+
+    if workbook:
+        new_workbook()
+    marked = [len(usable_marks(scan, read_volume(scan.path, f"{scan.name} scan"))) for scan in scans]
+    if not any(marked):
+        raise InputError(
+            "No nodule is marked in any of the scans", "Name a points file for at least one.", code="points"
+        )
 
 
 def _register(
