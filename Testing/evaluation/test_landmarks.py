@@ -38,7 +38,7 @@ def regions(phantom):
 
 @pytest.fixture(scope="module")
 def landmarks(phantom, regions):
-    return find_landmarks(phantom.fixed, phantom.moving, 120, regions)
+    return find_landmarks(phantom.fixed, phantom.moving, 80, regions)
 
 
 def wrong_by(phantom, landmarks, centre, size_mm, width_mm, rng):
