@@ -47,10 +47,12 @@ def _lane_terms(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, w
 
 
 @inlined_sum
-def _lane_sums(m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, lane_weight):
-    """`_lane_terms` summed over the channels."""
+def _lane_sums(first, m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, lane_weight):
+    """`_lane_terms` summed over half of the channels, from the first on: of all, numbers would not fit the
+    registers.
+    """
     e = gx = gy = gz = np.float32(0.0)
-    for c in range(LANES):
+    for c in range(first, first + LANES // 2):
         value, along_x, along_y, along_z = _lane_terms(
             m000[c],
             m001[c],
@@ -151,15 +153,19 @@ def _ssd_slices(
                 known = fixed[z, y, x, KNOWN] & m000[KNOWN] & m001[KNOWN] & m010[KNOWN] & m011[KNOWN]
                 known &= m100[KNOWN] & m101[KNOWN] & m110[KNOWN] & m111[KNOWN]
                 lanes = lane_weight[1 if known != 0 else 0]
+                f = fixed[z, y, x]
                 e, gx, gy, gz = _lane_sums(
-                    m000, m001, m010, m011, m100, m101, m110, m111, fixed[z, y, x], tx, ty, tz, lanes
+                    0, m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, lanes
+                )
+                further = _lane_sums(
+                    LANES // 2, m000, m001, m010, m011, m100, m101, m110, m111, f, tx, ty, tz, lanes
                 )
                 w = np.float32(fixed[z, y, x, VALID]) * unit
                 factor = np.float32(2.0) * unit * unit * scale * w
-                slice_energy += e * unit * unit * w
+                slice_energy += (e + further[0]) * unit * unit * w
                 slice_weight += w
-                gradient[0, k, j, i] = gx * factor
-                gradient[1, k, j, i] = gy * factor
-                gradient[2, k, j, i] = gz * factor
+                gradient[0, k, j, i] = (gx + further[1]) * factor
+                gradient[1, k, j, i] = (gy + further[2]) * factor
+                gradient[2, k, j, i] = (gz + further[3]) * factor
         energy[k] = slice_energy
         weights[k] = slice_weight

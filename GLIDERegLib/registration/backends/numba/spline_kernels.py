@@ -225,12 +225,9 @@ def _bending_planes(
                 _outer_row(field, k, j, second_z, second_y, first_z, first_y, values, mixed)
             line = field[k, j]
             for i in range(2, nx - 2):
-                values[i] += (
-                    (line[i - 2] + line[i + 2])
-                    - np.float32(4.0) * (line[i - 1] + line[i + 1])
-                    + np.float32(6.0) * line[i]
-                    + two * (two * mixed[i] - mixed[i - 1] - mixed[i + 1])
-                )
+                along = (line[i - 2] + line[i + 2]) - np.float32(4.0) * (line[i - 1] + line[i + 1])
+                across = two * mixed[i] - (mixed[i - 1] + mixed[i + 1])
+                values[i] = scale * (values[i] + along + np.float32(6.0) * line[i] + two * across)
             for i in (0, 1, nx - 2, nx - 1):
                 for d in range(-2, 3):
                     if second_x[i, d + 2] != 0.0:
@@ -238,9 +235,8 @@ def _bending_planes(
                 for d in range(-1, 2):
                     if first_x[i, d + 1] != 0.0:
                         values[i] += two * first_x[i, d + 1] * mixed[i + d]
-            total += _dot(values, line)
-            for i in range(nx):
                 values[i] *= scale
+            total += _dot(values, line)
         dots[row] = total
 
 
@@ -260,4 +256,4 @@ class BendingEnergy:
         # The rows of the gradient are twice the quadratic form's.
         scale = np.float32(2 * weight)
         _bending_planes(len(dots), field, *self._second, *self._first, scale, out, dots)
-        return weight * float(dots.sum()), out
+        return float(dots.sum()) / 2, out
