@@ -239,11 +239,13 @@ def _at(
     known = ((index >= 0) & (index <= last)).all(dim=0)
     low = index.clamp(min=0).minimum((last - 1).clamp(min=0)).long()
     values = torch.zeros((2, index.shape[1]), device=position.device)
+    height, width = image.data.shape[1:3]
+    voxels = image.data.view(-1, image.data.shape[3])
     for corner in itertools.product((0, 1), repeat=3):
         step = torch.tensor(corner, device=position.device)[:, None]
         share = (1 - (index - low - step).abs()).clamp(min=0).prod(dim=0)
         x, y, z = (low + step).minimum(last)
-        voxel = image.data[z, y, x]
+        voxel = voxels.index_select(0, (z * height + y) * width + x)
         values += share * voxel[:, FURTHER:KNOWN].T.float() / 255
         known &= (voxel[:, CHANNELS] > 0) & (voxel[:, KNOWN] > 0) | (share == 0)
     return values, known
