@@ -168,7 +168,7 @@ def test_what_is_cut_off_by_the_scans_edge_has_no_number():
     assert not measure_nodule(scan, (20, 20, 2)).measured
 
 
-@pytest.mark.parametrize("filled", [-2048, -1024, -1000])
+@pytest.mark.parametrize("filled", [-2048, -1024, 0])
 def test_a_nodule_that_the_field_of_view_cuts_off_has_no_number(isolated, filled):
     grid = isolated.volume.grid
     middle = int(grid.to_index(isolated.center_mm)[0])

@@ -119,12 +119,15 @@ def cut(volume: Volume, point_mm: np.ndarray, cube_mm: float) -> Patch:
 
 
 def not_measured(values: np.ndarray) -> np.ndarray:
-    """Bool (z, y, x) of HU: voxels that were filled in, by values that no tissue has or by one exact value of
-    air throughout 3 x 3 x 3 voxels, where a scanner's noise leaves none.
+    """Bool (z, y, x) of HU: voxels that were filled in: values that no tissue has, or one exact value of
+    air or of 0 (as resampling fills) throughout 3 x 3 x 3 voxels, where a scanner's noise leaves none.
     """
+    usual = (values <= AIR_LEVEL_HU) | (values == 0)
+    if not usual.any():
+        return usual
     highest = ndimage.maximum_filter(values, 3, mode="nearest")
-    even = (highest == ndimage.minimum_filter(values, 3, mode="nearest")) & (highest <= AIR_LEVEL_HU)
-    filled = ndimage.binary_dilation(even, np.ones((3, 3, 3))) & (values <= AIR_LEVEL_HU)
+    even = usual & (highest == ndimage.minimum_filter(values, 3, mode="nearest"))
+    filled = ndimage.binary_dilation(even, np.ones((3, 3, 3))) & usual
     return filled | (values < OUTSIDE_FIELD_OF_VIEW_HU)
 
 
