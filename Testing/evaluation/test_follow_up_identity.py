@@ -102,6 +102,17 @@ def test_two_marks_as_likely_are_told():
     assert len(tracks) == 2 and "fits about as well" in tracks[0].doubts[1][0]
 
 
+@pytest.mark.parametrize(("away", "told"), [(4.0, False), (7.0, True)])
+def test_a_neighbour_marked_in_place_of_a_nodule_is_told(away, told):
+    # Never marked together, nothing else tells that the second is another nodule.
+    (track,) = follow([places([(0, 0, 0)]), places([(away, 0, 0)])])
+    assert track.marks == {0: 0, 1: 0}
+    assert (
+        track.doubts.get(1) == ["lies 7.0 mm from where it was expected, as fewer than 1 in 100 do"]
+    ) == told
+    assert bool(track.doubts) == told
+
+
 def test_two_nodules_that_could_be_exchanged_name_each_other():
     tracks = follow([places([(0, 0, 0), (2, 0, 0)]), places([(0.5, 0, 0), (1.5, 0, 0)])])
     assert "might as well be nodule 2, 2.0 mm away" in tracks[0].doubts[1]

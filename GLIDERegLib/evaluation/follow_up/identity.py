@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 # Quantiles of the chi-squared distribution with 3 degrees of freedom.
-CHI2_95, CHI2_999 = 7.815, 16.266
+CHI2_95, CHI2_99, CHI2_999 = 7.815, 11.345, 16.266
 # A mark anywhere in a nodule of 6 mm, the smallest that Fleischner 2017 follows, is this near to its centre.
 MARK_MM = 3.0
 # Another assignment less likely than 1 in 20 is no longer a doubt: 2 ln 20.
@@ -85,7 +85,7 @@ def follow(dates: Sequence[Sequence[Place]], names: Sequence[str] = ()) -> list[
         costs = _costs(tracks, places)
         pairs = dict(assign(costs))
         for track in pairs:
-            _note_rivals(tracks, costs, pairs, track, date)
+            _note_rivals(tracks, places, costs, pairs, track, date)
         for track, row in pairs.items():
             tracks[track].add(date, row, places[row])
         for row in sorted(set(range(len(places))) - set(pairs.values())):
@@ -121,12 +121,20 @@ def _costs(tracks: Sequence[Track], places: Sequence[Place]) -> np.ndarray:
 
 
 def _note_rivals(
-    tracks: Sequence[Track], costs: np.ndarray, pairs: dict[int, int], track: int, date: int
+    tracks: Sequence[Track],
+    places: Sequence[Place],
+    costs: np.ndarray,
+    pairs: dict[int, int],
+    track: int,
+    date: int,
 ) -> None:
     """Notes which other nodule might own the mark that a nodule was given, or which other mark might be the
-    nodule's, about as likely.
+    nodule's, about as likely; and a mark so far off that it may be of one that nobody marked before.
     """
     row, doubts = pairs[track], []
+    if costs[track, row] > CHI2_99:
+        away = math.sqrt(costs[track, row] * (tracks[track].variance + places[row].variance))
+        doubts.append(f"lies {away:.1f} mm from where it was expected, as fewer than 1 in 100 do")
     for other in set(range(len(tracks))) - {track}:
         theirs = pairs.get(other)
         present = costs[track, row] + (CHI2_999 if theirs is None else costs[other, theirs])
