@@ -68,7 +68,8 @@ class Growth:
     change, low, high: of a diameter in mm, of a volume in per cent, with the 95 % interval. doubling_days:
     volume doubling time, None where no time is known, the interval spans no change, or the volume (of a
     diameter: its sphere's) grew by less than VOLUME_CHANGE_PERCENT; doubling_low, doubling_high: its 95 %
-    interval. words: the same for a reader, with the rules that apply to the change as it is shown.
+    interval. All intervals come from the error of measuring in these two scans. words: the same for a reader,
+    with the rules that apply to the change as it is shown, and what repeated scans leave of a doubling time.
     """
 
     quantity: str
@@ -194,14 +195,42 @@ def _of_volumes(earlier: Size, later: Size, days: float | None) -> Growth:
         words.append(f"less than {limit}, by which two scans of an unchanged solid nodule may differ ({BTS})")
     words += _doubling_words(times, "")
     doubling, fastest, slowest = times or NO_TIME
-    if fastest is not None and slowest is not None:
-        if fastest <= SHORT_DOUBLING_DAYS < slowest:
-            side = "by its interval perhaps within"
+    if fastest is not None and slowest is not None and days is not None:
+        if source == MEASUREMENT:
+            fastest_said, slowest_said = _with_repeats(ratios, days)
+            words += [_repeats_words(fastest_said, slowest_said), _short_or_not(fastest_said, slowest_said)]
         else:
-            side = "within" if slowest <= SHORT_DOUBLING_DAYS else "not within"
-        limit = f"the {SHORT_DOUBLING_DAYS:.0f} days that ask for more work-up of a solid nodule"
-        words.append(f"{side} {limit} ({BTS})")
+            words.append(_short_or_not(fastest, slowest))
     return Growth(VOLUME, percent, low, high, doubling, fastest, slowest, "; ".join(words))
+
+
+def _with_repeats(ratios: list[float], days: float) -> tuple[float, float]:
+    """Ends (days) of a doubling time's interval with what repeated scans differ by; the later may be inf.
+
+    ratios: low end, value and high end of the volumes' ratio, by the error of measuring alone. Breath,
+    heartbeat and position change an unchanged nodule by up to VOLUME_CHANGE_PERCENT, independent of it.
+    """
+    low, ratio, high = ratios
+    repeats = math.log(1 + VOLUME_CHANGE_PERCENT / 100)
+    smallest = ratio * math.exp(-math.hypot(repeats, _log(ratio, low)))
+    largest = ratio * math.exp(math.hypot(repeats, _log(high, ratio)))
+    slowest = doubling_time(1.0, smallest, days) if smallest > 1 else math.inf
+    return doubling_time(1.0, largest, days), slowest
+
+
+def _repeats_words(fastest: float, slowest: float) -> str:
+    span = f"{fastest:.0f} days or more" if math.isinf(slowest) else f"{fastest:.0f} to {slowest:.0f} days"
+    limit = f"{VOLUME_CHANGE_PERCENT:.0f} %"
+    return f"{span} with the {limit} by which two scans of an unchanged solid nodule may differ ({BTS})"
+
+
+def _short_or_not(fastest: float, slowest: float) -> str:
+    """What the rule for doubling times says of such an interval."""
+    if fastest <= SHORT_DOUBLING_DAYS < slowest:
+        side = "by its interval perhaps within"
+    else:
+        side = "within" if slowest <= SHORT_DOUBLING_DAYS else "not within"
+    return f"{side} the {SHORT_DOUBLING_DAYS:.0f} days that ask for more work-up of a solid nodule ({BTS})"
 
 
 def _half_width(size: Size) -> float:

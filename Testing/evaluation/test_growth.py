@@ -98,6 +98,20 @@ def test_the_rule_for_doubling_times_heeds_the_interval(days, told):
     assert told in volumes(500, 1000, days, 0.1).words
 
 
+@pytest.mark.parametrize(
+    ("later", "days", "told"),
+    # Measured to 2 % in either scan: a doubling, and what is hardly more than 25 %.
+    [(1000, 300, "227 to 444 days with the 25 %"), (625, 90, "139 days or more with the 25 %")],
+)
+def test_a_doubling_time_also_says_what_repeated_scans_leave_of_it(later, days, told):
+    found = volumes(500, later, days, 0.02)
+    assert told in found.words and "; by its interval perhaps within" in found.words
+    # The measurement's error alone would make them look certain.
+    assert found.doubling_low > 0.88 * found.doubling_days
+    # Without intervals of their own, the 25 % are in the interval of the change already.
+    assert "with the 25 %" not in volumes(500, 1000, 300).words
+
+
 def test_nothing_has_no_minus():
     assert volumes(500, 499.9, 90, 0.02).words.startswith("volume +0 % (95 % -3 to +3 %")
     assert diameters(8.0, 7.98).words.startswith("diameter +0.0 mm")

@@ -1,4 +1,6 @@
-"""95 % intervals of a measurement, from what makes it uncertain.
+"""95 % intervals of a measurement in one given scan, from what makes it uncertain.
+
+What breath, heartbeat and position change from scan to scan is no part of them: see `evaluation.growth`.
 
 The logarithm of the volume V of a nodule whose level lies C above the lung has the variance
 
