@@ -124,6 +124,16 @@ def test_a_place_in_the_wall_has_no_number():
     )
 
 
+def test_what_lies_beside_the_click_is_not_taken_for_what_was_pointed_at():
+    scan = lung()
+    z, y, x = np.indices(scan.array.shape)
+    scan.array[(z - 20) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 36] = 30
+    # From its middle along the diagonal: 2 mm and 4.5 mm from its surface.
+    near, far = (np.full(3, 20 + (6 + beside) / np.sqrt(3)) for beside in (2, 4.5))
+    assert measure_nodule(scan, near).measured
+    assert "more than 3 mm from this place" in measure_nodule(scan, far).status
+
+
 def on_a_wall(wall, center, radius, ribs=False):
     """A scan of 1 mm voxels, 50 mm wide, of a ball of 35 HU and a wall (mm beneath its surface at points z,
     y, x), and the ball's volume outside of that. ribs: the wall is bone from 2 mm beneath its surface.

@@ -23,7 +23,7 @@ from GLIDERegLib.evaluation.measuring.measurement import (
 from GLIDERegLib.evaluation.measuring.partial_volume import HALO_SHARE, Content, content
 from GLIDERegLib.evaluation.measuring.patch import Patch, cut
 from GLIDERegLib.evaluation.measuring.scanner import blur_mm
-from GLIDERegLib.evaluation.measuring.segment import Recipe, segment
+from GLIDERegLib.evaluation.measuring.segment import NEAR_MM, Recipe, segment
 from GLIDERegLib.evaluation.measuring.surroundings import Surroundings, look_around
 
 # Edge of the cube around a click: nodules are up to 30 mm by definition (Fleischner glossary, 2008).
@@ -96,6 +96,9 @@ def _measured(volume: Volume, point: np.ndarray, cube_mm: float, step: int) -> N
     if isinstance(seen, str):
         return seen
     patch, around, first = seen
+    # A click in the wall or in a vessel climbs to what lies beside it, which nobody pointed at.
+    if np.linalg.norm((np.argwhere(first.mask) - patch.seed) * patch.fine_mm, axis=1).min() > NEAR_MM:
+        return f"what is denser than the lung lies more than {NEAR_MM:g} mm from this place"
     if patch.is_cut_off(first.mask):
         return "it ends where the scan was not measured, at the edge of the field of view"
     if _elongated(first.mask, patch.fine_mm):
