@@ -296,4 +296,5 @@ def _to_size(outcome: Outcome, factor: float) -> Outcome:
         displacement=scale.enlarged_field(outcome.displacement, 1 / factor),
         initial=scale.enlarged_transform(outcome.initial, 1 / factor),
         spacing=outcome.spacing / factor,
+        uncertainty=scale.enlarged_lengths(outcome.uncertainty, 1 / factor),
     )

@@ -38,13 +38,15 @@ class Registration:
 
     displacement: from fixed to moving points, LPS mm, pre-alignment included. transform: the same as an ITK
     transform. warped: the moving image on the fixed image's grid, in the moving image's intensity type.
-    report: JSON-able.
+    report: JSON-able. uncertainty: over the fixed image a radius in mm that holds the true place in about 95
+    of 100 cases; None where it is not known (`registration.uncertainty`).
     """
 
     displacement: DisplacementField
     transform: sitk.Transform
     warped: Volume
     report: dict[str, Any]
+    uncertainty: Volume | None = None
 
 
 def finished(
@@ -79,7 +81,7 @@ def finished(
     report["stopped_early"] = outcome.stopped_early
     report["stages"] = stages.records
     report["seconds"] = round(time.perf_counter() - began, 3)
-    return Registration(outcome.displacement, transform, warped, report)
+    return Registration(outcome.displacement, transform, warped, report, outcome.uncertainty)
 
 
 def warp_moving(fixed: Volume, moving: Volume, transform: sitk.Transform) -> Volume:

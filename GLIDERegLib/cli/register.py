@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 TRANSFORM, WARPED, REPORT = "transform.h5", "warped.nii.gz", "report.json"
 # Where the scans lie, for `glidereg report` on this machine; no part of what is passed on.
 INPUTS = "inputs.json"
+UNCERTAINTY = "uncertainty.nrrd"
 POINTS = {
     "moving": ("points_moving.csv", "points_moving.mrk.json"),
     "fixed": ("points_fixed.csv", "points_fixed.mrk.json"),
 }
-OUTPUTS = (TRANSFORM, WARPED, REPORT, INPUTS, *POINTS["moving"], *POINTS["fixed"])
+OUTPUTS = (TRANSFORM, WARPED, REPORT, INPUTS, UNCERTAINTY, *POINTS["moving"], *POINTS["fixed"])
+NO_UNCERTAINTY = (
+    f"{UNCERTAINTY} was not written: uncertainty is known with local features only, on voxels of at most "
+    "6 mm, with a slope_weight above 0 and with masks large enough to steer by."
+)
 # Three float64 for each node of the field.
 BYTES_PER_NODE = 24
 
@@ -70,6 +75,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         add(f"--{role}-nodules", type=Path, metavar="FILE", help=text)
     text = "transform from fixed to moving points to start from instead of --align; the result includes it"
     add("--initial-transform", type=Path, metavar="FILE", help=text)
+    text = f"write {UNCERTAINTY} too: a map of how far the result may be from the truth, mm"
+    add("--uncertainty", action="store_true", help=text)
     text = "go on though DICOM says that the two scans are of different patients"
     add("--allow-different-patients", action="store_true", help=text)
     complete(parser, run)
@@ -77,6 +84,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     from GLIDERegLib.files.outputs import OutputFolder, refuse_overwriting, write_json
+    from GLIDERegLib.files.volumes import write_volume
 
     inputs = PairFiles(**{item.name: getattr(options, item.name) for item in fields(PairFiles)})
     settings, folder = settings_of(options), options.output
@@ -92,12 +100,18 @@ def run(options: argparse.Namespace) -> None:
     with OutputFolder(folder) as out, progress_reporter(options.quiet) as progress:
         done = interruptible(lambda cancel: register_files(inputs, settings, out, progress, cancel))
         report = done.report | {"study_dates": dates}
+        given = [*inputs.given()]
+        if options.uncertainty and done.result.uncertainty is not None:
+            write_volume(done.result.uncertainty, out / UNCERTAINTY)
+            given.append(UNCERTAINTY)
+        elif options.uncertainty:
+            report |= {"warnings": [*report["warnings"], NO_UNCERTAINTY]}
         if task is not None:
             report |= {"task": task.name, "warnings": [*report["warnings"], *filter(None, [task.note])]}
         write_json(report, out / REPORT)
         write_json(inputs.given(), out / INPUTS)
     if not options.quiet:
-        print_summary(report, folder, inputs.given())
+        print_summary(report, folder, given)
 
 
 def study_dates(inputs: PairFiles, any_patient: bool) -> dict[str, str]:
@@ -248,8 +262,11 @@ def _registration_error(points: dict[str, PointSet], result: Registration, warni
 
 
 def print_summary(report: dict, folder: Path, given: Collection[str]) -> None:
-    """What a user wants to know at once, in a few lines; given: names of the inputs."""
+    """What a user wants to know at once, in a few lines; given: names of the inputs, and of the map where it
+    was written.
+    """
     written = [TRANSFORM, WARPED, REPORT]
+    written += [UNCERTAINTY] if UNCERTAINTY in given else []
     for role, other in (("fixed", "moving"), ("moving", "fixed")):
         written += POINTS[other] if f"{role}_points" in given else ()
     print(f"Results in {folder}: {', '.join(written)}")

@@ -26,6 +26,7 @@ from GLIDERegLib.registration.pair_inputs import PairInputs
 from GLIDERegLib.registration.prealign import prealign
 from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import Outcome, averaged, initial_alone, with_initial
+from GLIDERegLib.registration.uncertainty import position_uncertainty
 from GLIDERegLib.registration.working_grid import Prepared, prepare_pair, working_spacing
 
 KERNELS_MESSAGE = "Preparing kernels, once per machine."
@@ -93,14 +94,17 @@ def register_pair(
         # A second direction that ended early would only spoil the first.
         alone = not settings.symmetric or stages.ending
         slopes = directions[0], settings.slope_weight, intensity.steered(uses)
-        field = continued(fields[0], *slopes) if alone else fields[0]
+        found = fields[0]
+        field = continued(found, *slopes) if alone else found
     if not alone:
         with stages.stage("symmetry"):
-            field = continued(averaged(*fields), *slopes)
+            found = averaged(*fields)
+            field = continued(found, *slopes)
     last = tuple(use[settings.levels[-1].feature_factor] for use in uses)
     warnings += filter(None, [intensity.note(last)])
     whole = with_initial(field.faded(), initial)
-    return Outcome(whole, initial, spacing, warnings, stages.ending, last)
+    uncertainty = position_uncertainty(found, field, max(*fixed.grid.spacing, *moving.grid.spacing))
+    return Outcome(whole, initial, spacing, warnings, stages.ending, last, uncertainty)
 
 
 def _await_kernels(stages: Stages, device: torch.device) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GLIDERegLib.core.geometry import Grid, apply_affine
+from GLIDERegLib.core.geometry import Grid, Volume, apply_affine
 from GLIDERegLib.registration.features.intensity import Use
 from GLIDERegLib.registration.field import DisplacementField
 from GLIDERegLib.registration.folding import without_folds
@@ -23,7 +23,8 @@ PREVIEW_MM = 6.0
 class Outcome:
     """What a registration gives. displacement: fixed to moving points, all parts included. initial: the
     pre-alignment. spacing: of the working voxels, mm. stopped_early: the user wanted the result before its
-    time. intensities: what each direction did with them; empty where they were not asked for.
+    time. intensities: what each direction did with them; empty where they were not asked for. uncertainty: of
+    the position, see `uncertainty.position_uncertainty`; None where it is not known.
     """
 
     displacement: DisplacementField
@@ -32,6 +33,7 @@ class Outcome:
     warnings: list[str]
     stopped_early: bool
     intensities: tuple[Use, ...] = ()
+    uncertainty: Volume | None = None
 
 
 def field_at_nodes(

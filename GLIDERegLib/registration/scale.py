@@ -32,6 +32,15 @@ def enlarged(volume: Volume, factor: float) -> Volume:
     return Volume(volume.array, enlarged_grid(volume.grid, factor), volume.name)
 
 
+def enlarged_lengths(volume: Volume | None, factor: float) -> Volume | None:
+    """A volume of lengths in mm between the enlarged images; None as it is."""
+    if volume is None:
+        return None
+    return Volume(
+        (volume.array * factor).astype(volume.array.dtype), enlarged_grid(volume.grid, factor), volume.name
+    )
+
+
 def enlarged_grid(grid: Grid, factor: float) -> Grid:
     """The same voxels `factor` times as far apart, and the origin as far from zero, LPS mm."""
     spacing, origin = (np.asarray(values) * factor for values in (grid.spacing, grid.origin))

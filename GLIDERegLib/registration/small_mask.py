@@ -75,11 +75,13 @@ def near_start(settings: Settings, mask: np.ndarray, grid: Grid) -> Settings:
 
 
 def faded(outcome: Outcome, small: SmallMask) -> Outcome:
-    """The outcome with the field it found near the mask, and the pre-alignment away from it."""
+    """The outcome with the field it found near the mask, and the pre-alignment away from it, of whose
+    uncertainty nothing is known.
+    """
     field = faded_to_start(
         outcome.displacement, outcome.initial, small.mask, small.grid, through=small.number == 1
     )
-    return replace(outcome, displacement=field)
+    return replace(outcome, displacement=field, uncertainty=None)
 
 
 def faded_to_start(

@@ -87,6 +87,19 @@ def test_markups_hold_the_same_points_as_the_table(registered):
         assert np.allclose(points, positions(rows_of(registered / f"{name}.csv")))
 
 
+def test_the_map_of_uncertainty_covers_the_body_and_holds_the_nodules(registered, phantom_folder):
+    told = sitk.ReadImage(str(registered / "uncertainty.nrrd"))
+    goal = positions(rows_of(phantom_folder / "moving_nodules.csv"))
+    error = np.linalg.norm(positions(rows_of(registered / "points_moving.csv")) - goal, axis=1)
+    radius = [
+        told.EvaluateAtPhysicalPoint(point.tolist(), sitk.sitkLinear)
+        for point in positions(rows_of(phantom_folder / "fixed_nodules.csv"))
+    ]
+    voxel = max(sitk.ReadImage(str(phantom_folder / "fixed.nii.gz")).GetSpacing())
+    assert min(radius) >= voxel / 2
+    assert np.mean(error <= radius) >= 0.9
+
+
 def test_equal_seeds_give_equal_bits(glidereg, registered, images, tmp_path):
     assert glidereg("register", *images, "-o", tmp_path / "again", "--seed", 0, "--quiet") == (0, "", "")
     for read, name in ((_field, "transform.h5"), (_array, "warped.nii.gz")):

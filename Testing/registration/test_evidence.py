@@ -1,4 +1,6 @@
-"""Where scans do not tell: what both have in common, and the least slopes between what is known."""
+"""Where scans do not tell: what both have in common, the least slopes between what is known, and how far the
+result may be from the truth there.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from GLIDERegLib.registration.evidence import continued, least_slope, precision,
 from GLIDERegLib.registration.features.local_features import LocalFeatures
 from GLIDERegLib.registration.features.pooled_features import FURTHER, KNOWN, PackedFeatures, PooledFeatures
 from GLIDERegLib.registration.field import DisplacementField
+from GLIDERegLib.registration.uncertainty import position_uncertainty
 from GLIDERegLib.registration.working_grid import Prepared
 
 pytestmark = pytest.mark.usefixtures("processor_backend")
@@ -174,3 +177,50 @@ def test_without_a_weight_or_local_features_or_on_large_voxels_nothing_changes()
     assert continued(given, pair, 0.0) is given
     assert continued(given, replace(pair, spacing=8.0), 0.05) is given
     assert continued(given, replace(pair, local_features=None), 0.05) is given
+
+
+EVEN = np.zeros(SHAPE, bool)
+EVEN[6:18, 6:22, 8:24] = True
+CORE = ndimage.binary_erosion(EVEN, iterations=2)
+AROUND = ~ndimage.binary_dilation(EVEN, iterations=4)
+BUMP = ndimage.gaussian_filter(EVEN.astype(np.float32), 2.0)[..., None]
+
+
+def radius(pair, found) -> np.ndarray:
+    """Of a registration that found a field (mm), its voxels those of the scans."""
+    return position_uncertainty(found, continued(found, pair, 0.05), MM).array
+
+
+class TestUncertainty:
+    def test_an_error_planted_where_scans_hold_noise_is_covered_and_nothing_is_doubted_elsewhere(self):
+        texture, amid = features(5), torch.from_numpy(EVEN)
+        pair = direction(torch.where(amid, features(6), texture), torch.where(amid, features(7), texture))
+        error = BUMP * np.array([3.0, 0.0, -4.0])
+        told = radius(pair, field(error))
+        assert np.all(told[CORE] >= np.linalg.norm(error, axis=-1)[CORE])
+        assert told[CORE].min() > 4 * told[AROUND].mean()
+
+    def test_what_changes_along_one_axis_is_doubted_across_it_only(self):
+        layers = features(3, axes=(1,))
+        across, along = (
+            radius(direction(layers, layers), field(BUMP * 0.5 * np.eye(3)[axis]))[CORE].mean()
+            for axis in (0, 1)
+        )
+        assert across > 2 * along
+
+    def test_more_noise_is_more_doubt(self):
+        texture, found = features(5), field(BUMP * np.array([0.0, 0.5, 0.5]))
+        told = []
+        for share in (0.0, 0.5, 0.9):
+            scans = [(1 - share) * texture + share * features(seed) for seed in (6, 7)]
+            told.append(radius(direction(*scans), found)[CORE].mean())
+        assert told[0] < told[1] < told[2]
+
+    def test_no_place_is_known_better_than_half_a_voxel(self):
+        texture = features(5)
+        assert radius(direction(texture, texture), field(0.0)).min() == MM / 2
+
+    def test_nothing_is_told_where_the_field_was_not_continued(self):
+        pair = replace(direction(features(8), features(9)), local_features=None)
+        given = field(1.0)
+        assert position_uncertainty(given, continued(given, pair, 0.05), MM) is None
