@@ -466,6 +466,11 @@ def test_scans_are_read_in_order_of_time(tmp_path):
         number_of([first, second], "2023-01-01")
 
 
+def test_dates_that_de_identification_moved_together_are_taken(tmp_path):
+    scans = read_scans(list_of(tmp_path, "a.nii.gz,2998-03-10,,", "b.nii.gz,2999-03-10,,"))
+    assert [scan.name for scan in scans] == ["2998-03-10", "2999-03-10"]
+
+
 @pytest.mark.parametrize(
     ("rows", "fault"),
     [
@@ -473,7 +478,7 @@ def test_scans_are_read_in_order_of_time(tmp_path):
         (["a.nii.gz,10.3.2024,,", "b.nii.gz,2024-03-10,,"], "'10.3.2024' under date in line 2"),
         (["a.nii.gz,,,", "b.nii.gz,2024-03-10,,"], "line 2 of .* has no date"),
         (["a.nii.gz,2024-03-10,,", "b.nii.gz,2024-03-10,,"], "are of 2024-03-10"),
-        (["a.nii.gz,2024-03-10,,", "b.nii.gz,2999-03-10,,"], "2999-03-10 in line 3 of .* is yet to come"),
+        (["a.nii.gz,2024-03-10,,", "b.nii.gz,2999-03-10,,"], "2999-03-10 in .* is yet to come"),
         (["a.nii.gz,2024-03-10,,", "./a.nii.gz,2023-03-10,,"], "Line 3 .* earlier line gives another date"),
         (["c.nii.gz,2024-03-10,,", "b.nii.gz,2024-03-10,,"], "'.*c.nii.gz' in line 2 .* does not exist"),
         (["a.nii.gz,2024-03-10,q.csv,", "b.nii.gz,2023-03-10,,"], "points '.*q.csv' in line 2"),

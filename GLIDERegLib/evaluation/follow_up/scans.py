@@ -12,7 +12,7 @@ CSV.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -54,7 +54,8 @@ def read_scans(path: Path) -> list[DatedScan]:
     """The scans of a list, in order of their dates.
 
     Raises InputError, naming the line, for a file that is missing, a date that cannot be read or is not
-    known or is yet to come, two scans of one date, one scan of two dates, and fewer than two scans.
+    known, some that are yet to come beside others, two scans of one date, one scan of two dates, and fewer
+    than two scans.
     """
     path = Path(path)
     scans: dict[date, DatedScan] = {}
@@ -75,7 +76,17 @@ def read_scans(path: Path) -> list[DatedScan]:
         scans[scan.day] = scan
     if len(scans) < 2:
         raise InputError(f"The list '{path}' holds one scan", "Give at least two.", code="one-scan")
+    if wrong := yet_to_come(scans):
+        raise InputError(f"The date {wrong} in '{path}' is yet to come", "Correct it.", code="scan-dates")
     return [scans[day] for day in sorted(scans)]
+
+
+def yet_to_come(days: Iterable[date]) -> date | None:
+    """The latest of some days where it is yet to come and others are not, else None: where all are,
+    de-identification moved them together, and what lies between them is right.
+    """
+    first, *_, last = sorted(days)
+    return last if first <= date.today() < last else None
 
 
 def number_of(scans: Sequence[DatedScan], wanted: str | None) -> int:
@@ -106,6 +117,4 @@ def _scan(row: dict[str, str], folder: Path, where: str) -> DatedScan:
     except ValueError:
         fault = f"'{given}' under date in {where} is no date" if given else f"The scan in {where} has no date"
         raise InputError(fault, "Write it as 2024-03-10.", code="scan-dates") from None
-    if day > date.today():
-        raise InputError(f"The date {day} in {where} is yet to come", "Correct it.", code="scan-dates")
     return DatedScan(scan, day, points, searched in YES, patient, stated if stated != given else "")

@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 
 from GLIDERegLib.core.geometry import Grid, Volume
+from GLIDERegLib.evaluation.follow_up.scans import yet_to_come
 from GLIDERegLib.files.patients import Patient, patients_of_dates
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.scene.mrml.geometry import gridFromMatrix, ijkToWorld, isRegularlyPlaced, pointsToLps
@@ -118,8 +119,8 @@ def scansProblem(scans: Sequence[SceneScan], anyPatient: bool = False) -> str | 
     days = [scan.day for scan in scans]
     if twice := sorted({scan.name for scan in scans if days.count(scan.day) > 1}):
         return f"Two scans are of {twice[0]}: keep one, since no growth shows between two scans of one day."
-    if max(days) > date.today():
-        return f"The date {max(days)} is yet to come: correct it."
+    if wrong := yet_to_come(days):
+        return f"The date {wrong} is yet to come: correct it."
     for scan in scans:
         if problem := volumeProblem(scan.volume):
             return problem
