@@ -29,7 +29,7 @@ from GLIDERegLib.evaluation.follow_up.rows import (
 )
 from GLIDERegLib.evaluation.follow_up.scans import DatedScan, number_of, read_scans
 from GLIDERegLib.evaluation.follow_up.study import make_study, steps_to
-from GLIDERegLib.evaluation.follow_up.words import headline, interval, role
+from GLIDERegLib.evaluation.follow_up.words import at_a_glance, headline, interval, role
 from GLIDERegLib.evaluation.growth import DIAMETER, VOLUME, Size, doubling_time, growth, sphere_volume
 from GLIDERegLib.files.outputs import OutputFolder
 from GLIDERegLib.files.patients import Patient, patients_of_dates
@@ -407,15 +407,17 @@ def test_a_nodule_that_is_gone_has_nothing_there_to_look_like_it(scans):
     assert "surroundings" not in " ".join(statuses(study, "gone")[1].cells[0].notes)
 
 
-def test_a_nodule_that_was_marked_twice_at_a_date_says_so(scans, tmp_path):
+def test_a_nodule_that_was_marked_twice_at_a_date_says_so_and_none_is_new(scans, study, tmp_path):
     marks = points_of(1)
     where = marks.labels.index("stable")
     twice = PointSet([*marks.labels, "again"], np.concatenate([marks.points, marks.points[[where]] + 0.3]))
     write_points(twice, tmp_path / "twice.csv")
-    study = study_of([scans[0], replace(scans[1], points=tmp_path / "twice.csv"), *scans[2:]])
-    cells = [nodule.cells[1] for nodule in study.nodules]
-    told = [cell.mark.label for cell in cells if "marked twice" in " ".join(cell.notes)]
-    assert sorted(told) == ["again", "stable"]
+    again = study_of([scans[0], replace(scans[1], points=tmp_path / "twice.csv"), *scans[2:]])
+    assert len(again.nodules) == len(study.nodules)
+    assert at_a_glance(again.nodules) == at_a_glance(study.nodules)
+    notes = {n.cells[1].mark.label: " ".join(n.cells[1].notes) for n in again.nodules if n.cells[1].mark}
+    assert [label for label, text in notes.items() if "marked twice" in text] == ["stable"]
+    assert "'again' lies in the same nodule" in notes["stable"]
 
 
 def test_names_come_into_the_page_only_when_asked_for(study, tmp_path):

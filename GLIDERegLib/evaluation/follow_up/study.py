@@ -93,6 +93,12 @@ def study_steps(
         for label, point in zip(points.labels, points.points, strict=True):
             found = measure(volumes[number], point)
             yield (done := done + 1) / total
+            # A second row for it would be told as a new nodule.
+            sizes = [*(mark.measurement for mark in marks[number]), found]
+            if first := same_nodule(sizes, len(sizes) - 1):
+                marks[number][first[0]] = _marked_again(marks[number][first[0]], label)
+                yield (done := done + 1) / total
+                continue
             # The centroid is one and the same whoever clicked.
             centre = np.array(point if found.center_mm is None else found.center_mm, float)
             left_out = left_out_mm(found.long_mm)
@@ -105,7 +111,8 @@ def study_steps(
     for track in tracks:
         absent_from = "" if reference in track.marks else f"the scan of {scans[reference].name}"
         for number, row in track.marks.items():
-            mark, doubt = marks[number][row], _marked_twice(marks[number], row)
+            mark = marks[number][row]
+            doubt = mark.doubt
             if number != reference:
                 of_place = _with_steps(doubt_of(known[number][row], absent_from), mark.by_steps_mm)
                 doubt = "; ".join(filter(None, [doubt, of_place]))
@@ -147,11 +154,10 @@ def _placed(
     return place, evidence, apart
 
 
-def _marked_twice(marks: Sequence[Mark], row: int) -> str:
-    """What to say of a mark that was measured where another one of the same scan was, else empty."""
-    if not same_nodule([mark.measurement for mark in marks], row):
-        return ""
-    return "marked twice: another mark of this date lies in the same nodule"
+def _marked_again(mark: Mark, label: str) -> Mark:
+    """The mark, saying that another one of the same scan lies in its nodule."""
+    text = f"marked twice at this date: '{label}' lies in the same nodule and has no row of its own"
+    return replace(mark, doubt="; ".join(filter(None, [mark.doubt, text])))
 
 
 def _with_steps(doubt: str, apart: float | None) -> str:
