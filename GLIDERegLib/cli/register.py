@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> None:
     refuse_overwriting(inputs.given().values(), [folder, *(folder / name for name in OUTPUTS)])
     dates = study_dates(inputs, options.allow_different_patients)
     with OutputFolder(folder) as out, progress_reporter(options.quiet) as progress:
+        out.without(OUTPUTS)
         done = interruptible(lambda cancel: register_files(inputs, settings, out, progress, cancel))
         report = done.report | {"study_dates": dates}
         given = [*inputs.given()]

@@ -35,14 +35,16 @@ class OutputFolder:
             write_volume(warped, out / "warped.nii.gz")
             write_json(report, out / "report.json")
 
-    Files of the same name are replaced, other files in the folder stay. After any exception, an interrupt
-    included, the folder is as it was before; folders made for the occasion are removed.
+    Files of the same name are replaced, other files in the folder stay but those that `without` names. After
+    any exception, an interrupt included, the folder is as it was before; folders made for the occasion are
+    removed.
     Raises InputError when the folder cannot be made, written or filled.
     """
 
     def __init__(self, path: str | PathLike):
         self.path = Path(path)
         self._made: list[Path] = []
+        self._unwanted: frozenset[str] = frozenset()
 
     def __enter__(self) -> OutputFolder:
         try:
@@ -59,6 +61,12 @@ class OutputFolder:
     def __truediv__(self, name: str) -> Path:
         """Where to write the file that will be called `name` in this folder."""
         return self._temporary / name
+
+    def without(self, names: Iterable[str]) -> None:
+        """Files of these names that an earlier run left go, if this one does not write them: they would pass
+        for its results.
+        """
+        self._unwanted = frozenset(names)
 
     def require_free(self, needed: int) -> None:
         """Raises InputError unless the disk has `needed` bytes left."""
@@ -103,6 +111,9 @@ class OutputFolder:
                     os.replace(place, replaced / file.name)
                 moved.append(file.name)
                 os.replace(file, place)
+            for name in self._unwanted.difference(moved):
+                if (self.path / name).is_file():
+                    os.replace(self.path / name, replaced / name)
         except BaseException:
             for name in moved:
                 (self.path / name).unlink(missing_ok=True)

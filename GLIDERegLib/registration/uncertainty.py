@@ -2,8 +2,9 @@
 
 Where both scans show alike how tissue moved, the last step (`evidence.continued`) leaves the field as the
 refinement found it. Elsewhere it moves the field, and by how much tells how far two sound ways to continue
-what is known disagree: least bending and least slope. That ranks the true errors better than the curvature of
-the energy, the directions' disagreement and other presets do (docs/evidence.md).
+what is known disagree: least bending and least slope. In the body that ranks the true errors better than the
+curvature of the energy, the directions' disagreement and other presets do, in the lungs as well as the
+curvature (docs/evidence.md).
 """
 
 from __future__ import annotations

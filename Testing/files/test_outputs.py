@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,18 @@ def test_files_appear_only_at_the_end_and_all_together(used_folder):
         assert (used_folder / "report.json").read_text() == "before"
         assert not (used_folder / "transform.h5").exists()
     assert tree(used_folder) == {"report.json": "new", "transform.h5": "new", "notes.txt": "mine"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_results_of_before_that_are_not_written_again_go_and_no_other_file(used_folder, fails):
+    (used_folder / "points_moving.csv").write_text("of another transform")
+    before = tree(used_folder)
+    with suppress(RuntimeError), OutputFolder(used_folder) as out:
+        out.without(["report.json", "points_moving.csv", "points_fixed.csv"])
+        (out / "report.json").write_text("new")
+        if fails:
+            raise RuntimeError
+    assert tree(used_folder) == (before if fails else {"report.json": "new", "notes.txt": "mine"})
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, InputError, MemoryError])
