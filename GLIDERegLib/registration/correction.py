@@ -28,8 +28,7 @@ from GLIDERegLib.registration.progress import Stages
 from GLIDERegLib.registration.result import Outcome, with_initial
 from GLIDERegLib.registration.working_grid import Prepared, prepare_pair, working_spacing
 
-# A choice: the last two levels of `default`, 48 iterations instead of 80 at the finest: what is left is
-# small.
+# A choice: the last two levels of `default` with about half of the iterations: what is left is small.
 LEVELS = (Level(4, 2, 40), Level(2, 1, 48))
 # Measured on the own phantom (voxels of 4 mm), bent away by 5 mm at three points: landmarks within 30 mm of
 # them are off by 2.08 mm before, by 0.85, 0.78 and 0.77 after, at a reach of 30, 60 and 90 mm (1.05 without
