@@ -1,9 +1,10 @@
-"""Whether two scans are of one patient, as far as their names and IDs tell."""
+"""Whether scans are of one patient, as far as their names and IDs tell, and their dates can be right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import combinations
 
 
@@ -47,3 +48,11 @@ def patients_of_dates(patients: Mapping[str, Patient]) -> str:
 def _plain(text: str) -> str:
     """Case, separators of name components and spaces do not tell patients apart."""
     return " ".join(text.replace("^", " ").casefold().split())
+
+
+def yet_to_come(days: Iterable[date]) -> date | None:
+    """The latest of some days where it is yet to come and others are not, else None: where all are,
+    de-identification moved them together, and what lies between them is right.
+    """
+    first, *_, last = sorted(days)
+    return last if first <= date.today() < last else None

@@ -38,7 +38,7 @@ def median_error(pair, **changes) -> float:
 
 
 def test_local_features_alone_fail(far_pair):
-    assert median_error(far_pair, features="local") > 20
+    assert median_error(far_pair, features="local") > 12  # two voxels, three times what both may leave
 
 
 @pytest.mark.parametrize("reduction", ["pca", "static", "dynamic"])

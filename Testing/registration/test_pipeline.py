@@ -183,7 +183,7 @@ class TestResult:
         monkeypatch.setattr(Kernel, "__call__", lambda *_: pytest.fail("a kernel of numba's was called"))
         with use_backend("torch"):
             plain = solve(phantom.fixed, phantom.moving, FAST)
-        found, again = (result.displacement.at(phantom.fixed_landmarks) for result in (fast, plain))
+            found, again = (result.displacement.at(phantom.fixed_landmarks) for result in (fast, plain))
         assert np.linalg.norm(found, axis=1).mean() > VOXEL
         assert np.linalg.norm(found - again, axis=1).mean() < VOXEL / 20
 

@@ -12,7 +12,7 @@ CSV.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from GLIDERegLib.core.errors import InputError
-from GLIDERegLib.files.patients import Patient
+from GLIDERegLib.files.patients import Patient, yet_to_come
 from GLIDERegLib.files.points import PointSet, read_points
 from GLIDERegLib.files.tables import read_table
 from GLIDERegLib.files.volumes import scan_identity
@@ -79,14 +79,6 @@ def read_scans(path: Path) -> list[DatedScan]:
     if wrong := yet_to_come(scans):
         raise InputError(f"The date {wrong} in '{path}' is yet to come", "Correct it.", code="scan-dates")
     return [scans[day] for day in sorted(scans)]
-
-
-def yet_to_come(days: Iterable[date]) -> date | None:
-    """The latest of some days where it is yet to come and others are not, else None: where all are,
-    de-identification moved them together, and what lies between them is right.
-    """
-    first, *_, last = sorted(days)
-    return last if first <= date.today() < last else None
 
 
 def number_of(scans: Sequence[DatedScan], wanted: str | None) -> int:

@@ -11,8 +11,7 @@ import slicer
 import slicer.util
 
 from GLIDERegLib.core.geometry import Grid, Volume
-from GLIDERegLib.evaluation.follow_up.scans import yet_to_come
-from GLIDERegLib.files.patients import Patient, patients_of_dates
+from GLIDERegLib.files.patients import Patient, patients_of_dates, yet_to_come
 from GLIDERegLib.files.points import PointSet
 from GLIDERegLib.scene.mrml.geometry import gridFromMatrix, ijkToWorld, isRegularlyPlaced, pointsToLps
 from GLIDERegLib.scene.registration.checks import volumeProblem
