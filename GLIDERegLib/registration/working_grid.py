@@ -211,30 +211,17 @@ def usable_voxels(image: Prepared, is_fixed: bool, reach: int) -> np.ndarray:
     Nearer to the border a descriptor sees values that the scanner never measured. Scans too thin for that
     keep all.
     """
+    from scipy import ndimage
+
     allowed = image.weight if is_fixed or image.masked else image.valid
     # Most scans were measured everywhere, and an erosion takes longer than all else here.
     if image.valid.all():
         inner = np.zeros_like(image.valid)
         inner[(slice(reach, -reach),) * 3] = True
     else:
-        inner = _eroded(image.valid, reach)
+        inner = ndimage.binary_erosion(image.valid, iterations=reach)
     usable = allowed & inner
     return usable if usable.sum() > 0.25 * allowed.sum() else allowed
-
-
-def _eroded(mask: np.ndarray, steps: int) -> np.ndarray:
-    """What of a bool image is more than so many steps along the axes off its border and the image's faces:
-    SciPy's `binary_erosion` in a fifth of the time.
-    """
-    for _ in range(steps):
-        smaller = mask.copy()
-        for axis in range(3):
-            before, after = np.moveaxis(mask, axis, 0), np.moveaxis(smaller, axis, 0)
-            after[1:] &= before[:-1]
-            after[:-1] &= before[1:]
-            after[0] = after[-1] = False
-        mask = smaller
-    return mask
 
 
 def to_image(array: np.ndarray, grid: Grid) -> sitk.Image:

@@ -20,9 +20,9 @@ from GLIDERegLib.registration.progress import Stages
 
 @pytest.fixture(scope="module")
 def far_pair():
-    """A breath of 20 mm and a shift of 91 mm, further than the local search and refinement reach."""
+    """A breath of 20 mm and a shift of 107 mm, further than the local search and refinement reach."""
     return make_phantom(
-        size=(64, 64, 56), spacing=(6.0, 6.0, 6.0), amplitude_mm=20.0, seed=5, shift_mm=(50.0, -30.0, 70.0)
+        size=(64, 64, 56), spacing=(6.0, 6.0, 6.0), amplitude_mm=20.0, seed=5, shift_mm=(50.0, -30.0, 90.0)
     )
 
 
@@ -38,7 +38,7 @@ def median_error(pair, **changes) -> float:
 
 
 def test_local_features_alone_fail(far_pair):
-    assert median_error(far_pair, features="local") > 12  # two voxels, three times what both may leave
+    assert median_error(far_pair, features="local") > 20
 
 
 @pytest.mark.parametrize("reduction", ["pca", "static", "dynamic"])
